@@ -1,0 +1,1 @@
+"""What is searched: studies, their parts and their keys. No torch, ray or mlflow here."""

@@ -1,0 +1,138 @@
+"""From a study to the list of everything it trains."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from search_spaces.keys import key
+from search_spaces.levels import sparsity
+from search_spaces.spec import Evaluation, Study, Theta, Ticket, Transfer
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class ThetaCell:
+    """A pre-training of a study under the name the study gives it."""
+
+    pretraining: str
+    theta: Theta
+
+    @property
+    def key(self) -> str:
+        return key(self.theta)
+
+
+@dataclass(frozen=True)
+class TicketCell:
+    """A ticket of a study under the study's names for its parts."""
+
+    pretraining: str
+    pruning: str
+    ticket: Ticket
+
+    @property
+    def key(self) -> str:
+        return key(self.ticket)
+
+    @property
+    def level(self) -> int:
+        return self.ticket.level
+
+    @property
+    def sparsity(self) -> float:
+        """Nominal sparsity in [0, 1)."""
+        pruning = self.ticket.pruning
+        return sparsity(self.level, pruning.rate) if pruning else 0.0
+
+
+@dataclass(frozen=True)
+class TransferCell:
+    """A transfer of a study under the study's names for its parts."""
+
+    ticket_cell: TicketCell
+    regime: str
+    transfer: Transfer
+
+    @property
+    def key(self) -> str:
+        return key(self.transfer)
+
+    @property
+    def labels(self) -> dict[str, str | int | float]:
+        """The columns that tell this transfer from the study's others."""
+        cell = self.ticket_cell
+        return {
+            "theta": cell.pretraining,
+            "pruning": cell.pruning,
+            "level": cell.level,
+            "sparsity": cell.sparsity,
+            "dataset": self.transfer.dataset.name,
+            "fraction": self.transfer.fraction,
+            "regime": self.regime,
+            "seed": self.transfer.seed,
+        }
+
+
+def thetas(study: Study) -> list[ThetaCell]:
+    """Every pre-training of a study, in the study's order."""
+    source = study.source
+    return [
+        ThetaCell(
+            name,
+            Theta(
+                dataset=source.dataset,
+                model=source.model,
+                pretraining=pretraining,
+                evaluation=source.evaluation or study.evaluation,
+                seed=source.seed,
+            ),
+        )
+        for name, pretraining in source.pretrainings.items()
+    ]
+
+
+def tickets(study: Study) -> list[TicketCell]:
+    """Every pruned ticket of a study: by pre-training, then pruning, then ascending level."""
+    return [
+        TicketCell(cell.pretraining, name, Ticket(theta=cell.theta, pruning=plan.pruning, level=k))
+        for cell in thetas(study)
+        for name, plan in study.pruning.items()
+        if plan.starts_from(cell.pretraining)
+        for k in plan.made_levels
+    ]
+
+
+def transfers(study: Study) -> list[TransferCell]:
+    """Every transfer of a study, each once: the dense network is shared by all prunings."""
+    dense = [
+        TicketCell(cell.pretraining, DENSE, Ticket(theta=cell.theta, pruning=None, level=0))
+        for cell in thetas(study)
+    ]
+    return list(_transfers(study, dense + tickets(study)))
+
+
+def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
+    for task in study.downstream:
+        evaluation: Evaluation = task.evaluation or study.evaluation
+        for name, regime in task.regimes.items():
+            only = regime.only
+            for cell in cells:
+                if cell.level not in (task.levels if only.levels is None else only.levels):
+                    continue
+                if only.pretrainings is not None and cell.pretraining not in only.pretrainings:
+                    continue
+                pruned = cell.pruning != DENSE
+                if only.pruning is not None and pruned and cell.pruning not in only.pruning:
+                    continue
+                for fraction in task.fractions:
+                    for seed in task.seeds:
+                        transfer = Transfer(
+                            ticket=cell.ticket,
+                            dataset=task.dataset,
+                            fraction=fraction,
+                            subset=task.subset,
+                            regime=regime.regime,
+                            evaluation=evaluation,
+                            seed=seed,
+                        )
+                        yield TransferCell(cell, name, transfer)

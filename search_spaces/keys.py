@@ -1,0 +1,26 @@
+"""Names from content: every result is stored under the key of its spec."""
+
+import hashlib
+import json
+
+from search_spaces.spec import Spec
+
+
+def canonical(spec: Spec) -> str:
+    """JSON of a spec with sorted keys and no white space; equal specs give equal text.
+
+    Fields that are None are left out: an optional setting that is absent does not enter the key,
+    so a new optional feature leaves the keys of studies that do not use it as they were.
+    """
+    fields = spec.model_dump(mode="json", exclude_none=True)
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key(spec: Spec) -> str:
+    """Content key of a spec: 16 hexadecimal digits of the sha256 of its kind and canonical JSON.
+
+    A child's spec holds its parent's whole spec (a transfer its ticket, a ticket its theta), so a
+    child's key changes whenever its parent's does.
+    """
+    text = f"{type(spec).__name__}:{canonical(spec)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

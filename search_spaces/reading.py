@@ -1,0 +1,157 @@
+"""From a shipped name or a YAML file, plus overrides, to a validated study."""
+
+import difflib
+import os
+from copy import copy
+from importlib.resources import files
+from pathlib import Path
+from reprlib import Repr
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Study
+
+_SHIPPED = files("search_spaces") / "studies"
+# A few YAML anchors can stand for billions of values: faulty ones are shown in part.
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+def shipped() -> dict[str, str]:
+    """Name -> YAML text of every study that travels with the package."""
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(_SHIPPED.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def head_comment(text: str) -> str:
+    """The comment lines that open a study's YAML, without their '#'."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line[1:].removeprefix(" "))
+    return "\n".join(lines)
+
+
+def load(study: str, overrides: list[str] | None = None) -> Study:
+    """Reads a shipped study by name, or a YAML file by path, and applies `a.b.0.c=value` overrides.
+
+    Raises InputError naming the file or the field, the rule and the remedy.
+    """
+    data = parse(_text(study), study)
+    for override in overrides or []:
+        _override(data, override)
+    return validate(data, study)
+
+
+def parse(text: str, origin: str) -> dict[str, Any]:
+    """YAML text to a mapping, by the safe loader; `origin` names it in errors."""
+    data = _yaml(text, f"{origin}: not valid YAML")
+    if not isinstance(data, dict):
+        raise InputError(f"{origin}: a study is a YAML mapping with name, source, downstream, ...")
+    return data
+
+
+def validate(data: dict[str, Any], origin: str) -> Study:
+    """A mapping to a Study; raises InputError with the path and the rule of the first fault."""
+    try:
+        return Study.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_explain(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, refusing a field that is written twice: one of the two would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        for name in names:
+            if name != "<<" and names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"field {name} is written twice", problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str, trouble: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # PyYAML lets out what a wrong date or deep nesting raises inside.
+        raise InputError(f"{trouble}: {error}") from None
+
+
+def _text(study: str) -> str:
+    known = shipped()
+    if study in known:
+        return known[study]
+    path = Path(study)
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+            raise InputError(f"study {study}: cannot be read: {reason}") from None
+    near = difflib.get_close_matches(study, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)};"
+    raise InputError(f"study {study}: unknown: {hint} a path to your own must end in .yaml")
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {override}: write PATH=VALUE, as in downstream.0.seeds=[0,1]")
+    value = _yaml(text, f"--set {override}: the value is not valid YAML")
+    *parents, last = path.split(".")
+    node: Any = data
+    for part in parents:
+        # An anchored node is shared between places: only this place is to change.
+        child = copy(_child(node, part, override))
+        node[int(part) if isinstance(node, list) else part] = child
+        node = child
+    if isinstance(node, list):
+        _child(node, last, override)
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise InputError(f"--set {override}: {'.'.join(parents)} is a single value, not a mapping")
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        if part.isdecimal() and len(part) < 10 and int(part) < len(node):
+            return node[int(part)]
+        raise InputError(f"--set {override}: {part} is not a place in a list of {len(node)}")
+    if isinstance(node, dict) and part in node:
+        return node[part]
+    known = ", ".join(map(str, node)) if isinstance(node, dict) else "nothing below it"
+    raise InputError(f"--set {override}: no field {part} there (known: {known})")
+
+
+def _explain(error: ValidationError) -> str:
+    first, *others = error.errors(include_url=False)
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    if first["type"] == "extra_forbidden":
+        message = "unknown field"
+    elif first["type"] == "missing":
+        message = "this field is required"
+    shown = ""
+    if not isinstance(given, dict) and first["type"] != "missing":
+        shown = f" (got {_shown(given)})"
+    more = f"; and {len(others)} more" if others else ""
+    return f"{place + ': ' if place else ''}{message}{shown}{more}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{_BRIEF.repr(value):.80}"
+    except ValueError:  # An integer of more digits than Python is willing to print.
+        return "a huge number"

@@ -1,0 +1,203 @@
+"""From a study to its cells, counted by hand."""
+
+from collections import Counter
+from copy import deepcopy
+
+import pytest
+
+from search_spaces import grid
+from search_spaces.spec import Study
+
+RECIPE = {"epochs": 1, "lr": 0.1}
+PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}
+FGSM = {"kind": "fgsm", "epsilon": 0.1, "alpha": 0.125}
+STUDY = {
+    "name": "small",
+    "source": {
+        "dataset": {"name": "mnist-mini", "size": 16},
+        "model": {"arch": "resnet8"},
+        "pretrainings": {
+            "standard": {"train": {"recipe": RECIPE}},
+            "adversarial": {"train": {"recipe": RECIPE, "attack": PGD}},
+        },
+    },
+    "pruning": {
+        "imp": {"method": "imp", "rounds": 4, "retraining": {"recipe": RECIPE}},
+        "random": {"method": "random", "levels": [4, 2], "pretrainings": ["adversarial"]},
+    },
+    "downstream": [
+        {
+            "dataset": {"name": "digits", "size": 16},
+            "levels": [0, 2, 4],
+            "regimes": {
+                "standard": {"recipe": RECIPE},
+                "adversarial": {"recipe": RECIPE, "attack": PGD},
+            },
+            "seeds": [0, 1, 2],
+        }
+    ],
+    "evaluation": {"attack": PGD},
+}
+
+
+def study(**changes):
+    return Study.model_validate({**deepcopy(STUDY), **changes})
+
+
+def with_task(**changes):
+    return study(downstream=[STUDY["downstream"][0] | changes])
+
+
+def restricted(**only):
+    """The small study plus a third regime that covers part of the cells."""
+    fast = {"recipe": RECIPE, "attack": FGSM, "only": only}
+    regimes = STUDY["downstream"][0]["regimes"] | {"fast_adversarial": fast}
+    return with_task(regimes=regimes)
+
+
+def cells(of, regime=None):
+    """(theta, pruning, level) -> number of transfers."""
+    return Counter(
+        (cell.ticket_cell.pretraining, cell.ticket_cell.pruning, cell.ticket_cell.level)
+        for cell in grid.transfers(of)
+        if regime in (None, cell.regime)
+    )
+
+
+def test_thetas():
+    found = grid.thetas(study())
+    assert [cell.pretraining for cell in found] == ["standard", "adversarial"]
+    assert found[0].theta.pretraining.train.attack is None
+    assert found[1].theta.pretraining.train.attack.kind == "pgd"
+
+
+def test_tickets_by_theta_then_pruning_then_level():
+    found = [(c.pretraining, c.pruning, c.level) for c in grid.tickets(study())]
+    assert found == [
+        *(("standard", "imp", level) for level in (1, 2, 3, 4)),
+        *(("adversarial", "imp", level) for level in (1, 2, 3, 4)),
+        ("adversarial", "random", 2),
+        ("adversarial", "random", 4),
+    ]
+
+
+def test_transfers_are_counted_by_hand():
+    # Cells: standard dense, imp 2, imp 4; adversarial dense, imp 2, imp 4, random 2, random 4.
+    # Each under two regimes and three seeds.
+    each = 2 * 3
+    assert cells(study()) == {
+        ("standard", "dense", 0): each,
+        ("standard", "imp", 2): each,
+        ("standard", "imp", 4): each,
+        ("adversarial", "dense", 0): each,
+        ("adversarial", "imp", 2): each,
+        ("adversarial", "imp", 4): each,
+        ("adversarial", "random", 2): each,
+        ("adversarial", "random", 4): each,
+    }
+    assert len(grid.transfers(study())) == 48
+
+
+def test_every_transfer_stands_once():
+    keys = [cell.key for cell in grid.transfers(study())]
+    assert len(set(keys)) == len(keys)
+
+
+def test_without_pruning_there_are_dense_networks_alone():
+    dense = study(pruning={}, downstream=[STUDY["downstream"][0] | {"levels": [0]}])
+    assert grid.tickets(dense) == []
+    assert set(cells(dense)) == {("standard", "dense", 0), ("adversarial", "dense", 0)}
+
+
+def test_fractions_multiply():
+    found = grid.transfers(with_task(fractions=[1.0, 0.1]))
+    assert Counter(cell.transfer.fraction for cell in found) == {1.0: 48, 0.1: 48}
+
+
+def test_only_pretrainings():
+    fast = cells(restricted(pretrainings=["standard"]), "fast_adversarial")
+    assert set(fast) == {("standard", "dense", 0), ("standard", "imp", 2), ("standard", "imp", 4)}
+
+
+def test_only_levels():
+    fast = cells(restricted(levels=[4]), "fast_adversarial")
+    assert set(fast) == {
+        ("standard", "imp", 4),
+        ("adversarial", "imp", 4),
+        ("adversarial", "random", 4),
+    }
+
+
+def test_only_pruning_keeps_the_dense_network():
+    fast = cells(restricted(pruning=["random"]), "fast_adversarial")
+    assert set(fast) == {
+        ("standard", "dense", 0),
+        ("adversarial", "dense", 0),
+        ("adversarial", "random", 2),
+        ("adversarial", "random", 4),
+    }
+
+
+def test_only_restricts_its_own_regime_alone():
+    for only in ({}, {"levels": [4]}, {"pretrainings": ["standard"]}):
+        assert cells(restricted(**only), "standard") == cells(study(), "standard")
+
+
+def pairs(of):
+    return {(tuple(cell.labels.values()), cell.key) for cell in grid.transfers(of)}
+
+
+@pytest.mark.parametrize(
+    ("more", "new"),
+    [
+        ({"seeds": [0, 1, 2, 3]}, 8 * 2),
+        ({"levels": [0, 2, 3, 4]}, 2 * 2 * 3),  # imp of two thetas; random has no level 3
+        ({"fractions": [1.0, 0.5]}, 48),
+    ],
+)
+def test_what_is_added_leaves_earlier_transfers_in_place(more, new):
+    before, after = pairs(study()), pairs(with_task(**more))
+    assert before < after
+    assert len(after - before) == new
+
+
+def test_more_rounds_leave_earlier_tickets_in_place():
+    before = {cell.key for cell in grid.tickets(study())}
+    imp = STUDY["pruning"]["imp"] | {"rounds": 5}
+    after = {cell.key for cell in grid.tickets(study(pruning=STUDY["pruning"] | {"imp": imp}))}
+    assert before < after
+    assert len(after - before) == 2
+
+
+def test_labels():
+    cell = grid.transfers(with_task(fractions=[0.1]))[-1]
+    assert cell.labels == {
+        "theta": "adversarial",
+        "pruning": "random",
+        "level": 4,
+        "sparsity": pytest.approx(0.5904),
+        "dataset": "digits",
+        "fraction": 0.1,
+        "regime": "adversarial",
+        "seed": 2,
+    }
+
+
+def test_labels_tell_transfers_apart():
+    found = grid.transfers(restricted())
+    assert len({tuple(cell.labels.values()) for cell in found}) == len(found)
+
+
+def test_sparsity_follows_the_plans_rate():
+    halving = {"half": {"method": "random", "rate": 0.5, "levels": [2, 4]}}
+    assert [c.sparsity for c in grid.tickets(study(pruning=halving))] == [0.75, 0.9375] * 2
+
+
+def test_the_nearest_evaluation_counts():
+    own = {"attack": {**PGD, "steps": 50}}
+    source = {**STUDY["source"], "evaluation": {"attack": {**PGD, "steps": 5}}}
+    of = study(source=source, downstream=[STUDY["downstream"][0] | {"evaluation": own}])
+    cell = grid.transfers(of)[0]
+    assert cell.transfer.evaluation.attack.steps == 50
+    assert cell.transfer.ticket.theta.evaluation.attack.steps == 5
+    assert grid.transfers(study())[0].transfer.evaluation.attack.steps == 3
