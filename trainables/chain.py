@@ -1,0 +1,214 @@
+"""A chain: one theta and all the tickets that start from it, computed in one go."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from search_spaces.spec import PruningPlan, Spec, Theta, Ticket
+from trainables import datasets, models, overfitting, tickets
+from trainables.evaluation import judge_test
+from trainables.ledger import Ledger
+from trainables.masks import Mask, State, counts, layer_sparsity, ones
+from trainables.records import epoch_record, provenance
+from trainables.seeding import derived
+from trainables.training import Epoch, Shard, fit
+from trainables.weights import read, to_bytes
+
+
+class Chain(Spec):
+    """A theta and its prunings."""
+
+    theta: Theta
+    plans: tuple[PruningPlan, ...]
+
+    def plan_tickets(self, plan: PruningPlan) -> list[Ticket]:
+        """A plan's tickets, by ascending level."""
+        return [
+            Ticket(theta=self.theta, pruning=plan.pruning, level=level)
+            for level in plan.made_levels
+        ]
+
+    @property
+    def results(self) -> list[Theta | Ticket]:
+        """The theta and every ticket."""
+        return [self.theta, *(t for plan in self.plans for t in self.plan_tickets(plan))]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a chain: where results go, which share of each batch, on which device."""
+
+    ledger: Ledger
+    shard: Shard
+    device: torch.device
+
+
+def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
+    """Computes what the ledger lacks of a chain, yielding the spec of each result as it is found.
+
+    With several processes, every one runs this with its own shard and the default process group
+    set up; all compute the same, yield the same, and the first writes.
+    """
+    wanted = chain.results
+    # The first process looks once for all: later the ledger changes under the others' eyes.
+    missing = {spec for spec, has in zip(wanted, _agreed(wanted, worker), strict=True) if not has}
+    if chain.theta in missing:
+        theta = _pretrain(chain.theta, worker)
+        yield chain.theta
+    else:
+        theta = read(worker.ledger.folder(chain.theta) / "weights.safetensors")
+    for plan in chain.plans:
+        yield from _prune(chain, plan, theta, missing, worker)
+
+
+def _agreed(wanted: list[Theta | Ticket], worker: Worker) -> list[bool]:
+    present = [worker.ledger.has(spec) for spec in wanted]
+    if worker.shard.world > 1:
+        dist.broadcast_object_list(present, 0)
+    return present
+
+
+def _pretrain(spec: Theta, worker: Worker) -> State:
+    """Trains a theta, writes its best state by validation with its scores, and returns it."""
+    started = time.time()
+    regime = spec.pretraining.train
+    data = datasets.splits(spec.dataset)
+    net = _network(spec, worker.device)
+    epochs: list[Epoch] = []
+    state = "complete"
+    for epoch in fit(
+        _distributed(net, worker),
+        data,
+        regime,
+        spec.seed,
+        evaluation=spec.evaluation,
+        augmentation=spec.dataset.augment,
+        shard=worker.shard,
+    ):
+        epochs.append(epoch)
+        if overfitting.must_stop([e.signals for e in epochs], regime.containment):
+            state = "co_stopped"
+            break
+    best = epochs[-1].best
+    if best is None:
+        raise RuntimeError("collapsed before the first validation: lower validate_from or epsilon")
+    if worker.shard.rank == 0:
+        net.load_state_dict(best.state)
+        judgement = judge_test(net, data.test.to(worker.device), spec.evaluation)
+        result = {
+            "state": state,
+            "test": judgement.scores.model_dump(),
+            "best_epoch": best.epoch,
+            "epochs": [epoch_record(epoch) for epoch in epochs],
+            **provenance(started, worker.device, worker.shard.world),
+        }
+        worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
+    return best.state
+
+
+def _prune(
+    chain: Chain,
+    plan: PruningPlan,
+    theta: State,
+    missing: set[Theta | Ticket],
+    worker: Worker,
+) -> Iterator[Ticket]:
+    """Writes a plan's missing tickets, yielding each."""
+    started = time.time()
+    by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
+    absent = {level for level, ticket in by_level.items() if ticket in missing}
+    for level, mask in _masks(chain, plan, theta, absent, worker):
+        mask = _same_everywhere(mask, worker)
+        if worker.shard.rank == 0:
+            result = {**_mask_record(mask), **_provenance(started, worker)}
+            files = {"mask.safetensors": to_bytes(mask)}
+            worker.ledger.write(by_level[level], result, files)
+        yield by_level[level]
+        started = time.time()
+
+
+def _masks(
+    chain: Chain, plan: PruningPlan, theta: State, absent: set[int], worker: Worker
+) -> Iterator[tuple[int, Mask]]:
+    spec = chain.theta
+    dense = ones(_network(spec, torch.device("cpu")))
+    if plan.method == "random":
+        yield from ((k, tickets.at_random(dense, plan.pruning, k)) for k in sorted(absent))
+    elif plan.method == "one_shot":
+        yield from ((k, tickets.one_shot(theta, dense, plan.pruning, k)) for k in sorted(absent))
+    elif absent:
+        found = min(absent) - 1
+        start = None
+        if found:
+            ticket = Ticket(theta=spec, pruning=plan.pruning, level=found)
+            start = found, read(worker.ledger.folder(ticket) / "mask.safetensors")
+
+        def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
+            return _retrain(spec, plan, weights, mask, level, worker)
+
+        yield from tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start)
+
+
+def _retrain(
+    spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
+) -> Mapping[str, Tensor]:
+    """Weights after one round's re-training on the source."""
+    assert plan.retraining is not None, "the spec demands it of method imp"
+    net = _network(spec, worker.device)
+    net.load_state_dict(weights)
+    for _ in fit(
+        _distributed(net, worker),
+        datasets.splits(spec.dataset),
+        plan.retraining,
+        derived(plan.seed, "imp", level),
+        mask=mask,
+        augmentation=spec.dataset.augment,
+        shard=worker.shard,
+    ):
+        pass
+    return net.state_dict()
+
+
+def _network(spec: Theta, device: torch.device) -> nn.Module:
+    data = datasets.splits(spec.dataset)
+    net = models.build(spec.model, data.classes, data.mean, data.std, derived(spec.seed, "init"))
+    return net.to(device)
+
+
+def _distributed(net: nn.Module, worker: Worker) -> nn.Module:
+    if worker.shard.world == 1:
+        return net
+    return DistributedDataParallel(net)
+
+
+def _same_everywhere(mask: Mask, worker: Worker) -> Mask:
+    """The first process's mask, in every process."""
+    if worker.shard.world == 1:
+        return mask
+    shared = {}
+    for name, m in mask.items():
+        bits = m.to(device=worker.device, dtype=torch.uint8)
+        dist.broadcast(bits, 0)
+        shared[name] = bits.bool().cpu()
+    return shared
+
+
+def _mask_record(mask: Mask) -> dict[str, Any]:
+    kept, total = counts(mask)
+    return {
+        "state": "complete",
+        "kept": kept,
+        "total": total,
+        "sparsity": 1 - kept / total,
+        "layers": layer_sparsity(mask),
+    }
+
+
+def _provenance(started: float, worker: Worker) -> dict[str, Any]:
+    return provenance(started, worker.device, worker.shard.world)

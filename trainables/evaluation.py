@@ -1,0 +1,103 @@
+"""Accuracy on clean and on attacked images, image by image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.spec import Attack, Evaluation, Scores
+from trainables.attacks import perturb, withstands
+from trainables.datasets import Images, pixels
+from trainables.seeding import generator
+
+BATCH = 256
+Protocol = Literal["plain", "worst_iterate"]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside (BatchNorm by its running statistics); the former mode afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which images are classified correctly, clean and under attack: (N,) bool tensors on the CPU.
+
+    `attacked` is None where no attack was asked for.
+    """
+
+    clean: Tensor
+    attacked: Tensor | None
+
+    @property
+    def scores(self) -> Scores:
+        return Scores(sa=_mean(self.clean), ra=_mean(self.attacked))
+
+
+def judge(
+    model: nn.Module,
+    images: Images,
+    attack: Attack | None,
+    protocol: Protocol = "plain",
+    seed: int = 0,
+) -> Judgement:
+    """Judges each image in eval mode; `seed` fixes the attack's random starts.
+
+    An image counts as correct under attack if it is correct when clean and under every restart of
+    the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them.
+    """
+    clean, attacked = [], []
+    with evaluating(model):
+        for number, start in enumerate(range(0, len(images), BATCH)):
+            batch = images[start : start + BATCH]
+            x = pixels(batch.x)
+            right = _right(model, x, batch.y)
+            clean.append(right)
+            if attack is None:
+                continue
+            left = right.nonzero().flatten()
+            for restart in range(attack.restarts):
+                rng = generator(seed, "evaluation", number, restart, device=x.device)
+                # Images that are wrong already are not worth attacking.
+                left = left[_stands(model, x[left], batch.y[left], attack, protocol, rng)]
+            attacked.append(torch.zeros_like(right).index_fill_(0, left, True))
+    return Judgement(torch.cat(clean).cpu(), torch.cat(attacked).cpu() if attacked else None)
+
+
+def judge_test(model: nn.Module, images: Images, evaluation: Evaluation) -> Judgement:
+    """Judges test images as the evaluation says."""
+    return judge(model, images, evaluation.attack, evaluation.protocol)
+
+
+def _stands(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    protocol: Protocol,
+    rng: torch.Generator,
+) -> Tensor:
+    """(N,) bool: is each image still classified correctly under the attack?"""
+    if not len(y):
+        return torch.zeros(0, dtype=torch.bool, device=y.device)
+    if protocol == "worst_iterate" and attack.kind == "pgd":
+        return withstands(model, x, y, attack, rng)
+    return _right(model, perturb(model, x, y, attack, rng), y)
+
+
+def _mean(right: Tensor | None) -> float | None:
+    return None if right is None else right.double().mean().item()
+
+
+def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(x).argmax(1) == y

@@ -1,0 +1,88 @@
+"""The ledger: finished results on disk, each under the key of its spec.
+
+A result is a folder KIND/KEY with `spec.json`, `result.json` and further files. It is written under
+a temporary name and moved into place whole: where the folder is, the result is complete.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import InputError
+from search_spaces.keys import key
+from search_spaces.spec import Spec, Theta, Ticket, Transfer
+
+_FOLDERS: dict[type[Spec], str] = {
+    Theta: "thetas",
+    Ticket: "tickets",
+    Transfer: "transfers",
+}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A storage path that the driver and all workers see."""
+
+    root: Path
+
+    def folder(self, spec: Spec) -> Path:
+        """Where a spec's result is, or will be."""
+        return self.root / _FOLDERS[type(spec)] / key(spec)
+
+    def has(self, spec: Spec) -> bool:
+        """Is the result complete?"""
+        return self.folder(spec).is_dir()
+
+    def result(self, spec: Spec) -> dict[str, Any]:
+        """The result as it was written. Raises FileNotFoundError where there is none."""
+        text = (self.folder(spec) / "result.json").read_text(encoding="utf-8")
+        result: dict[str, Any] = json.loads(text)
+        return result
+
+    def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Puts a result in place, at once and whole. One that is already there stays."""
+        target = self.folder(spec)
+        if target.is_dir():
+            return
+        staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        staging.mkdir(parents=True)
+        try:
+            for name, content in files.items():
+                _write(staging / name, content)
+            spec_text = spec.model_dump_json(indent=1, exclude_none=True)
+            _write(staging / "spec.json", spec_text.encode())
+            _write(staging / "result.json", json.dumps(result, indent=1).encode())
+            os.rename(staging, target)
+        except OSError:
+            # Another process put the same result in place first: equal keys, equal results.
+            if not target.is_dir():
+                raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def open_ledger(root: Path) -> Ledger:
+    """The ledger at `root`, made if missing. Raises InputError if it can't be written."""
+    try:
+        for folder in _FOLDERS.values():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        probe = root / f".write-test-{uuid.uuid4().hex[:8]}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"storage {root}: cannot be written ({error.strerror}): choose another --storage"
+        ) from None
+    return Ledger(root.resolve())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,97 @@
+"""Masks over convolution weights: {parameter name: bool tensor, True = kept}.
+
+Heads, norm layers and biases are never pruned. Counts are exact.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Mask = dict[str, Tensor]
+State = dict[str, Tensor]
+
+
+def prunable(model: nn.Module) -> list[str]:
+    """Names of the convolution weights, in the model's order."""
+    return [
+        f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
+    ]
+
+
+def ones(model: nn.Module) -> Mask:
+    """The dense network's mask, on the CPU."""
+    weights = dict(model.named_parameters())
+    return {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in prunable(model)}
+
+
+def prune_by_magnitude(weights: Mapping[str, Tensor], mask: Mask, keep: int) -> Mask:
+    """Keeps exactly `keep` of the mask's weights: the largest by magnitude, over all layers.
+
+    Equal magnitudes are pruned in the order of names and places, so the count is exact and the
+    result is the same everywhere. Weights that the mask has pruned stay pruned. Raises ValueError
+    when the mask holds fewer than `keep`, or a weight is not finite.
+    """
+    flat = _flat(mask)
+    size = torch.cat([weights[name].detach().abs().flatten().cpu() for name in mask])
+    if not torch.isfinite(size).all():
+        raise ValueError("a weight is NaN or infinite: magnitudes cannot be compared")
+    alive = size[flat]
+    drop = len(alive) - keep
+    if drop < 0:
+        raise ValueError(f"the mask holds {len(alive)} weights, fewer than the {keep} to keep")
+    if drop:
+        threshold = alive.kthvalue(drop).values
+        ties = (alive == threshold).nonzero().flatten()
+        keepers = alive > threshold
+        keepers[ties[drop - int((alive < threshold).sum()) :]] = True
+        flat[flat.clone()] = keepers
+    return _unflat(flat, mask)
+
+
+def random(mask: Mask, keep: int, rng: torch.Generator) -> Mask:
+    """Keeps exactly `keep` of the mask's weights, drawn uniformly over all layers."""
+    flat = _flat(mask)
+    alive = flat.nonzero().flatten()
+    drop = alive[torch.randperm(len(alive), generator=rng)[keep:]]
+    flat[drop] = False
+    return _unflat(flat, mask)
+
+
+def rewind(theta: Mapping[str, Tensor], mask: Mask) -> State:
+    """theta's weights under the mask: kept ones bit for bit, pruned ones zero."""
+    return {
+        name: value.masked_fill(~mask[name], 0) if name in mask else value.clone()
+        for name, value in theta.items()
+    }
+
+
+def apply_(model: nn.Module, inverse: Mapping[str, Tensor]) -> None:
+    """Zeroes, in place, the parameters where `inverse` (a mask's complement, on the model's device)
+    is True. Called after every optimiser step, so momentum and weight decay revive nothing."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in inverse:
+                parameter.masked_fill_(inverse[name], 0)
+
+
+def counts(mask: Mask) -> tuple[int, int]:
+    """(kept, total) over all layers."""
+    return sum(int(m.sum()) for m in mask.values()), sum(m.numel() for m in mask.values())
+
+
+def layer_sparsity(mask: Mask) -> dict[str, float]:
+    """Share of pruned weights in each layer, in [0, 1]."""
+    return {name: 1 - int(m.sum()) / m.numel() for name, m in mask.items()}
+
+
+def _flat(mask: Mask) -> Tensor:
+    return torch.cat([m.flatten() for m in mask.values()])
+
+
+def _unflat(flat: Tensor, like: Mask) -> Mask:
+    parts = flat.split([m.numel() for m in like.values()])
+    return {
+        name: part.view(m.shape).clone()
+        for (name, m), part in zip(like.items(), parts, strict=True)
+    }

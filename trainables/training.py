@@ -1,0 +1,192 @@
+"""The training loop: one for pre-training, IMP re-training and transfers. It knows no framework."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from search_spaces.spec import Augmentation, Evaluation, Recipe, Regime, Scores
+from trainables.attacks import perturb
+from trainables.datasets import Images, Splits, augment, pixels
+from trainables.evaluation import evaluating, judge
+from trainables.masks import Mask, State, apply_
+from trainables.overfitting import Signals, probe
+from trainables.seeding import generator
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of every batch this process trains on: all, or one rank's of several."""
+
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best validated state so far: its epoch, validation scores and weights (on the CPU)."""
+
+    epoch: int
+    scores: Scores
+    state: State = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training did.
+
+    number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
+    lr: at the epoch's last step; val: accuracies in [0, 1], None for an epoch that is not validated
+    (its ra None where the regime has no attack); signals: of catastrophic overfitting, where the
+    regime is watched for it.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    lr: float
+    seconds: float
+    val: Scores | None
+    signals: Signals | None
+    best: Best | None
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimiser step `step` (from 0)."""
+    schedule = recipe.schedule
+    total = recipe.epochs * steps_per_epoch
+    if schedule.kind == "multistep":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in schedule.milestones)
+        return recipe.lr * schedule.gamma**passed
+    if schedule.kind == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
+    if schedule.kind == "one_cycle":
+        done, peak = (step + 1) / (total + 1), schedule.warmup
+        return recipe.lr * min(done / peak, (1 - done) / (1 - peak))
+    return recipe.lr
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of the model's state on the CPU, in the default memory layout."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
+
+
+def fit(
+    model: nn.Module,
+    data: Splits,
+    regime: Regime,
+    seed: int,
+    evaluation: Evaluation | None = None,
+    mask: Mask | None = None,
+    augmentation: Augmentation | None = None,
+    shard: Shard | None = None,
+) -> Iterator[Epoch]:
+    """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
+
+    With `evaluation`, epochs from `recipe.validate_from` on are validated and the best state is
+    kept: highest clean accuracy without an attack, highest accuracy under `evaluation.validation`
+    with one; of equals, the latest. With `mask`, pruned weights are zero before the first step and
+    after every one. A DistributedDataParallel model trains on its `shard` of each batch; all ranks
+    then hold the same weights, statistics and best state. Everything random comes from `seed`;
+    an epoch's batches do not depend on earlier epochs. The last, incomplete batch of an epoch is
+    left out. Raises FloatingPointError when the loss is not finite.
+    """
+    recipe, shard = regime.recipe, shard or Shard()
+    net = model.module if isinstance(model, DistributedDataParallel) else model
+    device = next(net.parameters()).device
+    data = data.to(device)
+    inverse = {name: ~m.to(device) for name, m in (mask or {}).items()}
+    apply_(net, inverse)
+    optimizer = torch.optim.SGD(
+        net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    steps = max(1, len(data.train) // recipe.batch_size)
+    best: Best | None = None
+    for number in range(1, recipe.epochs + 1):
+        started = time.monotonic()
+        rng = generator(seed, "noise", number, shard.rank, device=device)
+        loss_sum, right = torch.zeros(2, device=device).unbind()
+        seen = 0
+        model.train()
+        for step, batch in enumerate(_batches(data.train, recipe, seed, number, shard)):
+            lr = learning_rate(recipe, (number - 1) * steps + step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            x = augment(pixels(batch.x), augmentation or Augmentation(), rng)
+            loss, logits = _step(model, net, x, batch.y, regime, rng)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            apply_(net, inverse)
+            loss_sum += loss.detach() * len(batch)
+            right += (logits.argmax(1) == batch.y).sum()
+            seen += len(batch)
+        mean_loss = loss_sum.item() / seen
+        if not math.isfinite(mean_loss):
+            raise FloatingPointError(f"training loss is {mean_loss} in epoch {number}")
+        if net is not model:
+            _same_buffers(net)
+        val = signals = None
+        if evaluation and (number >= recipe.validate_from or number == recipe.epochs):
+            val = _validate(net, data.val, regime, evaluation)
+            if best is None or _score(val, regime) >= _score(best.scores, regime):
+                best = Best(number, val, snapshot(net))
+        if evaluation and regime.containment and regime.attack:
+            signals = probe(net, data.val, regime.attack, regime.containment, seed=0)
+        seconds = time.monotonic() - started
+        yield Epoch(
+            number, mean_loss, right.item() / seen, lr, seconds, val=val, signals=signals, best=best
+        )
+
+
+def _step(
+    model: nn.Module, net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(mean loss, logits) on the images as the regime wants them trained on."""
+    if regime.attack is not None:
+        if regime.attack_mode == "eval":
+            with evaluating(net):
+                x = perturb(net, x, y, regime.attack, rng)
+        else:
+            x = perturb(net, x, y, regime.attack, rng)
+    logits = model(x)
+    return F.cross_entropy(logits, y), logits
+
+
+def _batches(
+    images: Images, recipe: Recipe, seed: int, epoch: int, shard: Shard
+) -> Iterator[Images]:
+    """One epoch's batches in an order drawn from (seed, epoch); of each, this rank's part."""
+    order = torch.randperm(len(images), generator=generator(seed, "order", epoch))
+    order = order.to(images.y.device)
+    size = min(recipe.batch_size, len(images))
+    for start in range(0, len(images) - size + 1, size):
+        yield images[order[start : start + size][shard.rank :: shard.world]]
+
+
+def _validate(net: nn.Module, images: Images, regime: Regime, evaluation: Evaluation) -> Scores:
+    """Clean accuracy, and accuracy under attack where the regime trains for it."""
+    attack = evaluation.validation if regime.attack else None
+    return judge(net, images, attack, evaluation.protocol).scores
+
+
+def _score(scores: Scores, regime: Regime) -> float:
+    """What a regime's best epoch is chosen by."""
+    score = scores.sa if regime.attack is None else scores.ra
+    assert score is not None
+    return score
+
+
+def _same_buffers(net: nn.Module) -> None:
+    """BatchNorm's running statistics differ between ranks after a step; take the first rank's."""
+    for buffer in net.buffers():
+        dist.broadcast(buffer, 0)

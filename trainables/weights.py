@@ -1,0 +1,22 @@
+"""Weights and masks to and from bytes, by safetensors: nothing in such a file can run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+
+def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Named tensors as the content of a safetensors file."""
+    return save({name: value.cpu().contiguous() for name, value in tensors.items()})
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Named tensors from a safetensors file, on the CPU."""
+    return load_file(path)
+
+
+def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state without its head, which belongs to the task it was trained on."""
+    return {name: value for name, value in state.items() if not name.startswith("fc.")}
