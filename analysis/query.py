@@ -1,0 +1,91 @@
+"""Choosing rows and columns of a table by what a user typed."""
+
+import ast
+import difflib
+from collections.abc import Iterable
+
+import pandas as pd
+
+from search_spaces.errors import InputError
+
+# Comparisons, logic and arithmetic over columns and literals: no calls, attributes or subscripts.
+_ALLOWED = (
+    ast.Expression,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.Compare,
+    ast.cmpop,
+    ast.Name,
+    ast.Load,
+    ast.List,
+    ast.Tuple,
+    ast.Constant,
+)
+
+
+def select(
+    table: pd.DataFrame,
+    where: str | None = None,
+    columns: str | None = None,
+    sort: str | None = None,
+) -> pd.DataFrame:
+    """The rows where an expression holds, in the order of a column, with some columns only.
+
+    where: comparisons, `and`, `or`, `not`, `in` and arithmetic over column names, numbers and
+    quoted text. sort: a column, with a leading - for descending. columns: names joined by commas.
+    Raises InputError naming what is wrong.
+    """
+    if where is not None:
+        table = table[_holds(table, where)]
+    if sort is not None:
+        column = sort.removeprefix("-")
+        _check("--sort", [column], table)
+        table = table.sort_values(column, ascending=not sort.startswith("-"), kind="stable")
+    if columns is not None:
+        names = [name.strip() for name in columns.split(",")]
+        _check("--columns", names, table)
+        table = table[names]
+    return table
+
+
+def _holds(table: pd.DataFrame, where: str) -> pd.Series:
+    place = f"--where {where}"
+    try:
+        tree = ast.parse(where.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError):
+        raise InputError(
+            f"{place}: not an expression: write pruning == 'imp' and SA > 0.9"
+        ) from None
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            raise InputError(
+                f"{place}: {type(node).__name__} is not allowed: compare column names, numbers and "
+                "'text' with ==, <, in, and, or, not, + - * /"
+            )
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    _check(place, names, table)
+    try:
+        holds = table.eval(where.strip(), engine="python")
+    except Exception as error:  # pandas raises a dozen types for one mistake: mismatched operands
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{place}: cannot be computed: {reason}") from None
+    if not isinstance(holds, pd.Series) or holds.dtype.kind != "b":
+        raise InputError(f"{place}: must be true or false for each row, as in SA > 0.9")
+    return holds.fillna(False).astype(bool)
+
+
+def _check(place: str, names: Iterable[str], table: pd.DataFrame) -> None:
+    for name in names:
+        if name not in table.columns:
+            near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(table.columns)}"
+            raise InputError(f"{place}: no column {name}: {hint}")

@@ -1,0 +1,95 @@
+"""Tables as text: for people (aligned), for spreadsheets (CSV) and for programs (JSON)."""
+
+import json
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis.verdict import METRICS, RULE
+
+Format = Literal["table", "csv", "json"]
+
+
+def format_table(table: pd.DataFrame, form: Format) -> str:
+    """A table as text without a final newline; missing values are '-', empty or null."""
+    if form == "csv":
+        return table.to_csv(index=False).rstrip("\n")
+    if form == "json":
+        return json.dumps(records(table), indent=2, ensure_ascii=False)
+    if table.empty:
+        return "  ".join(table.columns)
+    # pandas writes a missing integer as <NA>, whatever na_rep says.
+    holes = [name for name in table.columns if table[name].dtype == "Int64"]
+    shown = table.assign(**{name: table[name].astype(object).fillna("-") for name in holes})
+    with pd.option_context("display.precision", 4):
+        return shown.to_string(index=False, na_rep="-")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as one dict per row, of values that JSON has; missing values are None."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
+
+
+def task_title(rows: pd.DataFrame) -> str:
+    """The dataset of rows that share one, and the share of its training data unless it is all."""
+    dataset, fraction = rows["dataset"].iloc[0], float(rows["fraction"].iloc[0])
+    return f"{dataset}" if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the data"
+
+
+def verdict_lines(extreme: pd.DataFrame) -> list[str]:
+    """The table of `verdict.extreme` for people, in percent: a block per dataset and fraction."""
+    lines = []
+    for _, block in extreme.groupby(["dataset", "fraction"], sort=False):
+        lines += [task_title(block), *_block(block), ""]
+    notes = [
+        f"note: {row['theta']} {row['pruning']} on {row['dataset']}: {row['note']}"
+        for row in extreme.to_dict("records")
+        if row["note"]
+    ]
+    footer = f"(mean±std in %, the dense network's in brackets; rule: {RULE}{_seeds(extreme)})"
+    return [*lines[:-1], footer, *notes] if lines else []
+
+
+def _block(block: pd.DataFrame) -> list[str]:
+    titles = [f"{metric.score} {metric.regime}" for metric in METRICS]
+    head = ["theta", "pruning", "extreme", *titles, "lower levels"]
+    body = [
+        [
+            row["theta"],
+            row["pruning"],
+            "-" if pd.isna(row["sparsity"]) else f"{100 * row['sparsity']:.2f} %",
+            *(_score(row, metric.name) for metric in METRICS),
+            row["lower_levels"],
+        ]
+        for row in block.to_dict("records")
+    ]
+    return _aligned([head, *body])
+
+
+def _score(row: dict[Any, Any], metric: str) -> str:
+    if pd.isna(row[f"{metric}_mean"]):
+        return "-"
+    ticket = _mean_std(row[f"{metric}_mean"], row[f"{metric}_std"])
+    return f"{ticket} ({_mean_std(row[f'{metric}_dense_mean'], row[f'{metric}_dense_std'])})"
+
+
+def _mean_std(mean: float, std: float) -> str:
+    spread = "" if pd.isna(std) else "±" + f"{100 * std:.1f}".removeprefix("0")
+    return f"{100 * mean:.1f}{spread}"
+
+
+def _seeds(extreme: pd.DataFrame) -> str:
+    counts = pd.concat([extreme["n"], extreme["dense_n"]]).dropna().astype(int)
+    if counts.empty:
+        return ""
+    low, high = int(counts.min()), int(counts.max())
+    return f", {low} seed{'s' * (low > 1)}" if low == high else f", {low} to {high} seeds"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,237 @@
+"""Which tickets win: pure functions over a table of transfers.
+
+A table has one row per transfer and at least the columns theta, pruning, level, sparsity, dataset,
+fraction, regime, seed, SA and RA. Scores and sparsities are shares in [0, 1]; a score that is not
+there is NaN. Dense networks have pruning "dense" and level 0; every pruning of the same theta,
+dataset and fraction is held against them.
+
+The rule is that of Chen et al. (ICML 2022): a ticket matches in a metric when its mean over seeds
+is no more than one standard deviation of the dense network below the dense mean. A double-win
+ticket matches in SA under standard training and in both SA and RA under adversarial training.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from search_spaces.grid import DENSE
+
+RULE = "within one dense std of the dense mean"
+GROUP = ["theta", "pruning", "dataset", "fraction"]
+
+# Means of the same numbers in another order differ in the last bits.
+TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score under a training regime."""
+
+    score: str
+    regime: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.score}_{self.regime}"
+
+    def by_seed(self, table: pd.DataFrame) -> pd.Series:
+        """The metric's values in [0, 1], indexed by seed; seeds without a value are left out."""
+        rows = table[table["regime"] == self.regime]
+        return rows.set_index("seed")[self.score].astype(float).dropna()
+
+
+METRICS = (Metric("SA", "standard"), Metric("SA", "adversarial"), Metric("RA", "adversarial"))
+REGIMES = frozenset(metric.regime for metric in METRICS)
+
+_STATISTICS = ("mean", "std", "n")
+LEVEL_COLUMNS = [
+    *GROUP,
+    "level",
+    "sparsity",
+    *(f"{metric.name}_{part}" for metric in METRICS for part in (*_STATISTICS, "matching")),
+    "complete",
+    "same_seeds",
+    "double_win",
+]
+EXTREME_COLUMNS = [
+    *GROUP,
+    "level",
+    "sparsity",
+    *(
+        f"{metric.name}_{who}{part}"
+        for metric in METRICS
+        for who in ("", "dense_")
+        for part in ("mean", "std")
+    ),
+    "n",
+    "dense_n",
+    "levels_complete",
+    "lower_levels_match",
+    "lower_levels",
+    "note",
+]
+
+
+def matching(values: ArrayLike, dense: ArrayLike) -> bool:
+    """Whether mean(values) >= mean(dense) - std(dense), each over seeds.
+
+    The standard deviation is the sample's (ddof 1); a single dense seed has none and counts as 0.
+    Raises ValueError if either array is empty, not one-dimensional or not finite.
+    """
+    ticket, reference = np.asarray(values, float), np.asarray(dense, float)
+    for name, array in (("values", ticket), ("dense", reference)):
+        if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+            raise ValueError(f"{name}: needs one finite score per seed (got {array!r:.80})")
+    spread = float(reference.std(ddof=1)) if reference.size > 1 else 0.0
+    return bool(ticket.mean() >= reference.mean() - spread - TOLERANCE)
+
+
+def levels_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per theta, pruning, dataset, fraction and level; level 0 is the dense network.
+
+    For each metric: mean, sample standard deviation (NaN for one seed) and number n of seeds, and
+    whether it is matching. `complete`: the level and its dense network have a value in every
+    metric, so the level can be judged. `same_seeds`: they were run on the same seeds.
+    `double_win`: complete and matching in every metric.
+    """
+    rows = [
+        _level_row({**group, "level": level}, at_level, dense)
+        for group, dense, pruned in _groups(table)
+        for level, at_level in [(0, dense), *_by_level(pruned)]
+    ]
+    return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
+
+
+def extreme(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdict: one row per theta, pruning, dataset and fraction that has both regimes.
+
+    level, sparsity: the largest double-win level (0, the dense network, always is one); missing if
+        the dense network is incomplete
+    <metric>_mean, _std: the ticket's at that level; <metric>_dense_mean, _std: the dense network's
+    n, dense_n: the fewest seeds behind them
+    levels_complete: how many pruned levels could be judged
+    lower_levels_match: whether every lower tested level is a double win too; lower_levels says
+        which are not
+    note: incomplete levels, unequal seeds, a single seed
+
+    A level whose rows have no score in some metric is incomplete: pass missing transfers as rows
+    with NaN scores, so that they are named.
+    """
+    judged = _with_both_regimes(table)
+    ladders = levels_table(table).groupby(GROUP, sort=False)
+    rows = [
+        {**dict(zip(GROUP, group, strict=True)), **_extreme_row(ladder)}
+        for group, ladder in ladders
+        if group in judged
+    ]
+    verdict = pd.DataFrame(rows, columns=EXTREME_COLUMNS)
+    return verdict.astype({"level": "Int64"})
+
+
+def _groups(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]]:
+    """Labels, dense rows and pruned rows of each theta x pruning x dataset x fraction."""
+    judged = table[table["regime"].isin(REGIMES)]
+    tasks = judged.groupby(["theta", "dataset", "fraction"], sort=False)
+    for (theta, dataset, fraction), rows in tasks:
+        dense = rows[rows["pruning"] == DENSE]
+        for pruning, pruned in rows[rows["pruning"] != DENSE].groupby("pruning", sort=False):
+            labels = (theta, pruning, dataset, fraction)
+            yield dict(zip(GROUP, labels, strict=True)), dense, pruned
+
+
+def _by_level(pruned: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    for level in sorted(pruned["level"].unique()):
+        yield int(level), pruned[pruned["level"] == level]
+
+
+def _level_row(
+    labels: dict[str, Any], at_level: pd.DataFrame, dense: pd.DataFrame
+) -> dict[str, Any]:
+    row = labels | {"sparsity": at_level["sparsity"].iloc[0] if len(at_level) else 0.0}
+    complete = same_seeds = double_win = True
+    for metric in METRICS:
+        values, reference = metric.by_seed(at_level), metric.by_seed(dense)
+        judged = len(values) > 0 and len(reference) > 0
+        matches = judged and matching(values, reference)
+        row[f"{metric.name}_mean"] = values.mean()
+        row[f"{metric.name}_std"] = values.std(ddof=1)
+        row[f"{metric.name}_n"] = len(values)
+        row[f"{metric.name}_matching"] = matches
+        complete &= judged
+        same_seeds &= set(values.index) == set(reference.index)
+        double_win &= matches
+    return row | {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
+
+
+def _with_both_regimes(table: pd.DataFrame) -> set[Any]:
+    """Groups whose pruned tickets were put to every regime that a double win needs."""
+    pruned = table[table["pruning"] != DENSE]
+    return {
+        group for group, rows in pruned.groupby(GROUP, sort=False) if set(rows["regime"]) >= REGIMES
+    }
+
+
+def _extreme_row(ladder: pd.DataFrame) -> dict[str, Any]:
+    dense, pruned = ladder.iloc[0], ladder.iloc[1:]
+    wins = ladder[ladder["double_win"]]
+    if wins.empty:
+        why = "dense network incomplete: no verdict"
+        return {
+            "levels_complete": 0,
+            "lower_levels_match": False,
+            "lower_levels": why,
+            "note": why,
+        }
+    best = wins.iloc[-1]
+    lower = pruned[pruned["level"] < best["level"]]
+    row: dict[str, Any] = {"level": best["level"], "sparsity": best["sparsity"]}
+    for metric in METRICS:
+        for part in ("mean", "std"):
+            row[f"{metric.name}_{part}"] = best[f"{metric.name}_{part}"]
+            row[f"{metric.name}_dense_{part}"] = dense[f"{metric.name}_{part}"]
+    return row | {
+        "n": min(best[f"{metric.name}_n"] for metric in METRICS),
+        "dense_n": min(dense[f"{metric.name}_n"] for metric in METRICS),
+        "levels_complete": int(pruned["complete"].sum()),
+        "lower_levels_match": bool(lower["double_win"].all()),
+        "lower_levels": _lower_levels(best["level"], lower, pruned),
+        "note": _note(best["level"], dense, pruned),
+    }
+
+
+def _lower_levels(level: int, lower: pd.DataFrame, pruned: pd.DataFrame) -> str:
+    if level == 0:
+        return "none match" if pruned["complete"].any() else "none complete"
+    if lower.empty:
+        return "none tested"
+    failing = lower[lower["complete"] & ~lower["double_win"]]
+    incomplete = lower[~lower["complete"]]
+    parts = []
+    if len(failing):
+        parts.append(f"{_percents(failing)} {'does' if len(failing) == 1 else 'do'} not")
+    if len(incomplete):
+        parts.append(f"{_percents(incomplete)} incomplete")
+    return "; ".join(parts) or "all match"
+
+
+def _note(level: int, dense: pd.Series, pruned: pd.DataFrame) -> str:
+    parts = []
+    incomplete = pruned[~pruned["complete"]]
+    if len(incomplete):
+        parts.append(f"incomplete: {_percents(incomplete)}")
+        if incomplete["level"].max() > level:
+            parts[-1] += ", the extreme may be higher"
+    unequal = pruned[pruned["complete"] & ~pruned["same_seeds"]]
+    if len(unequal):
+        parts.append(f"other seeds than the dense network's: {_percents(unequal)}")
+    if any(dense[f"{metric.name}_n"] == 1 for metric in METRICS):
+        parts.append("1 seed: no spread")
+    return "; ".join(parts)
+
+
+def _percents(levels: pd.DataFrame) -> str:
+    return ", ".join(f"{100 * sparsity:.2f}" for sparsity in levels["sparsity"]) + " %"

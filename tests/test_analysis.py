@@ -1,0 +1,332 @@
+"""Loading, the command line and the figures, over a small MLflow store as the driver writes it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+from analysis import figures, load, query, verdict
+from analysis.cli import main
+from search_spaces import grid, reading
+from search_spaces.errors import InputError
+
+SMALL = """
+name: small
+source:
+  dataset: {name: mnist-mini, size: 16}
+  model: {arch: resnet8, width: 8}
+  pretrainings: {standard: {train: {recipe: &recipe {epochs: 1, lr: 0.1}}}}
+pruning:
+  imp: {method: imp, rounds: 4, retraining: {recipe: *recipe}}
+  random: {method: random, levels: [4]}
+downstream:
+  - dataset: {name: digits, size: 16}
+    levels: [0, 2, 4]
+    seeds: [0, 1]
+    regimes:
+      standard: {recipe: *recipe}
+      adversarial: {recipe: *recipe, attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
+evaluation: {attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
+"""
+
+
+def study(name):
+    return reading.validate({**reading.parse(SMALL, name), "name": name}, name)
+
+
+@dataclass(frozen=True)
+class Store:
+    client: MlflowClient
+    uri: str
+    folder: Path
+
+    def add_study(self, study):
+        """An experiment with its parent run; returns both ids."""
+        experiment = self.client.create_experiment(
+            study.name, artifact_location=(self.folder / study.name).as_uri()
+        )
+        parent = self.client.create_run(
+            experiment, run_name=study.name, tags={"stage": "study"}
+        ).info.run_id
+        content = study.model_dump(mode="json", exclude_none=True)
+        self.client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
+        return experiment, parent
+
+    def add_transfer(self, experiment, parent, key, metrics, status="FINISHED"):
+        tags = {"stage": "transfer", "state": "complete", "key": key, "mlflow.parentRunId": parent}
+        run = self.client.create_run(experiment, tags=tags).info.run_id
+        for name, value in metrics.items():
+            self.client.log_metric(run, name, value)
+        self.client.set_terminated(run, status)
+        return run
+
+
+def scores(cell):
+    """Dense and imp level 2 are equal; imp level 4 and random lose 0.2 of RA."""
+    seed, label = cell.labels["seed"], cell.labels
+    poor = label["level"] == 4
+    adversarial = label["regime"] == "adversarial"
+    sa = (0.85 if adversarial else 0.98) + 0.002 * seed
+    ra = (0.5 if adversarial else 0.0) + 0.01 * seed - (0.2 if poor and adversarial else 0.0)
+    return {"SA": sa, "RA": ra, "last_SA": sa, "last_RA": ra, "best_epoch": 1, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return study("small")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, small):
+    """A complete study `small`, then `half`: its dense and imp level 2 transfers only."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    store = Store(MlflowClient(tracking_uri=uri), uri, folder)
+    half = study("half")
+    for content in (small, half):
+        experiment, parent = store.add_study(content)
+        for cell in grid.transfers(content):
+            if content is small or cell.labels["level"] < 4:
+                store.add_transfer(experiment, parent, cell.key, scores(cell))
+    # What must not count: unfinished, deleted, of another stage, of another key.
+    absent = grid.transfers(half)[-1].key
+    store.add_transfer(experiment, parent, absent, {"SA": 1.0}, status="FAILED")
+    store.client.delete_run(store.add_transfer(experiment, parent, absent, {"SA": 1.0}))
+    store.client.set_tag(
+        store.add_transfer(experiment, parent, absent, {"SA": 1.0}), "stage", "ticket"
+    )
+    store.add_transfer(experiment, parent, "0" * 16, {"SA": 1.0})
+    store.add_study(study("bare"))
+    return store
+
+
+@pytest.fixture
+def analysis(store, capsys, monkeypatch):
+    """Runs a command line on the store: exit code, stdout, stderr."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+
+    def run(*arguments):
+        code = main(list(arguments))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_load_joins_scores_to_the_study_labels(store, small):
+    results = load.load("small", store.uri)
+    assert results.study == small and results.missing == []
+    assert list(results.table.columns) == list(load.COLUMNS)
+    cells = grid.transfers(small)
+    assert list(results.table["key"]) == [cell.key for cell in cells]
+    for row, cell in zip(results.table.to_dict("records"), cells, strict=True):
+        assert {name: row[name] for name in cell.labels} == cell.labels
+        assert (row["SA"], row["RA"]) == (scores(cell)["SA"], scores(cell)["RA"])
+    assert results.table["seconds"].isna().all()
+    assert set(results.table["state"]) == {"complete"}
+
+
+def test_load_names_what_is_missing(store):
+    results = load.load("half", store.uri)
+    assert {cell.labels["level"] for cell in results.missing} == {4}
+    assert len(results.table) + len(results.missing) == len(grid.transfers(results.study))
+    assert len(results.expected) == len(grid.transfers(results.study))
+    assert results.expected["SA"].isna().sum() == len(results.missing)
+
+
+def test_load_reads_every_page(store, monkeypatch):
+    whole = load.load("small", store.uri).table
+    monkeypatch.setattr(load, "PAGE", 3)
+    pd.testing.assert_frame_equal(load.load("small", store.uri).table, whole)
+
+
+def test_the_default_study_is_the_latest_and_the_latest_of_two_runs_counts(store):
+    again = study("again")
+    experiment, parent = store.add_study(again)
+    key = grid.transfers(again)[0].key
+    store.add_transfer(experiment, parent, key, {"SA": 0.1})
+    latest = store.add_transfer(experiment, parent, key, {"SA": 0.2})
+    try:
+        results = load.load(tracking_uri=store.uri)
+        assert results.study.name == "again" and results.parent_run_id == parent
+        assert list(results.table["run_id"]) == [latest]
+    finally:
+        store.client.delete_experiment(experiment)
+
+
+def test_extreme_as_a_table(analysis):
+    code, out, err = analysis("extreme", "--study", "small")
+    assert (code, err) == (0, "")
+    title, head, imp, random, footer = out.splitlines()
+    assert title == "digits" and head.startswith("theta     pruning  extreme  SA standard")
+    assert imp.split()[:4] == ["standard", "imp", "36.00", "%"] and imp.endswith("none tested")
+    assert random.split()[:4] == ["standard", "random", "0.00", "%"]
+    assert footer.endswith("2 seeds)")
+
+
+def test_extreme_as_csv_and_json(analysis, tmp_path):
+    code, out, err = analysis("extreme", "--study", "small", "--format", "csv")
+    (tmp_path / "out.csv").write_text(out)
+    frame = pd.read_csv(tmp_path / "out.csv")
+    assert (code, err) == (0, "")
+    assert list(frame.columns) == verdict.EXTREME_COLUMNS and list(frame["level"]) == [2, 0]
+    code, out, err = analysis("extreme", "--study", "half", "--format", "json")
+    content = json.loads(out)
+    assert code == 0 and content["study"] == "half"
+    assert content["extreme"][0]["sparsity"] == pytest.approx(0.36)
+    assert content["extreme"][0]["note"] == "incomplete: 59.04 %, the extreme may be higher"
+    assert {cell["level"] for cell in content["missing"]} == {4}
+
+
+def test_missing_transfers_are_named_apart_from_the_output(analysis):
+    _, out, err = analysis("extreme", "--study", "half")
+    assert "missing" not in out
+    assert err.startswith("missing: 8 of 16 transfers: theta=standard, pruning=imp, level=4, ")
+    assert err.endswith("; and 5 more\n") and err.count("\n") == 1
+
+
+def test_trials_chooses_rows_and_columns(analysis):
+    code, out, _ = analysis(
+        *("trials", "--study", "small", "--where", "pruning == 'imp' and RA < 0.4 and RA > 0.1"),
+        *("--columns", "level,seed,RA", "--sort=-RA", "--format", "csv"),
+    )
+    assert code == 0
+    rows = [line.split(",") for line in out.splitlines()]
+    assert rows[0] == ["level", "seed", "RA"]
+    assert [(level, seed, float(ra)) for level, seed, ra in rows[1:]] == [
+        ("4", "1", pytest.approx(0.31)),
+        ("4", "0", pytest.approx(0.3)),
+    ]
+    code, out, _ = analysis("trials", "--study", "small", "--format", "json")
+    assert len(json.loads(out)) == 16
+    code, out, _ = analysis("trials", "--study", "small", "--where", "SA > 1")
+    assert code == 0 and len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["extreme", "trials", "curves"])
+def test_nothing_there_yet_names_the_command(analysis, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = analysis(command, "--study", "bare")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].endswith("in bare yet: python -m tuner run bare")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["extreme", "--study", "smal"], "did you mean small? it holds bare, half, small"),
+        (["extreme", "--format", "xml"], "xml"),
+        (["extreme", "--nonsense"], "--nonsense"),
+        ([], "Missing command"),
+        (["trials", "--where", "prunning == 'imp'"], "no column prunning: did you mean pruning?"),
+        (["trials", "--columns", "SA,thet"], "no column thet: did you mean theta?"),
+        (["trials", "--sort", "best"], "no column best: did you mean best_epoch?"),
+        (["trials", "--where", "theta = 'a'"], "not an expression"),
+        (["trials", "--where", "theta.str.len() > 1"], "is not allowed"),
+        (["trials", "--where", "__import__('os').system('true')"], "Call is not allowed"),
+        (["trials", "--where", "theta > 3"], "cannot be computed"),
+        (["trials", "--where", "SA + 1"], "must be true or false"),
+        (["curves", "--out", "curves.gif"], "must end in one of .png, .pdf, .svg"),
+        (["curves", "--out", "no/such/folder.png"], "there is no folder no/such"),
+        (["extreme", "--tracking-uri", "sqlite:///no.db"], "there is no such file"),
+        (["extreme", "--tracking-uri", "sqlite:///words.db"], "not an MLflow database"),
+        (["extreme", "--tracking-uri", "sqlite:///empty.db"], "not an MLflow database"),
+        (["extreme", "--tracking-uri", "nonsense://x"], "cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(analysis, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    Path("words.db").write_text("no database")
+    Path("empty.db").touch()
+    study = ["--study", "small"] if arguments[:1] == ["trials"] else []
+    code, out, err = analysis(*arguments, *study)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and said in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "words.db"]
+    assert Path("empty.db").stat().st_size == 0
+
+
+def test_select_is_a_pure_function():
+    frame = pd.DataFrame({"theta": ["a", "b", "c"], "SA": [0.1, float("nan"), 0.3]})
+    assert list(query.select(frame, "theta in ['a', 'b'] and not SA > 0.2")["theta"]) == ["a", "b"]
+    assert list(query.select(frame, "0 < SA * 2 <= 0.2")["theta"]) == ["a"]
+    assert list(query.select(frame, 'theta != "a"', "SA,theta", "-SA")["theta"]) == ["c", "b"]
+    for unsafe in (
+        "SA.__class__",
+        "frame[0]",
+        "lambda: 1",
+        "@frame",
+        "2 ** 9 ** 9 > SA",
+        "f'{SA}'",
+    ):
+        with pytest.raises(InputError):
+            query.select(frame, unsafe)
+
+
+def test_curves_draws_the_means(store):
+    table = load.load("small", store.uri).table
+    figure = figures.curves(table)
+    panels = figure.axes
+    assert [panel.get_title() for panel in panels] == [
+        "SA, standard training",
+        "SA, adversarial training",
+        "RA, adversarial training",
+    ]
+    lines = {line.get_label(): line for line in panels[2].get_lines()}
+    imp = lines["standard imp"]
+    assert list(imp.get_xdata()) == [0, 1, 2]
+    assert list(imp.get_ydata()) == pytest.approx([50.5, 50.5, 30.5])
+    stars = [line for line in panels[2].get_lines() if line.get_marker() == "*"]
+    assert [list(star.get_xdata()) for star in stars] == [[1]]
+    dense = [line for line in panels[2].get_lines() if line.get_linestyle() == "--"]
+    assert list(dense[0].get_ydata()) == pytest.approx([50.5, 50.5])
+    (random,) = panels[2].containers
+    assert random.get_label() == "standard random"
+    assert list(random.lines[0].get_ydata()) == pytest.approx([30.5])
+    labels = [label.get_text() for label in panels[0].get_xticklabels()]
+    assert labels == ["0.00", "36.00", "59.04"]
+
+
+def test_curves_of_nothing_are_refused(store):
+    table = load.load("small", store.uri).table
+    with pytest.raises(InputError, match="no transfer of a pruned ticket"):
+        figures.curves(table[table["pruning"] == "dense"])
+
+
+def test_curves_are_written(analysis, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert analysis("curves", "--study", "half")[:2] == (0, "wrote curves.png\n")
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    assert analysis("curves", "--study", "small", "--out", "c.svg")[:2] == (0, "wrote c.svg\n")
+    assert "<svg" in Path("c.svg").read_text()
+
+
+def test_the_verdict_needs_neither_ray_nor_torch(store):
+    """In a fresh process, as a user runs it, with both blocked and all that is imported checked."""
+    code = (
+        "import sys; sys.modules['ray'] = sys.modules['torch'] = None\n"
+        "from analysis.cli import main\n"
+        "heavy = {'mlflow', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, f'imported for --help: {heavy}'\n"
+        "code = main(['extreme', '--study', 'small'])\n"
+        "ours = {'trainables', 'tuner', 'matplotlib'} & set(sys.modules)\n"
+        "assert not ours, ours\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "MLFLOW_TRACKING_URI": store.uri},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "36.00 %" in done.stdout
