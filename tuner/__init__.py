@@ -1,0 +1,1 @@
+"""When and where: stages of a study over Ray, their tracking, and the command line."""

@@ -1,0 +1,89 @@
+"""What the user sees while a run goes on; everything else goes to a log file."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PLAIN_SECONDS = 15.0
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Console]:
+    """Gives a console on the real standard output; inside, all else that this process and the ones
+    it starts print, by whatever means, goes to `log`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    real_out, real_err = os.dup(1), os.dup(2)
+    with log.open("ab") as sink, os.fdopen(os.dup(real_out), "w") as screen:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield Console(file=screen, highlight=False, soft_wrap=True)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(real_out, 1)
+            os.dup2(real_err, 2)
+            os.close(real_out)
+            os.close(real_err)
+
+
+class Stage:
+    """Progress of one stage: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console, name: str, done: int, total: int) -> None:
+        self._console, self._name = console, name
+        self._done, self._total, self._first = done, total, done
+        self._started = self._printed = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=total, completed=done)
+
+    def __enter__(self) -> "Stage":
+        self._bar.start()
+        if not self._console.is_terminal:
+            self._console.print(f"{self._name}: {self._done}/{self._total}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._done += 1
+        self._bar.advance(self._task)
+        now = time.monotonic()
+        finished = self._done == self._total
+        if not self._console.is_terminal and (finished or now - self._printed > _PLAIN_SECONDS):
+            self._printed = now
+            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}")
+
+    def _left(self, now: float) -> str:
+        """Time left at the pace so far, once there is a pace to speak of."""
+        fresh, rest = self._done - self._first, self._total - self._done
+        if not rest or fresh < 0.1 * (self._total - self._first):
+            return ""
+        return f", about {duration((now - self._started) / fresh * rest)} left"
+
+
+def duration(seconds: float) -> str:
+    """'4 min 41 s', '38 s', '2 h 05 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,143 @@
+"""The story of a run: source stage, transfer stage, verdict."""
+
+import time
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from rich.console import Console
+
+from search_spaces import grid
+from search_spaces.spec import Study, Theta, Ticket
+from trainables.ledger import Ledger, open_ledger
+from tuner import cluster, source_stage, state, tracking
+from tuner.console import Stage, duration, quiet
+from tuner.settings import Settings
+
+
+@dataclass
+class Run:
+    """One `python -m tuner run`: what it works on and what it has seen go wrong."""
+
+    study: Study
+    ledger: Ledger
+    settings: Settings
+    tracker: tracking.Tracker
+    console: Console
+    log: Path
+
+
+def run(study: Study, settings: Settings) -> int:
+    """Does what the ledger lacks of a study and prints the verdict. Returns the exit code: 0, or 1
+    if something failed. Raises InputError before anything is started."""
+    cluster.check_local(settings)
+    tracking.check_server()
+    ledger = open_ledger(settings.storage)
+    log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with quiet(log) as console:
+        tracker = tracking.open_tracker(tracking.connect(), study, ledger)
+        return _run(Run(study, ledger, settings, tracker, console, log))
+
+
+def _run(this: Run) -> int:
+    started = time.monotonic()
+    this.tracker.catch_up()
+    failures: list[str] = []
+    if _missing_source(this) or _missing_transfers(this):
+        with cluster.cluster(this.settings) as capacity:
+            failures += _source(this, capacity)
+            failures += _transfers(this, capacity)
+    this.tracker.catch_up()
+    _conclude(this, failures, time.monotonic() - started)
+    return 1 if failures else 0
+
+
+def _missing_source(this: Run) -> list[Theta | Ticket]:
+    return [spec for spec in source_stage.wanted(this.study) if not this.ledger.has(spec)]
+
+
+def _missing_transfers(this: Run) -> list[grid.TransferCell]:
+    return [c for c in grid.transfers(this.study) if not this.ledger.has(c.transfer)]
+
+
+def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
+    missing, total = len(_missing_source(this)), len(source_stage.wanted(this.study))
+    if not missing:
+        return []
+    names = {entry.spec: entry for entry in tracking.entries(this.study)}
+    started = time.monotonic()
+    with Stage(this.console, "source: thetas and tickets", total - missing, total) as stage:
+
+        def found(spec: Theta | Ticket) -> None:
+            this.tracker.log(names[spec])
+            stage.advance()
+
+        failures = source_stage.run(this.study, this.ledger, capacity, found)
+    this.console.print(f"source stage: {duration(time.monotonic() - started)}")
+    return failures
+
+
+def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
+    from tuner import transfer_stage
+
+    total = len(grid.transfers(this.study))
+    missing = _missing_transfers(this)
+    ready = [c for c in missing if _has_ticket(this.ledger, c)]
+    if not missing:
+        return []
+    started = time.monotonic()
+    with Stage(this.console, "transfers", total - len(missing), total) as stage:
+
+        def found(cell: grid.TransferCell) -> None:
+            this.tracker.log(tracking.transfer_entry(cell))
+            stage.advance()
+
+        failures = transfer_stage.run(ready, this.ledger, capacity, found)
+    this.console.print(f"transfer stage: {duration(time.monotonic() - started)}")
+    return failures
+
+
+def _has_ticket(ledger: Ledger, cell: grid.TransferCell) -> bool:
+    ticket = cell.transfer.ticket
+    return ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))
+
+
+def _conclude(this: Run, failures: list[str], seconds: float) -> None:
+    """Prints the verdict and where to look next; the same goes to MLflow."""
+    from analysis.figures import curves
+    from analysis.tables import format_table, verdict_lines
+    from analysis.verdict import extreme
+
+    table = state.table(this.study, this.ledger)
+    done, total = int((table["state"] != "missing").sum()), len(table)
+    stopped = int((table["state"] == "co_stopped").sum())
+    verdict = extreme(table)
+    lines = verdict_lines(verdict)
+    texts = {
+        "verdict.txt": "\n".join(lines),
+        "verdict.csv": format_table(verdict, "csv"),
+        "verdict.json": format_table(verdict, "json"),
+    }
+    picture = BytesIO()
+    if done:
+        curves(table.dropna(subset=["SA"])).savefig(picture, format="png", dpi=150)
+    this.tracker.conclude(texts, picture.getvalue(), done == total)
+    name, say = this.study.name, this.console.print
+    say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
+    if stopped:
+        say(f"{stopped} stopped in catastrophic overfitting; judged by their best state before it")
+    say()
+    for line in lines:
+        say(line, markup=False)
+    if failures:
+        say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
+        for reason in failures[:5]:
+            say(f"  {reason}", markup=False)
+        say("run the same command again: what is complete is kept")
+        return
+    storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
+    say(
+        f"\nNext: python -m tuner ui | python -m analysis curves --study {name} | "
+        f"python -m tuner run {name}{storage} --set 'downstream.0.seeds=[0,1,2,3]'",
+        markup=False,
+    )

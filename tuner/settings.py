@@ -1,0 +1,17 @@
+"""Execution settings: where and on what a study runs. They never enter a key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """storage: the ledger's folder, on a path that all nodes see; address: of a running Ray
+    cluster (None: this machine); workers: Ray Train processes a chain (None: one a GPU, or one);
+    cpus, gpus: of one transfer trial, fractions allowed (gpus None: one where there are any)."""
+
+    storage: Path = Path("results")
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1.0
+    gpus: float | None = None

@@ -1,0 +1,101 @@
+"""The source stage: thetas and tickets, one Ray Train fit a chain, chains side by side."""
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from shutil import rmtree
+
+from search_spaces import grid
+from search_spaces.keys import key
+from search_spaces.spec import Study, Theta, Ticket
+from trainables.chain import Chain
+from trainables.ledger import Ledger
+from tuner.cluster import Capacity
+
+_POLL_SECONDS = 0.5
+
+
+def wanted(study: Study) -> list[Theta | Ticket]:
+    """Everything the source stage makes for a study."""
+    return [
+        *(cell.theta for cell in grid.thetas(study)),
+        *(cell.ticket for cell in grid.tickets(study)),
+    ]
+
+
+def chains(study: Study, ledger: Ledger) -> list[Chain]:
+    """The chains of which the ledger lacks something."""
+    found = []
+    for cell in grid.thetas(study):
+        plans = [p for p in study.pruning.values() if p.starts_from(cell.pretraining)]
+        chain = Chain(theta=cell.theta, plans=tuple(plans))
+        if not all(ledger.has(spec) for spec in chain.results):
+            found.append(chain)
+    return sorted(found, key=_passes, reverse=True)
+
+
+def _passes(chain: Chain) -> int:
+    """Passes over the source's images: the longest chain starts first, for a short end."""
+    regimes = [(chain.theta.pretraining.train, 1)]
+    regimes += [(p.retraining, (p.rounds or 1) - 1) for p in chain.plans if p.retraining]
+    return sum(
+        times * regime.recipe.epochs * (1 + (regime.attack.steps if regime.attack else 0))
+        for regime, times in regimes
+    )
+
+
+def run(
+    study: Study, ledger: Ledger, capacity: Capacity, found: Callable[[Theta | Ticket], None]
+) -> list[str]:
+    """Computes what is missing, calling `found` in this thread for each result as it appears.
+
+    Returns the reasons of the chains that failed; the others are completed all the same.
+    """
+    todo = chains(study, ledger)
+    waiting = {key(spec): spec for spec in wanted(study) if not ledger.has(spec)}
+    if not todo:
+        return []
+    side_by_side = capacity.chains(len(todo))
+    share = min(1.0, capacity.cpus / (side_by_side * capacity.workers))
+    with ThreadPoolExecutor(side_by_side) as pool:
+        fits = [pool.submit(_fit, chain, ledger, capacity, share) for chain in todo]
+        running = set(fits)
+        while running:
+            running = wait(running, timeout=_POLL_SECONDS).not_done
+            # The ledger tells what is done: a ticket shows the moment it is stored.
+            for name, spec in list(waiting.items()):
+                if ledger.has(spec):
+                    found(waiting.pop(name))
+    return [reason for fit in fits if (reason := fit.result())]
+
+
+def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str | None:
+    """Runs one chain on Ray Train; returns why it failed, or None."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from trainables.source_worker import source_worker
+
+    # A fresh name each time: Ray takes a known name for a finished run. The ledger resumes.
+    name = f"source-{key(chain)}-{uuid.uuid4().hex[:8]}"
+    storage = ledger.root / "ray"
+    trainer = TorchTrainer(
+        source_worker,
+        train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},
+        scaling_config=ScalingConfig(
+            num_workers=capacity.workers,
+            use_gpu=capacity.on_gpus,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if capacity.on_gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=1, controller_failure_limit=3),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
+        return " ".join(str(error).split())[-300:]
+    rmtree(storage / name, ignore_errors=True)
+    return None
