@@ -29,6 +29,17 @@ _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _METRICS_A_CALL = 1000
+_EXPERIMENT_TAGS = {
+    # Opens the UI on training runs rather than on language-model traces.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": (
+        "Transfers of sparse tickets from pre-trained networks. Start at the run named after the "
+        "study: its verdict is in its description, its curves and YAML under its artifacts. Below "
+        "it: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, named "
+        "THETA PRUNING SPARSITY > DATASET REGIME SEED. SA and RA are test accuracies, clean and "
+        "under attack, of the best state by validation; last_SA and last_RA of the last epoch."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,8 @@ class Tracker:
         """Puts the study's verdict under the parent run."""
         for name, text in texts.items():
             self.client.log_text(self.parent, text, name)
+        note = f"```\n{texts['verdict.txt']}\n```"
+        self.client.set_tag(self.parent, "mlflow.note.content", note)
         if figure:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "curves.png"
@@ -170,12 +183,14 @@ def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     number = experiment.experiment_id if experiment else client.create_experiment(study.name)
+    for name, value in _EXPERIMENT_TAGS.items():
+        client.set_experiment_tag(number, name, value)
     parents = list(_search(client, number, "tags.stage = 'study'"))
     if parents:
         parent = parents[0].info.run_id
         client.update_run(parent, status="RUNNING")
     else:
-        tags = {"stage": "study"}
+        tags = {"stage": "study", "mlflow.source.name": f"python -m tuner run {study.name}"}
         parent = client.create_run(number, run_name=study.name, tags=tags).info.run_id
     client.set_tag(parent, "study_key", key(study))
     content = study.model_dump(mode="json", exclude_none=True)
