@@ -106,6 +106,25 @@ def curves(
     return 0
 
 
+@app.command()
+def collapse(
+    study: StudyName = None,
+    out: Annotated[Path, typer.Option(help="A .png, .pdf or .svg file.")] = Path("collapse.png"),
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Draw PGD and FGSM accuracy over epochs of the transfers watched for collapse."""
+    from analysis import figures, load
+
+    figures.check_path(out)
+    results = _load(study, tracking_uri)
+    probes = load.probe_curves(results, tracking_uri)
+    if probes.empty:
+        return _nothing("draw", results)
+    figures.save(figures.collapse(probes), out)
+    print(f"wrote {out}")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (nothing there yet), 2 (bad input)."""
     try:

@@ -96,6 +96,26 @@ def load(study: str | None = None, tracking_uri: str | None = None) -> Results:
     return Results(content, _frame(rows), missing, parent.info.run_id)
 
 
+def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFrame:
+    """The signals of catastrophic overfitting: a row for each epoch of each watched transfer.
+
+    Columns: the labels, key, state, epoch (from 1), FGSM and PGD (accuracy in [0, 1] on the probe
+    under the training's own attack and under PGD). Transfers that were not watched have no rows.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    rows: list[dict[Any, Any]] = []
+    with _explained(uri):
+        client = MlflowClient(tracking_uri=uri)
+        for transfer in results.table.to_dict("records"):
+            fgsm, pgd = (
+                {m.step: m.value for m in client.get_metric_history(transfer["run_id"], name)}
+                for name in ("probe_FGSM", "probe_PGD")
+            )
+            labels = {name: transfer[name] for name in (*LABELS, "key", "state")}
+            rows += [{**labels, "epoch": e, "FGSM": fgsm[e], "PGD": pgd[e]} for e in sorted(pgd)]
+    return pd.DataFrame(rows, columns=[*LABELS, "key", "state", "epoch", "FGSM", "PGD"])
+
+
 def _check_store(uri: str) -> None:
     """Refuses a sqlite file that is not an MLflow store: mlflow would create one in its place."""
     if not uri.startswith("sqlite:"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
-from search_spaces.spec import Evaluation, Study, Theta, Ticket, Transfer
+from search_spaces.spec import Only, Study, Theta, Ticket, Transfer
 
 DENSE = "dense"
 
@@ -66,7 +66,7 @@ class TransferCell:
             "pruning": cell.pruning,
             "level": cell.level,
             "sparsity": cell.sparsity,
-            "dataset": self.transfer.dataset.name,
+            "dataset": self.transfer.dataset.title,
             "fraction": self.transfer.fraction,
             "regime": self.regime,
             "seed": self.transfer.seed,
@@ -113,17 +113,13 @@ def transfers(study: Study) -> list[TransferCell]:
 
 def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
     for task in study.downstream:
-        evaluation: Evaluation = task.evaluation or study.evaluation
         for name, regime in task.regimes.items():
-            only = regime.only
             for cell in cells:
-                if cell.level not in (task.levels if only.levels is None else only.levels):
+                if cell.level not in task.levels or not _covers(regime.only, cell):
                     continue
-                if only.pretrainings is not None and cell.pretraining not in only.pretrainings:
-                    continue
-                pruned = cell.pruning != DENSE
-                if only.pruning is not None and pruned and cell.pruning not in only.pruning:
-                    continue
+                checks = [
+                    c.check for c in task.checks if name in c.regimes and _covers(c.only, cell)
+                ]
                 for fraction in task.fractions:
                     for seed in task.seeds:
                         transfer = Transfer(
@@ -132,7 +128,17 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                             fraction=fraction,
                             subset=task.subset,
                             regime=regime.regime,
-                            evaluation=evaluation,
+                            evaluation=task.evaluation or study.evaluation,
                             seed=seed,
+                            checks=tuple(checks) or None,
                         )
                         yield TransferCell(cell, name, transfer)
+
+
+def _covers(only: Only, cell: TicketCell) -> bool:
+    """The dense network belongs to every pruning."""
+    return (
+        (only.levels is None or cell.level in only.levels)
+        and (only.pretrainings is None or cell.pretraining in only.pretrainings)
+        and (only.pruning is None or cell.pruning in (*only.pruning, DENSE))
+    )

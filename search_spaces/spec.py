@@ -5,13 +5,24 @@ fractions ("8/255"). Scores are accuracies in [0, 1]. Levels are pruning rounds 
 """
 
 from collections.abc import Collection, Iterable
-from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 RegimeName = Literal["standard", "fast_adversarial", "adversarial"]
-DatasetName = Literal["mnist-mini", "digits"]
+DatasetName = Literal[
+    "mnist-mini",
+    "digits",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "imagenet",
+    "cub200",
+    "visda17",
+    "npz",
+    "folder",
+]
 Arch = Literal[
     "resnet8",
     "resnet18",
@@ -25,17 +36,23 @@ Arch = Literal[
 
 
 def _from_fraction(value: Any) -> Any:
-    """Reads '8/255' as a number; anything else is left to pydantic."""
-    if isinstance(value, str) and "/" in value:
+    """Reads '8/255' or '0.5/255' as a number; anything else is left to pydantic."""
+    if isinstance(value, str) and value.count("/") == 1:
+        above, below = value.split("/")
         try:
-            return float(Fraction(value.replace(" ", "")))
+            return float(above) / float(below)
         except (ValueError, ArithmeticError):
             return value
     return value
 
 
 Pixels = Annotated[float, BeforeValidator(_from_fraction), Field(gt=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+
+UNHASHED: JsonDict = {"hashed": False}
+"""Marks a field that says where something is, not what it is: it does not enter keys."""
 
 
 class Spec(BaseModel):
@@ -52,16 +69,53 @@ class Augmentation(Spec):
 
 
 class Dataset(Spec):
-    """Images and labels by name, brought to `size` x `size` pixels."""
+    """Images and labels by name, brought to `size` x `size` pixels.
+
+    view resize: the whole image, scaled. view crop, as for ImageNet: a random resized crop (area 8
+    to 100 %, aspect 3/4 to 4/3) in training, the central 7/8 otherwise.
+
+    `npz` (arrays train_x, train_y, test_x, test_y; images (N, H, W, C) uint8) and `folder` (images
+    in SPLIT/CLASS/FILE, splits train and val, optionally test) are files of the user's own: `path`
+    says where, `sha256` what. The others are looked up by name in the data folder, or embedded.
+    """
 
     name: DatasetName
     size: int = Field(ge=8, le=512)
     augment: Augmentation = Augmentation()
+    view: Literal["resize", "crop"] = "resize"
     limit: int | None = Field(None, ge=16, description="use only this many images of each split")
+    label: Name | None = Field(None, description="what tables call it; default: its name")
+    path: str | None = Field(None, json_schema_extra=UNHASHED)
+    sha256: Sha256 | None = None
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+    @model_validator(mode="after")
+    def _own_files_have_a_path(self) -> Self:
+        if self.name in ("npz", "folder") and self.path is None:
+            raise ValueError(f"dataset {self.name} needs path: where its files are")
+        return self
+
+
+Channels = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)]
+
+
+class Normalisation(Spec):
+    """Pixels in [0, 1] become (pixels - mean) / std, a number for each colour channel."""
+
+    mean: Channels
+    std: Channels
 
 
 class Model(Spec):
-    """A network body; its head and its normalisation come with the dataset it is built for."""
+    """A network body; its head and its normalisation come with the dataset it is built for.
+
+    `normalisation` replaces the source dataset's, for weights that were trained with another;
+    transfers always use their own dataset's.
+    """
 
     arch: Arch
     width: int | None = Field(None, ge=1, le=1024, description="channels of the first stage")
@@ -69,6 +123,7 @@ class Model(Spec):
         None,
         description="7x7/2 and max-pool; 3x3/1; 3x3/2. Default: the architecture's own",
     )
+    normalisation: Normalisation | None = None
 
 
 class Attack(Spec):
@@ -141,15 +196,20 @@ class Recipe(Spec):
 class Containment(Spec):
     """When a training with a one-step attack counts as collapsed, and what happens then.
 
-    Catastrophic overfitting: PGD accuracy on a fixed held-out probe falls by more than `fall` from
-    its best while FGSM accuracy stays more than `gap` above it, in `patience` epochs in a row.
+    Catastrophic overfitting shows on a fixed held-out probe, after each epoch: PGD accuracy has
+    fallen by more than `fall` from its best, while FGSM accuracy stands more than `gap` above it or
+    the cosine of the input gradients at an image and at a random neighbour is below `bend` times
+    its best. `patience` such epochs in a row are a collapse. Then the training stops; or goes on;
+    or returns to its best state and goes on with half the attack's alpha. What counts in the end
+    is the best state by validation accuracy under attack; so every epoch is validated.
     """
 
-    on_collapse: Literal["stop", "continue"] = "stop"
+    on_collapse: Literal["stop", "continue", "lower_alpha"] = "stop"
     probe_images: int = Field(256, ge=16)
     probe_steps: int = Field(10, ge=2)
     fall: float = Field(0.2, gt=0, lt=1)
     gap: float = Field(0.2, gt=0, lt=1)
+    bend: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(2, ge=1)
 
 
@@ -200,10 +260,43 @@ class Evaluation(Spec):
         return data
 
 
-class Pretraining(Spec):
-    """Where a theta comes from."""
+class Checkpoint(Spec):
+    """Published weights. `path` says where the file is, `sha256` what it is (found out and filled
+    in by the run where the study leaves it out).
 
-    train: Regime
+    torchvision:      `weights` names them, as IMAGENET1K_V1; fetched once, then read from the cache
+    robustness:       MadryLab's: a dict with `model`, its keys behind module.model. or
+                      module.attacker.model., normaliser entries beside them
+    fast_adversarial: locuslab's: a dict with `state_dict`, its keys behind module.
+    state_dict:       parameters by name, or such a dict under `state_dict`, with or without module.
+    """
+
+    format: Literal["torchvision", "robustness", "fast_adversarial", "state_dict"]
+    weights: Name | None = None
+    path: str | None = Field(None, json_schema_extra=UNHASHED)
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _name_or_path(self) -> Self:
+        by_name = self.format == "torchvision"
+        if by_name != (self.weights is not None) or by_name == (self.path is not None):
+            raise ValueError(
+                "format torchvision takes weights: NAME, every other format path: FILE"
+            )
+        return self
+
+
+class Pretraining(Spec):
+    """Where a theta comes from: trained on the source, or loaded."""
+
+    train: Regime | None = None
+    load: Checkpoint | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.train is None) == (self.load is None):
+            raise ValueError("a pretraining has either train: or load:")
+        return self
 
 
 class Theta(Spec):
@@ -286,8 +379,32 @@ class Ticket(Spec):
         return self
 
 
+class AutoAttackCheck(Spec):
+    """AutoAttack (Croce and Hein 2020) on the first `images` test images (default: all)."""
+
+    kind: Literal["autoattack"]
+    epsilon: Pixels
+    images: int | None = Field(None, ge=1)
+
+
+class TransferAttackCheck(Spec):
+    """Test images attacked on another, unseen model: does the transferred network withstand them?
+
+    The surrogate is a network for the same classes, with published weights.
+    """
+
+    kind: Literal["transfer_attack"]
+    attack: Attack
+    model: Model
+    load: Checkpoint
+    images: int | None = Field(None, ge=1)
+
+
+Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="kind")]
+
+
 class Transfer(Spec):
-    """One downstream training: ticket, data, regime, seed -> scores."""
+    """One downstream training: ticket, data, regime, seed -> scores, and further checks if any."""
 
     ticket: Ticket
     dataset: Dataset
@@ -296,6 +413,7 @@ class Transfer(Spec):
     regime: Regime
     evaluation: Evaluation
     seed: int = Field(ge=0)
+    checks: tuple[Check, ...] | None = Field(None, min_length=1)
 
 
 class Scores(Spec):
@@ -311,6 +429,14 @@ class Only(Spec):
     pretrainings: tuple[Name, ...] | None = None
     pruning: tuple[Name, ...] | None = None
     levels: tuple[int, ...] | None = None
+
+
+class ChosenCheck(Spec):
+    """A further check, and the transfers it is made on."""
+
+    check: Check
+    regimes: tuple[RegimeName, ...] = ("adversarial",)
+    only: Only = Only()
 
 
 class DownstreamRegime(Regime):
@@ -344,6 +470,7 @@ class Downstream(Spec):
     regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     evaluation: Evaluation | None = Field(None, description="default: the study's")
+    checks: tuple[ChosenCheck, ...] = ()
 
     @model_validator(mode="after")
     def _names_mean_what_they_say(self) -> Self:
@@ -381,9 +508,12 @@ class Study(Spec):
             _check_known(
                 f"pruning.{name}.pretrainings", plan.pretrainings, self.source.pretrainings
             )
-        names = [task.dataset.name for task in self.downstream]
-        if len(set(names)) != len(names):
-            raise ValueError(f"downstream: a dataset is named twice in {names}")
+        tasks = [(task.dataset.title, f) for task in self.downstream for f in task.fractions]
+        if len(set(tasks)) != len(tasks):
+            names = [task.dataset.title for task in self.downstream]
+            raise ValueError(
+                f"downstream: a dataset and fraction occur twice in {names}: give one a label"
+            )
         made = {level for plan in self.pruning.values() for level in plan.made_levels} | {0}
         for place, task in enumerate(self.downstream):
             self._check_task(f"downstream.{place}", task, made)
@@ -396,11 +526,12 @@ class Study(Spec):
                     f"{place}.levels: level {level} is beyond what pruning makes "
                     f"(up to {max(made)}): add rounds or drop the level"
                 )
-        for name, regime in task.regimes.items():
-            where, only = f"{place}.regimes.{name}.only", regime.only
-            _check_known(f"{where}.pretrainings", only.pretrainings, self.source.pretrainings)
-            _check_known(f"{where}.pruning", only.pruning, self.pruning)
-            _check_known(f"{where}.levels", only.levels, task.levels)
+        chosen = {f"{place}.regimes.{name}": regime.only for name, regime in task.regimes.items()}
+        chosen |= {f"{place}.checks.{i}": check.only for i, check in enumerate(task.checks)}
+        for where, only in chosen.items():
+            _check_known(f"{where}.only.pretrainings", only.pretrainings, self.source.pretrainings)
+            _check_known(f"{where}.only.pruning", only.pruning, self.pruning)
+            _check_known(f"{where}.only.levels", only.levels, task.levels)
 
 
 def _check_known(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,11 +60,17 @@ class Store:
         self.client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
         return experiment, parent
 
-    def add_transfer(self, experiment, parent, key, metrics, status="FINISHED"):
-        tags = {"stage": "transfer", "state": "complete", "key": key, "mlflow.parentRunId": parent}
+    def add_transfer(
+        self, experiment, parent, key, metrics, status="FINISHED", state="complete", curves=None
+    ):
+        """`curves`: metric -> values by epoch from 1."""
+        tags = {"stage": "transfer", "state": state, "key": key, "mlflow.parentRunId": parent}
         run = self.client.create_run(experiment, tags=tags).info.run_id
         for name, value in metrics.items():
             self.client.log_metric(run, name, value)
+        for name, values in (curves or {}).items():
+            for epoch, value in enumerate(values, 1):
+                self.client.log_metric(run, name, value, step=epoch)
         self.client.set_terminated(run, status)
         return run
 
@@ -307,6 +314,85 @@ def test_curves_are_written(analysis, tmp_path, monkeypatch):
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     assert analysis("curves", "--study", "small", "--out", "c.svg")[:2] == (0, "wrote c.svg\n")
     assert "<svg" in Path("c.svg").read_text()
+
+
+FAST = """
+      fast_adversarial:
+        only: {levels: [0]}
+        recipe: *recipe
+        attack: {kind: fgsm, epsilon: 0.1, alpha: 0.125}
+"""
+PROBES = {
+    0: {"probe_FGSM": [0.4, 0.95, 0.97], "probe_PGD": [0.3, 0.05, 0.0]},
+    1: {"probe_FGSM": [0.4, 0.5, 0.6, 0.7], "probe_PGD": [0.3, 0.4, 0.5, 0.55]},
+}
+
+
+@pytest.fixture(scope="module")
+def watched(store, tmp_path_factory):
+    """The store with a further study: its transfer of seed 0 collapsed, and stopped in epoch 3."""
+    folder = tmp_path_factory.mktemp("watched")
+    uri = f"sqlite:///{shutil.copy(store.folder / 'mlflow.db', folder)}"
+    store = Store(MlflowClient(tracking_uri=uri), uri, folder)
+    text = SMALL.replace("\nevaluation", FAST + "evaluation")
+    content = reading.validate({**reading.parse(text, "watched"), "name": "watched"}, "watched")
+    experiment, parent = store.add_study(content)
+    for cell in grid.transfers(content):
+        seed, is_fast = cell.labels["seed"], cell.regime == "fast_adversarial"
+        state = "co_stopped" if is_fast and seed == 0 else "complete"
+        curves = PROBES[seed] if is_fast else {}
+        store.add_transfer(experiment, parent, cell.key, {"SA": 0.5}, state=state, curves=curves)
+    return store
+
+
+def test_probe_curves_have_a_row_for_each_epoch_of_each_watched_transfer(watched):
+    results = load.load("watched", watched.uri)
+    probes = load.probe_curves(results, watched.uri)
+    assert set(probes["regime"]) == {"fast_adversarial"} and len(results.table) > 2
+    for seed, curves in PROBES.items():
+        rows = probes[probes["seed"] == seed]
+        assert list(rows["epoch"]) == list(range(1, len(curves["probe_PGD"]) + 1))
+        assert list(rows["FGSM"]) == curves["probe_FGSM"]
+        assert list(rows["PGD"]) == curves["probe_PGD"]
+    assert list(probes["state"]) == ["co_stopped"] * 3 + ["complete"] * 4
+
+
+def test_collapse_draws_both_accuracies_and_crosses_what_was_stopped(watched):
+    probes = load.probe_curves(load.load("watched", watched.uri), watched.uri)
+    (axes,) = figures.collapse(probes).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    for seed, curves in PROBES.items():
+        for name, stroke in (("PGD", "-"), ("FGSM", ":")):
+            line = lines[f"digits, standard dense, seed {seed}: {name}"]
+            assert list(line.get_ydata()) == pytest.approx(
+                [100 * v for v in curves[f"probe_{name}"]]
+            )
+            assert list(line.get_xdata()) == list(range(1, len(curves[f"probe_{name}"]) + 1))
+            assert line.get_linestyle() == stroke
+    crosses = [line for line in axes.get_lines() if line.get_marker() == "X"]
+    assert [(list(c.get_xdata()), list(c.get_ydata())) for c in crosses] == [([3], [0.0])]
+
+
+def test_collapse_of_nothing_is_refused(store):
+    probes = load.probe_curves(load.load("small", store.uri), store.uri)
+    with pytest.raises(InputError, match="no transfer was watched"):
+        figures.collapse(probes)
+
+
+def test_collapse_is_written(watched, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["collapse", "--study", "watched", "--tracking-uri", watched.uri]
+    assert main(arguments) == 0
+    assert capsys.readouterr() == ("wrote collapse.png\n", "")
+    assert Path("collapse.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_collapse_without_anything_watched_is_code_1(analysis, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = analysis("collapse", "--study", "small")
+    assert (code, out) == (1, "")
+    assert err.startswith("nothing to draw in small") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_verdict_needs_neither_ray_nor_torch(store):

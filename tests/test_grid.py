@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 
-from search_spaces import grid
+from search_spaces import grid, reading
 from search_spaces.spec import Study
 
 RECIPE = {"epochs": 1, "lr": 0.1}
@@ -201,3 +201,89 @@ def test_the_nearest_evaluation_counts():
     assert cell.transfer.evaluation.attack.steps == 50
     assert cell.transfer.ticket.theta.evaluation.attack.steps == 5
     assert grid.transfers(study())[0].transfer.evaluation.attack.steps == 3
+
+
+AUTO = {"kind": "autoattack", "epsilon": 0.1}
+
+
+def checked(*checks):
+    """The small study, with further checks."""
+    return with_task(checks=list(checks))
+
+
+def where(of, count=1):
+    """(theta, pruning, level, regime) of the transfers that have this many checks."""
+    return {
+        (*(cell.labels[name] for name in ("theta", "pruning", "level")), cell.regime)
+        for cell in grid.transfers(of)
+        if len(cell.transfer.checks or ()) == count
+    }
+
+
+def test_checks_land_on_adversarial_transfers_by_default():
+    of = checked({"check": AUTO})
+    assert where(of) == {(*cell, "adversarial") for cell in cells(study())}
+    assert Counter(cell.regime for cell in grid.transfers(of) if cell.transfer.checks) == {
+        "adversarial": 24
+    }
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (
+            {"regimes": ["standard"], "only": {"levels": [4], "pretrainings": ["standard"]}},
+            {("standard", "imp", 4, "standard")},
+        ),
+        (
+            {"regimes": ["standard", "adversarial"], "only": {"levels": [0]}},
+            {
+                (theta, "dense", 0, regime)
+                for theta in ("standard", "adversarial")
+                for regime in ("standard", "adversarial")
+            },
+        ),
+        (
+            {"only": {"pruning": ["random"], "pretrainings": ["adversarial"]}},
+            {
+                ("adversarial", "dense", 0, "adversarial"),
+                ("adversarial", "random", 2, "adversarial"),
+                ("adversarial", "random", 4, "adversarial"),
+            },
+        ),
+    ],
+)
+def test_checks_land_on_the_chosen_transfers_alone(chosen, expected):
+    of = checked({"check": AUTO, **chosen})
+    assert where(of) == expected
+
+
+def test_checks_stand_in_the_studys_order():
+    first, second = {"check": AUTO}, {"check": {**AUTO, "images": 8}, "only": {"levels": [4]}}
+    found = {cell.transfer.checks for cell in grid.transfers(checked(first, second))}
+    assert {tuple(c.images for c in checks) for checks in found if checks} == {(None,), (None, 8)}
+
+
+def test_a_check_changes_the_keys_of_its_own_transfers_alone():
+    before, after = pairs(study()), pairs(checked({"check": AUTO, "only": {"levels": [4]}}))
+    changed = {labels for labels, _ in before - after}
+    assert changed == {labels for labels, _ in after - before}
+    # imp of two thetas and random of one, at level 4, adversarial, three seeds
+    assert len(changed) == 3 * 3
+    assert {(labels[2], labels[6]) for labels in changed} == {(4, "adversarial")}
+
+
+def test_no_checks_are_no_change():
+    assert pairs(checked()) == pairs(study())
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-as-code"])
+def test_the_papers_figure_3_is_1080_transfers(name):
+    found = [
+        cell.labels
+        for cell in grid.transfers(reading.load(name))
+        if cell.labels["pruning"] in ("dense", "imp") and cell.labels["fraction"] == 1
+    ]
+    assert len(found) == 1080  # 3 thetas x 20 levels x 3 datasets x 2 regimes x 3 seeds
+    for label, count in (("theta", 3), ("level", 20), ("dataset", 3), ("regime", 2), ("seed", 3)):
+        assert set(Counter(labels[label] for labels in found).values()) == {1080 // count}

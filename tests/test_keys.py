@@ -11,9 +11,20 @@ from pydantic import BaseModel
 
 from search_spaces import grid
 from search_spaces.keys import canonical, key
-from search_spaces.spec import Dataset, Model, Pruning, Recipe, Study, Transfer
+from search_spaces.spec import (
+    Checkpoint,
+    Dataset,
+    Model,
+    Pretraining,
+    Pruning,
+    Recipe,
+    Study,
+    Theta,
+    Transfer,
+)
 
-# Every optional field has a value, so that each one is there to be changed.
+# Every optional field has a value, so that each one is there to be changed. Where only one of two
+# may have one, the other is in a spec of its own: LOADED, NAMED.
 RECIPE = {
     "epochs": 3,
     "lr": 0.1,
@@ -26,23 +37,47 @@ REGIME = {
 }
 PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}
 EVALUATION = {"attack": {**PGD, "steps": 20}, "validation": PGD}
+HASH = "0" * 64
+DATASET = {
+    "name": "npz",
+    "size": 16,
+    "limit": 64,
+    "view": "crop",
+    "label": "mine",
+    "path": "here.npz",
+    "sha256": HASH,
+}
+MODEL = {
+    "arch": "resnet8",
+    "width": 8,
+    "stem": "half",
+    "normalisation": {"mean": [0.5], "std": [0.25]},
+}
+FILE = {"format": "state_dict", "path": "weights.pt", "sha256": HASH}
+NAMED = {"format": "torchvision", "weights": "IMAGENET1K_V1", "sha256": HASH}
+THETA = {
+    "dataset": DATASET,
+    "model": MODEL,
+    "pretraining": {"train": REGIME},
+    "evaluation": EVALUATION,
+    "seed": 1,
+}
+LOADED = {**THETA, "pretraining": {"load": FILE}}
 FULL = {
     "ticket": {
-        "theta": {
-            "dataset": {"name": "mnist-mini", "size": 16, "limit": 64},
-            "model": {"arch": "resnet8", "width": 8, "stem": "half"},
-            "pretraining": {"train": REGIME},
-            "evaluation": EVALUATION,
-            "seed": 1,
-        },
+        "theta": THETA,
         "pruning": {"method": "imp", "retraining": REGIME},
         "level": 4,
     },
-    "dataset": {"name": "digits", "size": 16, "limit": 64},
+    "dataset": DATASET,
     "fraction": 0.5,
     "regime": REGIME,
     "evaluation": EVALUATION,
     "seed": 2,
+    "checks": [
+        {"kind": "autoattack", "epsilon": 0.1, "images": 8},
+        {"kind": "transfer_attack", "attack": PGD, "model": MODEL, "load": FILE, "images": 8},
+    ],
 }
 STANDARD = {"recipe": {"epochs": 1, "lr": 0.1}}
 STUDY = {
@@ -90,17 +125,27 @@ def perturbed(spec):
         if isinstance(value, BaseModel):
             for path, child in perturbed(value):
                 yield f"{name}.{path}", spec.model_copy(update={name: child})
-        else:
+        elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+            for place, item in enumerate(value):
+                for path, child in perturbed(item):
+                    items = (*value[:place], child, *value[place + 1 :])
+                    yield f"{name}.{place}.{path}", spec.model_copy(update={name: items})
+        elif value is not None:
             yield name, spec.model_copy(update={name: other(value)})
 
 
-def leaves(fields, prefix=""):
-    """Dotted paths of a nested mapping's leaves."""
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
+def fields_of(spec):
+    """(spec, field) for every field anywhere inside, with its value."""
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        yield type(spec).__name__, name, value
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, BaseModel):
+                yield from fields_of(item)
+
+
+def is_path(path):
+    return path.split(".")[-1] == "path"
 
 
 def study(**changes):
@@ -122,20 +167,52 @@ def test_a_key_is_16_hexadecimal_digits():
     assert set(name) <= set("0123456789abcdef")
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_every_leaf_of_a_transfer_enters_its_key():
-    transfer = Transfer(**FULL)
-    keys = {path: key(changed) for path, changed in perturbed(transfer)}
-    assert set(keys) == set(leaves(transfer.model_dump()))
-    assert [path for path, name in keys.items() if name == key(transfer)] == []
-    assert len(set(keys.values())) == len(keys)
+WHOLE = [Transfer(**FULL), Theta(**LOADED), Checkpoint(**NAMED)]
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_field_has_a_value_somewhere():
+    fields = {(kind, name) for spec in WHOLE for kind, name, _ in fields_of(spec)}
+    with_value = {
+        (k, name) for spec in WHOLE for k, name, value in fields_of(spec) if value is not None
+    }
+    assert fields - with_value == set()
+
+
+@pytest.mark.parametrize("spec", WHOLE, ids=["transfer", "loaded theta", "named weights"])
+def test_every_leaf_but_paths_enters_the_key(spec):
+    keys = {path: key(changed) for path, changed in perturbed(spec)}
+    unchanged = {path for path, name in keys.items() if name == key(spec)}
+    assert unchanged == {path for path in keys if is_path(path)}
+    others = [name for path, name in keys.items() if not is_path(path)]
+    assert len(set(others)) == len(others)
+
+
+@pytest.mark.parametrize("spec", [Dataset(**DATASET), Checkpoint(**FILE)])
+def test_what_a_file_is_enters_the_key_and_where_it_is_does_not(spec):
+    assert "path" not in canonical(spec)
+    assert key(spec.model_copy(update={"path": "/elsewhere"})) == key(spec)
+    assert key(spec.model_copy(update={"sha256": "1" * 64})) != key(spec)
+
+
+def test_training_and_loading_are_apart():
+    trained, loaded = Pretraining(train=REGIME), Pretraining(load=FILE)
+    assert key(trained) != key(loaded)
+    assert canonical(trained).startswith('{"train":') and canonical(loaded).startswith('{"load":')
+
+
+def test_further_checks_enter_a_key_only_where_there_are_any():
+    without = {name: value for name, value in FULL.items() if name != "checks"}
+    assert "checks" not in canonical(Transfer(**without))
+    assert key(Transfer(**without, checks=None)) == key(Transfer(**without))
+    assert key(Transfer(**without)) != key(Transfer(**FULL))
+
+
 def test_a_childs_key_changes_with_its_parents():
     transfer = Transfer(**FULL)
     ticket = transfer.ticket
-    for _, theta in perturbed(ticket.theta):
+    for path, theta in perturbed(ticket.theta):
+        if is_path(path):
+            continue
         child = ticket.model_copy(update={"theta": theta})
         grandchild = transfer.model_copy(update={"ticket": child})
         assert key(theta) != key(ticket.theta)

@@ -16,9 +16,9 @@ def test_quickstart_keys():
 
 
 THETAS = {
-    "standard": "e070bcb74017f639",
-    "fast_adversarial": "14a0f2513d0f7dbd",
-    "adversarial": "ae9a794799309810",
+    "standard": "f5c5888c3ecf9ed2",
+    "fast_adversarial": "c3f707355f7fa1a0",
+    "adversarial": "69446393db88793f",
 }
-TICKETS = ["262bae5bc5dd9b49", "73218e0a0b241bbf"]
-TRANSFERS = ["de3d83cdafd3972d", "112cdfb905b84be3", "bee746c8b08e2e09"]
+TICKETS = ["eaec4923b9f4c355", "475e1d49a9eb7813"]
+TRANSFERS = ["a56fdc05040e7bc4", "5d2ff0c71cc12e59", "3a55377bb0d857c4"]

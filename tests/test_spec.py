@@ -10,6 +10,7 @@ from search_spaces.spec import (
     Arch,
     Attack,
     Augmentation,
+    Checkpoint,
     Containment,
     Cosine,
     Dataset,
@@ -19,6 +20,7 @@ from search_spaces.spec import (
     Model,
     MultiStep,
     OneCycle,
+    Pretraining,
     Pruning,
     PruningPlan,
     Recipe,
@@ -32,6 +34,9 @@ from search_spaces.spec import (
 
 FGSM = {"kind": "fgsm", "epsilon": 0.1, "alpha": 0.125}
 PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}
+AUTO = {"check": {"kind": "autoattack", "epsilon": 0.1}}
+NAMED = {"format": "torchvision", "weights": "IMAGENET1K_V1"}
+FILE = {"format": "robustness", "path": "weights/a.ckpt"}
 RECIPE = {"epochs": 2, "lr": 0.1}
 STANDARD = {"recipe": RECIPE}
 TASK = {
@@ -124,7 +129,10 @@ def test_unknown_fields_are_refused_at_every_depth(path):
     [
         (Augmentation, {}, "crop", -1, "greater than or equal to 0"),
         (Augmentation, {}, "crop", 33, "less than or equal to 32"),
-        (Dataset, TASK["dataset"], "name", "digit", "'mnist-mini' or 'digits'"),
+        (Dataset, TASK["dataset"], "name", "digit", "'mnist-mini', 'digits', 'cifar10'"),
+        (Dataset, TASK["dataset"], "view", "zoom", "'resize' or 'crop'"),
+        (Dataset, TASK["dataset"], "label", "my digits", "match pattern"),
+        (Dataset, TASK["dataset"], "sha256", "A" * 64, "match pattern"),
         (Dataset, TASK["dataset"], "size", 7, "greater than or equal to 8"),
         (Dataset, TASK["dataset"], "limit", 15, "greater than or equal to 16"),
         (Model, {"arch": "resnet8"}, "arch", "vgg", "'resnet8'"),
@@ -148,11 +156,13 @@ def test_unknown_fields_are_refused_at_every_depth(path):
         (MultiStep, {"kind": "multistep", "milestones": [1]}, "gamma", 1, "less than 1"),
         (OneCycle, {"kind": "one_cycle"}, "warmup", 0, "greater than 0"),
         (Cosine, {"kind": "cosine"}, "kind", "constant", "'cosine'"),
-        (Containment, {}, "on_collapse", "restart", "'stop' or 'continue'"),
+        (Containment, {}, "on_collapse", "restart", "'stop', 'continue' or 'lower_alpha'"),
         (Containment, {}, "probe_images", 15, "greater than or equal to 16"),
         (Containment, {}, "probe_steps", 1, "greater than or equal to 2"),
         (Containment, {}, "fall", 1, "less than 1"),
         (Containment, {}, "gap", 0, "greater than 0"),
+        (Containment, {}, "bend", 0, "greater than 0"),
+        (Containment, {}, "bend", 1, "less than 1"),
         (Containment, {}, "patience", 0, "greater than or equal to 1"),
         (Regime, STANDARD, "attack_mode", "both", "'train' or 'eval'"),
         (Evaluation, {"attack": PGD}, "protocol", "best", "'plain' or 'worst_iterate'"),
@@ -172,16 +182,29 @@ def test_every_field_keeps_its_rule(model, good, field, value, rule):
 
 @pytest.mark.parametrize(
     ("written", "value"),
-    [("8/255", 8 / 255), (" 8 / 255 ", 8 / 255), ("0.15", 0.15), (0.15, 0.15), (1, 1.0)],
+    [
+        ("8/255", 8 / 255),
+        ("0.5/255", 0.5 / 255),
+        (" 8 / 255 ", 8 / 255),
+        ("0.15", 0.15),
+        (0.15, 0.15),
+        (1, 1.0),
+    ],
 )
 def test_pixels_may_be_fractions(written, value):
     assert Attack(kind="pgd", epsilon=written, alpha=written).epsilon == value
 
 
-@pytest.mark.parametrize("written", ["8/0", "8/", "a/b", "1/2/3", "1" + "0" * 400 + "/1", "x"])
-def test_what_is_no_fraction_is_refused(written):
+@pytest.mark.parametrize(
+    ("written", "rule"),
+    [
+        *((w, "valid number") for w in ("8/0", "8/", "a/b", "1/2/3", "x")),
+        *((w, "finite number") for w in ("1" + "0" * 400 + "/1", "nan/1")),
+    ],
+)
+def test_what_is_no_fraction_is_refused(written, rule):
     place, message = refusal(Attack, {**PGD, "epsilon": written})
-    assert (place, "valid number" in message) == ("epsilon", True)
+    assert (place, rule in message) == ("epsilon", True)
 
 
 @pytest.mark.parametrize("kind", ["fgsm", "n_fgsm"])
@@ -345,6 +368,21 @@ def test_levels_beyond_the_rounds_are_refused():
             {"levels": [1]},
             "downstream.0.regimes.adversarial.only.levels: 1 is not one of 0, 2, 3",
         ),
+        (
+            "downstream.0.checks",
+            [AUTO, {**AUTO, "only": {"pretrainings": ["fat"]}}],
+            "downstream.0.checks.1.only.pretrainings: fat is not one of standard",
+        ),
+        (
+            "downstream.0.checks",
+            [{**AUTO, "only": {"pruning": ["random"]}}],
+            "downstream.0.checks.0.only.pruning: random is not one of imp",
+        ),
+        (
+            "downstream.0.checks",
+            [{**AUTO, "only": {"levels": [1]}}],
+            "downstream.0.checks.0.only.levels: 1 is not one of 0, 2, 3",
+        ),
     ],
 )
 def test_only_names_what_there_is(path, value, rule):
@@ -357,9 +395,63 @@ def test_the_name_dense_is_kept():
     assert message == "pruning.dense: the name dense is kept for level 0"
 
 
-def test_a_dataset_stands_in_one_task_only():
+def test_a_dataset_and_fraction_stand_in_one_task_only():
     _, message = refused_study("downstream", [TASK, TASK])
-    assert message == "downstream: a dataset is named twice in ['digits', 'digits']"
+    assert message == (
+        "downstream: a dataset and fraction occur twice in ['digits', 'digits']: give one a label"
+    )
+    overlapping = [{**TASK, "fractions": [1.0, 0.1]}, {**TASK, "fractions": [0.1]}]
+    assert refused_study("downstream", overlapping)[1] == message
+
+
+@pytest.mark.parametrize(
+    "other", [{"fractions": [0.1]}, {"dataset": {**TASK["dataset"], "label": "again"}}]
+)
+def test_a_dataset_may_return_with_other_fractions_or_a_label(other):
+    study = Study.model_validate(changed(STUDY, "downstream", [TASK, {**TASK, **other}]))
+    assert len(study.downstream) == 2
+
+
+def test_a_label_of_another_task_is_no_other_name():
+    tasks = [TASK, {**TASK, "dataset": {"name": "mnist-mini", "size": 16, "label": "digits"}}]
+    assert "occur twice in ['digits', 'digits']" in refused_study("downstream", tasks)[1]
+
+
+def test_a_datasets_title_is_its_label_or_name():
+    assert Dataset(**TASK["dataset"]).title == "digits"
+    assert Dataset(**TASK["dataset"], label="mine").title == "mine"
+
+
+@pytest.mark.parametrize("name", ["npz", "folder"])
+def test_files_of_ones_own_need_a_path(name):
+    own = {"name": name, "size": 16}
+    assert Dataset(**own, path="data/x").path == "data/x"
+    rule = f"dataset {name} needs path: where its files are"
+    assert refusal(Dataset, own) == ("", rule)
+
+
+def test_a_pretraining_is_trained_or_loaded():
+    rule = "a pretraining has either train: or load:"
+    assert Pretraining(train=STANDARD).load is None
+    assert Pretraining(load=FILE).train is None
+    assert refusal(Pretraining, {})[1] == rule
+    assert refusal(Pretraining, {"train": STANDARD, "load": FILE})[1] == rule
+
+
+@pytest.mark.parametrize("kind", ["robustness", "fast_adversarial", "state_dict"])
+def test_weights_have_a_name_or_a_path(kind):
+    rule = "format torchvision takes weights: NAME, every other format path: FILE"
+    assert Checkpoint(**NAMED).path is None
+    assert Checkpoint(format=kind, path="a.pt").weights is None
+    refused = [
+        {"format": "torchvision"},
+        {**NAMED, "path": "a.pt"},
+        {"format": "torchvision", "path": "a.pt"},
+        {"format": kind},
+        {"format": kind, "weights": "IMAGENET1K_V1"},
+        {"format": kind, "weights": "IMAGENET1K_V1", "path": "a.pt"},
+    ]
+    assert {refusal(Checkpoint, data)[1] for data in refused} == {rule}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a/b", "../a", "a\n", "x" * 61])

@@ -1,6 +1,7 @@
 """The loop: masks that hold, schedules, selection, reproducible to the bit, shards."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from search_spaces.spec import (
     Recipe,
     Regime,
 )
-from trainables import masks
+from trainables import masks, training
 from trainables.models import ResNet
+from trainables.overfitting import Signals
 from trainables.seeding import generator
 from trainables.training import Shard, _batches, fit, learning_rate
 from trainables.training import snapshot as weights
@@ -117,6 +119,110 @@ def test_one_step_attacks_are_watched(net, stripes, evaluation, recipe):
     assert [e.signals for e in fit(net, stripes, Regime(recipe=recipe), 0, evaluation)] == [
         None
     ] * 2
+
+
+def test_watched_trainings_validate_every_epoch(net, stripes, evaluation):
+    recipe = Recipe(epochs=3, batch_size=16, lr=0.05, validate_from=3)
+    watched = Regime(recipe=recipe, attack=FGSM, containment=Containment(on_collapse="continue"))
+    for regime, expected in ((watched, [True] * 3), (Regime(recipe=recipe), [False, False, True])):
+        epochs = list(fit(net, stripes, regime, 0, evaluation))
+        assert [e.val is not None for e in epochs] == expected
+
+
+def nervous(on_collapse, epochs=4):
+    """A one-step training with far too large a step, and a watch that the smallest fall alarms."""
+    return Regime(
+        recipe=Recipe(epochs=epochs, batch_size=16, lr=0.2),
+        attack=Attack(kind="fgsm", epsilon=0.5, alpha=1.0),
+        containment=Containment(on_collapse=on_collapse, fall=0.001, gap=0.001, patience=1),
+    )
+
+
+def scripted(monkeypatch, *pgds):
+    """The probe shows these PGD accuracies, one an epoch, far below FGSM's."""
+    shown = (Signals(fgsm=1.0, pgd=pgd, cosine=1.0) for pgd in pgds)
+    monkeypatch.setattr(training, "probe", lambda *_, **__: next(shown))
+
+
+def states_at_the_start(monkeypatch, net):
+    """Fills with the network's state at the start of each epoch."""
+    found = {}
+
+    def spied(images, recipe, seed, epoch, shard):
+        found[epoch] = weights(net)
+        return _batches(images, recipe, seed, epoch, shard)
+
+    monkeypatch.setattr(training, "_batches", spied)
+    return found
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_collapse_halves_alpha(net, stripes, evaluation, monkeypatch):
+    # Falls in epochs 2 and 5: what was before the first one is forgotten.
+    scripted(monkeypatch, 0.5, 0.4, 0.1, 0.2, 0.1, 0.3)
+    epochs = fit(net, stripes, nervous("lower_alpha", 6), 0, evaluation)
+    assert [e.alpha for e in epochs] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_a_collapse_goes_back_to_the_best_state(net, stripes, evaluation, monkeypatch):
+    scripted(monkeypatch, 0.5, 0.6, 0.4, 0.4)
+    ras = iter((0.1, 0.3, 0.2, 0.0))
+    monkeypatch.setattr(training, "_validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
+    starts, ends = states_at_the_start(monkeypatch, net), {}
+    for epoch in fit(net, stripes, nervous("lower_alpha"), 0, evaluation):
+        ends[epoch.number] = weights(net)
+    assert epoch.best.epoch == 2
+    assert same(starts[2], ends[1]) and same(starts[3], ends[2])
+    assert same(starts[4], epoch.best.state) and same(starts[4], ends[2])
+    assert not same(starts[4], ends[3])
+
+
+def test_after_a_collapse_momentum_starts_anew(net, stripes, evaluation, monkeypatch):
+    """A training that went back at once is a training that began there, with half the alpha."""
+    scripted(monkeypatch, 0.5, 0.4, 0.5)
+    ras = iter((0.3, 0.1, 0.5))
+    monkeypatch.setattr(training, "_validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
+    best = {}
+    for epoch in fit(net, stripes, nervous("lower_alpha", 3), 0, evaluation):
+        best.setdefault(1, epoch.best.state)
+    regime = nervous("continue", 3)
+    halved = regime.model_copy(update={"attack": Attack(kind="fgsm", epsilon=0.5, alpha=0.5)})
+    other = clone(net)
+    orders = training._batches
+    monkeypatch.setattr(training, "_batches", lambda i, r, s, e, sh: orders(i, r, s, 3, sh))
+    noise = training.generator
+    monkeypatch.setattr(training, "generator", lambda s, n, e, *r, **k: noise(s, n, 3, *r, **k))
+    other.load_state_dict(best[1])
+    next(fit(other, stripes, halved, 0))
+    assert same(weights(other), weights(net))
+
+
+@pytest.mark.parametrize("on_collapse", ["continue", "stop"])
+def test_alpha_stays_where_it_is_not_to_be_lowered(
+    net, stripes, evaluation, monkeypatch, on_collapse
+):
+    scripted(monkeypatch, 0.5, 0.4, 0.3, 0.2)
+    starts, ends = states_at_the_start(monkeypatch, net), {}
+    for epoch in fit(net, stripes, nervous(on_collapse), 0, evaluation):
+        assert epoch.alpha == 1.0
+        ends[epoch.number] = weights(net)
+    assert all(same(starts[number + 1], ends[number]) for number in (1, 2, 3))
+
+
+def test_a_real_collapse_lowers_alpha(net, stripes, evaluation):
+    """With the true probe, in a training whose step is far too large."""
+    epochs = list(fit(net, stripes, nervous("lower_alpha", 12), 0, evaluation))
+    assert epochs[0].alpha == 1.0
+    assert epochs[-1].alpha < 1.0
+    for before, after in pairwise(epochs):
+        assert after.alpha in (before.alpha, before.alpha / 2)
+
+
+def test_unattacked_trainings_have_no_alpha(net, stripes, recipe):
+    assert [e.alpha for e in fit(net, stripes, Regime(recipe=recipe), 0)] == [None, None]
 
 
 def test_watching_changes_no_weight(net, stripes, recipe):

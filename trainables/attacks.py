@@ -32,17 +32,17 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 def ascent(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Sign of the cross-entropy's gradient with respect to x."""
-    return _ascent(model, x, y)[0]
+    return gradient(model, x, y)[0].sign_()
 
 
-def _ascent(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The ascent's direction, and the logits that it was computed from."""
+def gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropy's gradient with respect to each image of x, and x's logits."""
     with torch.enable_grad(), frozen(model):
         x = x.detach().requires_grad_(True)
         logits = model(x)
         # The sum, not the mean: an image's gradient then does not depend on the batch's size.
-        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
-    return gradient.sign_(), logits.detach()
+        (result,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
+    return result, logits.detach()
 
 
 def uniform(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:
@@ -75,8 +75,8 @@ def withstands(
     high = (x + attack.epsilon).clamp_(max=1)
     attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
     for _ in range(attack.steps):
-        step, logits = _ascent(model, attacked, y[left])
-        attacked = torch.clamp(attacked.add(step, alpha=attack.alpha), low, high)
+        slope, logits = gradient(model, attacked, y[left])
+        attacked = torch.clamp(attacked.add(slope.sign_(), alpha=attack.alpha), low, high)
         right = logits.argmax(1) == y[left]
         if not right.all():
             left, attacked, low, high = left[right], attacked[right], low[right], high[right]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from search_spaces.spec import PruningPlan, Spec, Theta, Ticket
-from trainables import datasets, models, overfitting, tickets
+from search_spaces.spec import Checkpoint, PruningPlan, Regime, Spec, Theta, Ticket
+from trainables import checkpoints, datasets, models, overfitting, tickets
 from trainables.evaluation import judge_test
 from trainables.ledger import Ledger
 from trainables.masks import Mask, State, counts, layer_sparsity, ones
@@ -59,7 +59,7 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
     # The first process looks once for all: later the ledger changes under the others' eyes.
     missing = {spec for spec, has in zip(wanted, _agreed(wanted, worker), strict=True) if not has}
     if chain.theta in missing:
-        theta = _pretrain(chain.theta, worker)
+        theta = _make_theta(chain.theta, worker)
         yield chain.theta
     else:
         theta = read(worker.ledger.folder(chain.theta) / "weights.safetensors")
@@ -74,10 +74,35 @@ def _agreed(wanted: list[Theta | Ticket], worker: Worker) -> list[bool]:
     return present
 
 
-def _pretrain(spec: Theta, worker: Worker) -> State:
+def _make_theta(spec: Theta, worker: Worker) -> State:
+    pretraining = spec.pretraining
+    if pretraining.load is not None:
+        return _load(spec, pretraining.load, worker)
+    assert pretraining.train is not None, "the spec demands one of the two"
+    return _pretrain(spec, pretraining.train, worker)
+
+
+def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
+    """Reads published weights, writes them with their scores on the source's validation images,
+    and returns them. Raises InputError for weights that do not fit the network."""
+    started = time.time()
+    net = _network(spec, worker.device)
+    state = checkpoints.state_for(checkpoint, spec.model, net)
+    if worker.shard.rank == 0:
+        net.load_state_dict(state)
+        val = datasets.splits(spec.dataset).val.to(worker.device)
+        result = {
+            "state": "complete",
+            "source_val": judge_test(net, val, spec.evaluation).scores.model_dump(),
+            **provenance(started, worker.device, worker.shard.world),
+        }
+        worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(state)})
+    return state
+
+
+def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     """Trains a theta, writes its best state by validation with its scores, and returns it."""
     started = time.time()
-    regime = spec.pretraining.train
     data = datasets.splits(spec.dataset)
     net = _network(spec, worker.device)
     epochs: list[Epoch] = []
@@ -175,9 +200,11 @@ def _retrain(
     return net.state_dict()
 
 
-def _network(spec: Theta, device: torch.device) -> nn.Module:
+def _network(spec: Theta, device: torch.device) -> models.ResNet:
     data = datasets.splits(spec.dataset)
-    net = models.build(spec.model, data.classes, data.mean, data.std, derived(spec.seed, "init"))
+    own = spec.model.normalisation
+    mean, std = (own.mean, own.std) if own else (data.mean, data.std)
+    net = models.build(spec.model, data.classes, mean, std, derived(spec.seed, "init"))
     return net.to(device)
 
 

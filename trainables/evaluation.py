@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.spec import Attack, Evaluation, Scores
 from trainables.attacks import perturb, withstands
-from trainables.datasets import Images, pixels
+from trainables.images import ImageSet
 from trainables.seeding import generator
 
 BATCH = 256
@@ -45,7 +45,7 @@ class Judgement:
 
 def judge(
     model: nn.Module,
-    images: Images,
+    images: ImageSet,
     attack: Attack | None,
     protocol: Protocol = "plain",
     seed: int = 0,
@@ -57,9 +57,9 @@ def judge(
     """
     clean, attacked = [], []
     with evaluating(model):
-        for number, start in enumerate(range(0, len(images), BATCH)):
-            batch = images[start : start + BATCH]
-            x = pixels(batch.x)
+        parts = torch.arange(len(images), device=images.y.device).split(BATCH)
+        for number, batch in enumerate(images.stream(parts, seed=None)):
+            x = batch.pixels()
             right = _right(model, x, batch.y)
             clean.append(right)
             if attack is None:
@@ -73,7 +73,7 @@ def judge(
     return Judgement(torch.cat(clean).cpu(), torch.cat(attacked).cpu() if attacked else None)
 
 
-def judge_test(model: nn.Module, images: Images, evaluation: Evaluation) -> Judgement:
+def judge_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> Judgement:
     """Judges test images as the evaluation says."""
     return judge(model, images, evaluation.attack, evaluation.protocol)
 

@@ -19,6 +19,8 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
         "lr": epoch.lr,
         "seconds": epoch.seconds,
     }
+    if epoch.alpha is not None:
+        record["alpha"] = epoch.alpha
     if epoch.val:
         record["val"] = epoch.val.model_dump(exclude_none=True)
     if epoch.signals:

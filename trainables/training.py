@@ -13,11 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.spec import Augmentation, Evaluation, Recipe, Regime, Scores
 from trainables.attacks import perturb
-from trainables.datasets import Images, Splits, augment, pixels
 from trainables.evaluation import evaluating, judge
+from trainables.images import Images, ImageSet, Splits, augment
 from trainables.masks import Mask, State, apply_
-from trainables.overfitting import Signals, probe
-from trainables.seeding import generator
+from trainables.overfitting import Signals, must_lower_alpha, probe
+from trainables.seeding import derived, generator
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,16 @@ class Epoch:
     """What one epoch of training did.
 
     number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
-    lr: at the epoch's last step; val: accuracies in [0, 1], None for an epoch that is not validated
-    (its ra None where the regime has no attack); signals: of catastrophic overfitting, where the
-    regime is watched for it.
+    lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
+    in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
+    attack); signals: of catastrophic overfitting, where the regime is watched for it.
     """
 
     number: int
     loss: float
     accuracy: float
     lr: float
+    alpha: float | None
     seconds: float
     val: Scores | None
     signals: Signals | None
@@ -94,11 +95,14 @@ def fit(
 
     With `evaluation`, epochs from `recipe.validate_from` on are validated and the best state is
     kept: highest clean accuracy without an attack, highest accuracy under `evaluation.validation`
-    with one; of equals, the latest. With `mask`, pruned weights are zero before the first step and
-    after every one. A DistributedDataParallel model trains on its `shard` of each batch; all ranks
-    then hold the same weights, statistics and best state. Everything random comes from `seed`;
-    an epoch's batches do not depend on earlier epochs. The last, incomplete batch of an epoch is
-    left out. Raises FloatingPointError when the loss is not finite.
+    with one; of equals, the latest. A regime with `containment` is watched for catastrophic
+    overfitting and every epoch is validated; `on_collapse: lower_alpha` acts here, stopping is
+    the caller's. With `mask`, pruned weights are zero before the first step and after every one.
+
+    A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
+    same weights, statistics and best state. Everything random comes from `seed`; an epoch's
+    batches do not depend on earlier epochs. The last, incomplete batch of an epoch is left out.
+    Raises FloatingPointError when the loss is not finite.
     """
     recipe, shard = regime.recipe, shard or Shard()
     net = model.module if isinstance(model, DistributedDataParallel) else model
@@ -111,6 +115,7 @@ def fit(
     )
     steps = max(1, len(data.train) // recipe.batch_size)
     best: Best | None = None
+    history: list[Signals] = []
     for number in range(1, recipe.epochs + 1):
         started = time.monotonic()
         rng = generator(seed, "noise", number, shard.rank, device=device)
@@ -121,7 +126,7 @@ def fit(
             lr = learning_rate(recipe, (number - 1) * steps + step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            x = augment(pixels(batch.x), augmentation or Augmentation(), rng)
+            x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
             loss, logits = _step(model, net, x, batch.y, regime, rng)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -135,17 +140,42 @@ def fit(
             raise FloatingPointError(f"training loss is {mean_loss} in epoch {number}")
         if net is not model:
             _same_buffers(net)
-        val = signals = None
-        if evaluation and (number >= recipe.validate_from or number == recipe.epochs):
+        val = None
+        if evaluation and _validates(regime, number):
             val = _validate(net, data.val, regime, evaluation)
             if best is None or _score(val, regime) >= _score(best.scores, regime):
                 best = Best(number, val, snapshot(net))
-        if evaluation and regime.containment and regime.attack:
-            signals = probe(net, data.val, regime.attack, regime.containment, seed=0)
-        seconds = time.monotonic() - started
+        if evaluation and regime.attack and regime.containment:
+            history.append(probe(net, data.val, regime.attack, regime.containment, seed=0))
         yield Epoch(
-            number, mean_loss, right.item() / seen, lr, seconds, val=val, signals=signals, best=best
+            number,
+            loss=mean_loss,
+            accuracy=right.item() / seen,
+            lr=lr,
+            alpha=regime.attack.alpha if regime.attack else None,
+            seconds=time.monotonic() - started,
+            val=val,
+            signals=history[-1] if history else None,
+            best=best,
         )
+        if best and must_lower_alpha(history, regime.containment):
+            net.load_state_dict(best.state)
+            optimizer.state.clear()
+            history.clear()
+            regime = _with_half_the_alpha(regime)
+
+
+def _validates(regime: Regime, number: int) -> bool:
+    """Is this epoch validated? Where a collapse is watched for, all are: the state before it
+    is what will count."""
+    recipe = regime.recipe
+    return number >= recipe.validate_from or number == recipe.epochs or bool(regime.containment)
+
+
+def _with_half_the_alpha(regime: Regime) -> Regime:
+    assert regime.attack is not None, "only an attack is watched"
+    attack = regime.attack.model_copy(update={"alpha": regime.attack.alpha / 2})
+    return regime.model_copy(update={"attack": attack})
 
 
 def _step(
@@ -163,17 +193,18 @@ def _step(
 
 
 def _batches(
-    images: Images, recipe: Recipe, seed: int, epoch: int, shard: Shard
+    images: ImageSet, recipe: Recipe, seed: int, epoch: int, shard: Shard
 ) -> Iterator[Images]:
     """One epoch's batches in an order drawn from (seed, epoch); of each, this rank's part."""
     order = torch.randperm(len(images), generator=generator(seed, "order", epoch))
     order = order.to(images.y.device)
     size = min(recipe.batch_size, len(images))
-    for start in range(0, len(images) - size + 1, size):
-        yield images[order[start : start + size][shard.rank :: shard.world]]
+    starts = range(0, len(images) - size + 1, size)
+    parts = [order[start : start + size][shard.rank :: shard.world] for start in starts]
+    return images.stream(parts, derived(seed, "views", epoch))
 
 
-def _validate(net: nn.Module, images: Images, regime: Regime, evaluation: Evaluation) -> Scores:
+def _validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
     """Clean accuracy, and accuracy under attack where the regime trains for it."""
     attack = evaluation.validation if regime.attack else None
     return judge(net, images, attack, evaluation.protocol).scores

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.spec import Transfer
-from trainables import datasets, models
+from trainables import checks, datasets, models
 from trainables.evaluation import Judgement, judge_test
 from trainables.ledger import Ledger
 from trainables.masks import Mask, ones, rewind
@@ -81,6 +81,7 @@ def conclude(
     if best.epoch != epochs[-1].number:
         task.net.load_state_dict(best.state)
         judged = judge_test(task.net, task.data.test, spec.evaluation)
+    further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
     result = {
         "state": state,
         "test": judged.scores.model_dump(),
@@ -90,7 +91,10 @@ def conclude(
         "epochs": [epoch_record(epoch) for epoch in epochs],
         **provenance(task.started, next(task.net.parameters()).device),
     }
-    return result, {"correct.safetensors": to_bytes(_bits(judged))}
+    if further:
+        result["checks"] = [record for record, _ in further]
+    bits = _bits(judged) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
+    return result, {"correct.safetensors": to_bytes(bits)}
 
 
 def _bits(judgement: Judgement) -> dict[str, Tensor]:

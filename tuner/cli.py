@@ -9,6 +9,7 @@ import typer
 
 from search_spaces import reading
 from search_spaces.errors import InputError
+from search_spaces.spec import Study
 from tuner.settings import Settings
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
 ]
+DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
 
 
@@ -32,6 +34,7 @@ def run(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
     storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster; default: this machine.")
     ] = None,
@@ -48,8 +51,8 @@ def run(
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, address, workers, cpus_per_trial, gpus_per_trial)
-    loaded = reading.load(study, overrides)
+    settings = Settings(storage, data, address, workers, cpus_per_trial, gpus_per_trial)
+    loaded = _load(study, overrides, data)
     from tuner.run import run as run_study
 
     raise typer.Exit(run_study(loaded, settings))
@@ -60,9 +63,16 @@ def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
     storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    against: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Print what the two set differently.")
+    ] = None,
 ) -> None:
     """Show what a run would do and what is already complete. Starts and writes nothing."""
-    _show(study, overrides, storage, planned=True)
+    if against is None:
+        _show(study, overrides, storage, data, planned=True)
+    else:
+        _compare(reading.load(study, overrides), reading.load(against))
 
 
 @app.command()
@@ -70,9 +80,23 @@ def status(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
     storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    _show(study, overrides, storage, planned=False)
+    _show(study, overrides, storage, data, planned=False)
+
+
+@app.command("data")
+def fetch_data(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    data: DataOpt = Settings.data,
+) -> None:
+    """Fetch and verify all data and weights that a study needs, ahead of time."""
+    from tuner.data import fetch
+
+    for line in fetch(reading.load(study, overrides), data):
+        typer.echo(line)
 
 
 @app.command()
@@ -107,7 +131,33 @@ def ui(
     os.execve(sys.executable, command, environment)
 
 
-def _show(study: str, overrides: list[str] | None, storage: Path, planned: bool) -> None:
+def _load(study: str, overrides: list[str] | None, data: Path) -> Study:
+    """A study with its data found: paths absolute, contents verified."""
+    from tuner.data import resolve
+
+    return resolve(reading.load(study, overrides), data)
+
+
+def _compare(first: Study, second: Study) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tuner.compare import differences
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column(first.name, overflow="fold")
+    table.add_column(second.name, overflow="fold")
+    rows = differences(first, second)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+    typer.echo(f"{len(rows)} fields differ")
+
+
+def _show(
+    study: str, overrides: list[str] | None, storage: Path, data: Path, planned: bool
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -115,6 +165,11 @@ def _show(study: str, overrides: list[str] | None, storage: Path, planned: bool)
     from tuner import state
 
     loaded = reading.load(study, overrides)
+    try:
+        loaded = _load(study, overrides, data)
+    except InputError as error:
+        # What is not there yet does not keep anybody from seeing what would be done with it.
+        typer.echo(f"note: {error}")
     rows = state.rows(loaded, Ledger(storage))
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "what"):

@@ -10,7 +10,7 @@ from rich.console import Console
 from search_spaces import grid
 from search_spaces.spec import Study, Theta, Ticket
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, source_stage, state, tracking
+from tuner import cluster, data, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
 from tuner.settings import Settings
 
@@ -31,6 +31,7 @@ def run(study: Study, settings: Settings) -> int:
     """Does what the ledger lacks of a study and prints the verdict. Returns the exit code: 0, or 1
     if something failed. Raises InputError before anything is started."""
     cluster.check_local(settings)
+    data.check(study)
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -119,15 +120,16 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
         "verdict.json": format_table(verdict, "json"),
     }
     picture = BytesIO()
-    if done:
-        curves(table.dropna(subset=["SA"])).savefig(picture, format="png", dpi=150)
+    scored = table.dropna(subset=["SA"])
+    if (scored["level"] > 0).any():
+        curves(scored).savefig(picture, format="png", dpi=150)
     this.tracker.conclude(texts, picture.getvalue(), done == total)
     name, say = this.study.name, this.console.print
     say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
     if stopped:
         say(f"{stopped} stopped in catastrophic overfitting; judged by their best state before it")
     say()
-    for line in lines:
+    for line in lines or ["no pruned ticket is under both regimes of a verdict: nothing to judge"]:
         say(line, markup=False)
     if failures:
         say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
@@ -136,8 +138,9 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
         say("run the same command again: what is complete is kept")
         return
     storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
+    look = "curves" if lines else "trials"
+    more = f"python -m tuner run {name}{storage} --set 'downstream.0.seeds=[0,1,2,3]'"
     say(
-        f"\nNext: python -m tuner ui | python -m analysis curves --study {name} | "
-        f"python -m tuner run {name}{storage} --set 'downstream.0.seeds=[0,1,2,3]'",
+        f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",
         markup=False,
     )

@@ -6,11 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """storage: the ledger's folder, on a path that all nodes see; address: of a running Ray
-    cluster (None: this machine); workers: Ray Train processes a chain (None: one a GPU, or one);
-    cpus, gpus: of one transfer trial, fractions allowed (gpus None: one where there are any)."""
+    """storage: the ledger's folder; data: the folder of data sets and weights; both on paths that
+    all nodes see. address: of a running Ray cluster (None: this machine). workers: Ray Train
+    processes a chain (None: one). cpus, gpus: of one transfer trial, fractions allowed (gpus None:
+    one where there are any)."""
 
     storage: Path = Path("results")
+    data: Path = Path("data")
     address: str | None = None
     workers: int | None = None
     cpus: float = 1.0

@@ -37,10 +37,11 @@ def chains(study: Study, ledger: Ledger) -> list[Chain]:
 def _passes(chain: Chain) -> int:
     """Passes over the source's images: the longest chain starts first, for a short end."""
     regimes = [(chain.theta.pretraining.train, 1)]
-    regimes += [(p.retraining, (p.rounds or 1) - 1) for p in chain.plans if p.retraining]
+    regimes += [(plan.retraining, (plan.rounds or 1) - 1) for plan in chain.plans]
     return sum(
         times * regime.recipe.epochs * (1 + (regime.attack.steps if regime.attack else 0))
         for regime, times in regimes
+        if regime
     )
 
 

@@ -42,7 +42,7 @@ def rows(study: Study, ledger: Ledger) -> list[Row]:
 def _task(cell: grid.TransferCell) -> str:
     transfer = cell.transfer
     part = "" if transfer.fraction == 1 else f" {100 * transfer.fraction:g} % of the data"
-    return f"{transfer.dataset.name}{part} {cell.regime}"
+    return f"{transfer.dataset.title}{part} {cell.regime}"
 
 
 def table(study: Study, ledger: Ledger) -> "pd.DataFrame":

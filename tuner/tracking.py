@@ -242,12 +242,15 @@ def _metrics(result: dict[str, Any]) -> Iterator[Any]:
 
     when = int(1000 * result["ended"])
     final = {"seconds": result["ended"] - result["started"]}
-    for prefix, group in (("", "test"), ("last_", "last")):
+    groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"))
+    for prefix, group in groups:
         for name, value in result.get(group, {}).items():
             final[f"{prefix}{name.upper()}"] = value
     for name in ("best_epoch", "sparsity", "kept"):
         if name in result:
             final[name] = result[name]
+    for check in result.get("checks", []):
+        final[f"RA_{check['kind']}"] = check["ra"]
     epochs = result.get("epochs", [])
     if epochs:
         final["epochs"] = len(epochs)
@@ -255,7 +258,7 @@ def _metrics(result: dict[str, Any]) -> Iterator[Any]:
     moment = result["started"]
     for epoch in epochs:
         moment += epoch["seconds"]
-        curve = {name: epoch[name] for name in ("loss", "accuracy", "lr")}
+        curve = {n: epoch[n] for n in ("loss", "accuracy", "lr", "alpha") if n in epoch}
         curve |= {f"val_{name.upper()}": value for name, value in epoch.get("val", {}).items()}
         curve |= {f"probe_{k.upper()}": value for k, value in epoch.get("signals", {}).items()}
         stamp = int(1000 * moment)

@@ -1,0 +1,114 @@
+"""What is known of each dataset without reading its images. Light: imports neither torch nor
+numpy before it has to."""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Dataset
+
+EMBEDDED = {"mnist-mini", "digits"}
+TORCHVISION = {"cifar10", "cifar100", "svhn"}
+FOLDERS = {"imagenet", "cub200", "visda17", "folder"}
+
+CHANNELS_AND_CLASSES = {
+    "mnist-mini": (1, 10),
+    "digits": (1, 10),
+    "cifar10": (3, 10),
+    "cifar100": (3, 100),
+    "svhn": (3, 10),
+    "imagenet": (3, 1000),
+    "cub200": (3, 200),
+    "visda17": (3, 12),
+}
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+_IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Mean and std as in the code of Chen et al. (2022), which takes ImageNet's for all its folders.
+NORMALISATION: dict[str, Normalisation] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1201, 0.1231, 0.1052)),
+    **dict.fromkeys(FOLDERS, _IMAGENET),
+}
+
+HOW_TO_GET = {
+    **dict.fromkeys(TORCHVISION, "fetch it with: python -m tuner data STUDY"),
+    "imagenet": "get ILSVRC2012 from image-net.org (free account) and unpack it so that images "
+    "are in train/WNID/ and val/WNID/, 1000 class folders each",
+    "cub200": "get CUB_200_2011.tgz from vision.caltech.edu/datasets/cub_200_2011 and unpack it",
+    "visda17": "get train.tar and validation.tar of VisDA-2017's classification track "
+    "(github.com/VisionLearningGroup/taskcv-2017-public) and unpack both there",
+    "npz": "write arrays train_x (N, H, W, C) uint8, train_y, test_x, test_y with numpy.savez",
+    "folder": "lay images out as SPLIT/CLASS/FILE with splits train and val, optionally test",
+}
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""File names that count as images, in lower case."""
+
+
+def place(dataset: Dataset) -> Path:
+    """Where a dataset's files are. Raises InputError where it does not say."""
+    if dataset.path is None:
+        raise InputError(f"dataset {dataset.name}: path is not set: give the folder it lies in")
+    return Path(dataset.path)
+
+
+def absent(dataset: Dataset, looked_for: Path) -> InputError:
+    """What to say when a dataset's file or folder is not there: what, where, how to get it."""
+    return InputError(f"dataset {dataset.title}: {looked_for} not there: {_how(dataset)}")
+
+
+def _how(dataset: Dataset) -> str:
+    return HOW_TO_GET[dataset.name]
+
+
+def class_names(dataset: Dataset, folder: Path) -> list[str]:
+    """The class folders in a split's folder, sorted. Raises InputError where there are none."""
+    try:
+        found = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise absent(dataset, folder) from error
+    if not found:
+        raise InputError(f"dataset {dataset.title}: no class folders in {folder}: {_how(dataset)}")
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def channels_and_classes(dataset: Dataset) -> tuple[int, int]:
+    """Colour channels and number of classes, without reading images: known, or from an npz file's
+    header and labels, or from a folder's names. Raises InputError where these are not there."""
+    if dataset.name in CHANNELS_AND_CLASSES:
+        return CHANNELS_AND_CLASSES[dataset.name]
+    if dataset.name == "folder":
+        return 3, len(class_names(dataset, place(dataset) / "train"))
+    return _of_npz(dataset)
+
+
+def _of_npz(dataset: Dataset) -> tuple[int, int]:
+    import numpy as np
+
+    path = place(dataset)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("train_x.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape = read(member)[0]
+        with np.load(path, allow_pickle=False) as arrays:
+            classes = 1 + max(int(arrays[name].max()) for name in ("train_y", "test_y"))
+    except FileNotFoundError as error:
+        raise absent(dataset, path) from error
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"dataset {dataset.title}: {path}: {error}: {_how(dataset)}") from error
+    if len(shape) != 4:
+        raise InputError(f"dataset {dataset.title}: {path}: train_x is {shape}: {_how(dataset)}")
+    return shape[3], classes

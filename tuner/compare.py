@@ -1,0 +1,37 @@
+"""What two studies set differently."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from search_spaces.spec import Study
+
+ABSENT = "-"
+
+
+def differences(first: Study, second: Study) -> list[tuple[str, str, str]]:
+    """(field, first's value, second's value) for every field that differs, in the first's order.
+
+    Fields are dotted paths as `--set` takes them; '-' stands for a field that a study lacks. The
+    studies' names are not compared.
+    """
+    one, two = (dict(_leaves(_fields(study), ())) for study in (first, second))
+    return [
+        (name, one.get(name, ABSENT), two.get(name, ABSENT))
+        for name in dict.fromkeys([*one, *two])
+        if one.get(name, ABSENT) != two.get(name, ABSENT)
+    ]
+
+
+def _fields(study: Study) -> dict[str, Any]:
+    return study.model_dump(mode="json", exclude_none=True, exclude={"name"})
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, name))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for place, item in enumerate(value):
+            yield from _leaves(item, (*path, str(place)))
+    elif value != []:
+        yield ".".join(path), str(value)

@@ -1,0 +1,279 @@
+"""A study's files: where they are, what they are, and fetching those that are published.
+
+Imports torch only where a study uses published sets or weights.
+"""
+
+import fcntl
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Checkpoint, ChosenCheck, Dataset, Study
+from trainables.catalogue import (
+    EMBEDDED,
+    SUFFIXES,
+    TORCHVISION,
+    absent,
+    channels_and_classes,
+    file_sha256,
+)
+
+# What of a folder is data, and where named ones lie below the data folder.
+PARTS = {
+    "folder": ("train", "val", "test"),
+    "imagenet": ("train", "val"),
+    "cub200": ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt"),
+    "visda17": ("train", "validation"),
+}
+HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
+TIMEOUT = 60.0
+
+
+def resolve(study: Study, root: Path) -> Study:
+    """The study with every file's absolute path, and the checksum of the user's own files.
+
+    Relative paths start at `root`, the data folder.
+    Named datasets lie below `root`: CIFAR and SVHN as torchvision lays them out, the others in
+    imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there or
+    not what the study says it is, or if source and downstream images differ in channels.
+    """
+    known: dict[Dataset, Dataset] = {}
+
+    def located(dataset: Dataset) -> Dataset:
+        if dataset not in known:
+            known[dataset] = _located(dataset, root)
+        return known[dataset]
+
+    pretrainings = {
+        name: p.model_copy(update={"load": _weights_file(p.load, root)}) if p.load else p
+        for name, p in study.source.pretrainings.items()
+    }
+    source = study.source.model_copy(
+        update={"dataset": located(study.source.dataset), "pretrainings": pretrainings}
+    )
+    downstream = tuple(
+        task.model_copy(
+            update={
+                "dataset": located(task.dataset),
+                "checks": tuple(_with_surrogate(chosen, root) for chosen in task.checks),
+            }
+        )
+        for task in study.downstream
+    )
+    channels = channels_and_classes(source.dataset)[0]
+    for number, task in enumerate(downstream):
+        found = channels_and_classes(task.dataset)[0]
+        if found != channels:
+            raise InputError(
+                f"downstream.{number}: {task.dataset.title} has {found} colour channels, the "
+                f"source {source.dataset.title} has {channels}: tickets need the same number"
+            )
+    return study.model_copy(update={"source": source, "downstream": downstream})
+
+
+def _located(dataset: Dataset, root: Path) -> Dataset:
+    if dataset.name in EMBEDDED | TORCHVISION:
+        if dataset.sha256 is not None:
+            raise InputError(f"dataset {dataset.title}: sha256 is for files of your own: leave it")
+        if dataset.name in EMBEDDED:
+            return dataset
+    path = _below(root, dataset.path or HOMES.get(dataset.name, ""))
+    dataset = dataset.model_copy(update={"path": str(path)})
+    if dataset.name in TORCHVISION:
+        return dataset
+    if dataset.name == "npz":
+        if not path.is_file():
+            raise absent(dataset, path)
+        found = file_sha256(path)
+    else:
+        found = folder_digest(dataset, path)
+    _same(f"dataset {dataset.title}", path, dataset.sha256, found)
+    return dataset.model_copy(update={"sha256": found})
+
+
+def _same(what: str, path: Path, said: str | None, found: str) -> None:
+    if said not in (None, found):
+        raise InputError(
+            f"{what}: {path} has sha256 {found}, the study says {said}: "
+            "use the data that the study means, or correct the study"
+        )
+
+
+def folder_digest(dataset: Dataset, root: Path) -> str:
+    """Hexadecimal SHA-256 over a folder's image files, sorted by name: each one's name and size.
+
+    Lists (.txt), which hold labels, count with their content. Raises InputError if the folder or a
+    part of it that the dataset needs is not there.
+    """
+    for part in PARTS[dataset.name]:
+        if part != "test" and not (root / part).exists():
+            raise absent(dataset, root / part)
+    digest = hashlib.sha256()
+    for name, content in sorted(_contents(dataset, root)):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _contents(dataset: Dataset, root: Path) -> Iterator[tuple[str, str]]:
+    """(name relative to root, size in bytes or content's SHA-256) of a folder's files."""
+    for part in PARTS[dataset.name]:
+        if (root / part).is_file():
+            yield part, file_sha256(root / part)
+        for where, _, names in os.walk(root / part, followlinks=True):
+            for name in names:
+                file = Path(where, name)
+                if name == "image_list.txt":
+                    yield file.relative_to(root).as_posix(), file_sha256(file)
+                elif file.suffix.lower() in SUFFIXES:
+                    yield file.relative_to(root).as_posix(), str(file.stat().st_size)
+
+
+def _below(root: Path, path: str) -> Path:
+    """An absolute path; relative ones start at the data folder."""
+    return (root / Path(path).expanduser()).absolute()
+
+
+def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
+    check = chosen.check
+    if check.kind != "transfer_attack":
+        return chosen
+    check = check.model_copy(update={"load": _weights_file(check.load, root)})
+    return chosen.model_copy(update={"check": check})
+
+
+def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
+    """A checkpoint with its file's absolute path and checksum."""
+    if load.path is None:
+        return load
+    path = _below(root, load.path)
+    if not path.is_file():
+        raise InputError(f"no weights file {path}: correct path:, or put the file there")
+    found = file_sha256(path)
+    _same(f"weights, format {load.format}", path, load.sha256, found)
+    return load.model_copy(update={"path": str(path), "sha256": found})
+
+
+def check(study: Study) -> None:
+    """Raises InputError if a resolved study needs what is not there: a published set, or, for
+    AutoAttack, its library and the four classes that its targeted loss needs."""
+    for dataset in _datasets(study):
+        if dataset.name in TORCHVISION:
+            from trainables.readers import require
+
+            require(dataset)
+    for place, task in enumerate(study.downstream):
+        if all(chosen.check.kind != "autoattack" for chosen in task.checks):
+            continue
+        if find_spec("pyautoattack") is None:
+            raise InputError(
+                f"downstream.{place}.checks: pyautoattack is not installed: "
+                "pip install '.[autoattack]'"
+            )
+        if channels_and_classes(task.dataset)[1] < 4:
+            raise InputError(
+                f"downstream.{place}.checks: autoattack needs at least 4 classes: leave it out"
+            )
+
+
+def fetch(study: Study, root: Path) -> list[str]:
+    """Downloads what a study needs and torchvision knows, verifies checksums, and says what there
+    is, a line each. Callers at the same time wait for each other and download once.
+
+    Raises InputError if something cannot be fetched, or the user's own files are not there.
+    """
+    study = resolve(study, root)
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root / ".lock"):
+        lines = [_fetched(dataset) for dataset in _datasets(study)]
+        for name, pretraining in study.source.pretrainings.items():
+            if pretraining.load is not None:
+                lines.append(_weights(name, pretraining.load, study.source.model.arch))
+    return lines
+
+
+def _datasets(study: Study) -> list[Dataset]:
+    """A study's datasets, each once by name and path."""
+    every = [study.source.dataset, *(task.dataset for task in study.downstream)]
+    return list({(dataset.name, dataset.path): dataset for dataset in every}.values())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock when its holder ends, however it does."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetched(dataset: Dataset) -> str:
+    if dataset.name in EMBEDDED:
+        return f"{dataset.title}: comes with the program"
+    if dataset.name not in TORCHVISION:
+        return f"{dataset.title}: {dataset.path}, sha256 {dataset.sha256}"
+    from trainables.readers import published_files, torchvision_class
+
+    root = Path(dataset.path or "")
+    kind = torchvision_class(dataset.name)
+    there = all(path.is_file() for path in published_files(dataset.name, root))
+    if dataset.name == "svhn":
+        for split in ("train", "test"):
+            url, file, _ = kind.split_list[split]
+            _download(kind, {"split": split}, url, root / file)
+    else:
+        _download(kind, {}, kind.url, root / kind.filename)
+    return f"{dataset.title}: {'verified' if there else 'fetched'} in {root}"
+
+
+def _download(kind: Any, arguments: dict[str, str], url: str, file: Path) -> None:
+    """Has torchvision fetch one archive, unless what it holds is there and has the right md5."""
+    with _remedied(url, file):
+        kind(file.parent, download=True, **arguments)
+
+
+@contextmanager
+def _remedied(url: str, file: Path) -> Iterator[None]:
+    """Turns failed downloads into one line that says how to do it by hand."""
+    before = socket.getdefaulttimeout()
+    # torchvision sets none: without one, a silent server would hold all callers for ever.
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"cannot fetch {file.name} ({reason}): download {url} and put it at {file}, then "
+            "run the same command again"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _weights(name: str, load: Checkpoint, arch: str) -> str:
+    if load.weights is None:
+        return f"{name}: {load.path}, sha256 {load.sha256}"
+    import torch
+    from torchvision.models import get_model_weights, list_models
+
+    known = get_model_weights(arch).__members__ if arch in list_models() else {}
+    if load.weights not in known:
+        raise InputError(
+            f"torchvision has no weights {load.weights} for {arch}: "
+            f"choose one of {', '.join(known) or 'another architecture'}"
+        )
+    weights = known[load.weights]
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
+    there = file.is_file()
+    with _remedied(weights.url, file):
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    # torchvision compares the hash in the file's name only after a download.
+    found, expected = file_sha256(file), file.stem.rsplit("-", 1)[-1]
+    if not found.startswith(expected):
+        raise InputError(f"{name}: {file} has sha256 {found}, not {expected}...: remove it")
+    _same(f"{name}: weights {load.weights}", file, load.sha256, found)
+    return f"{name}: {'verified' if there else 'fetched'} {file}"
