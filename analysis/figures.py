@@ -91,8 +91,17 @@ def collapse(probes: pd.DataFrame) -> Figure:
         dataset, theta, pruning, level, seed = name
         ticket = pruning if level == 0 else f"{pruning} level {level}"
         label = f"{dataset}, {theta} {ticket}, seed {seed}"
-        axes.plot(rows["epoch"], 100 * rows["PGD"], color=colour, label=f"{label}: PGD")
-        axes.plot(rows["epoch"], 100 * rows["FGSM"], ":", color=colour, label=f"{label}: FGSM")
+        # Trainings are the same until one is stopped: earlier lines show behind later ones.
+        width = max(1.5, 5 - 1.5 * number)
+        for signal, stroke in (("PGD", "-"), ("FGSM", ":")):
+            axes.plot(
+                rows["epoch"],
+                100 * rows[signal],
+                stroke,
+                color=colour,
+                linewidth=width,
+                label=f"{label}: {signal}",
+            )
         if rows["state"].iloc[0] == "co_stopped":
             last = rows.iloc[-1]
             axes.plot(last["epoch"], 100 * last["PGD"], "X", color=colour, markersize=10)

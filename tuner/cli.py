@@ -55,7 +55,7 @@ def run(
     loaded = _load(study, overrides, data)
     from tuner.run import run as run_study
 
-    raise typer.Exit(run_study(loaded, settings))
+    raise typer.Exit(run_study(loaded, settings, study))
 
 
 @app.command()

@@ -20,6 +20,7 @@ class Run:
     """One `python -m tuner run`: what it works on and what it has seen go wrong."""
 
     study: Study
+    origin: str
     ledger: Ledger
     settings: Settings
     tracker: tracking.Tracker
@@ -27,9 +28,12 @@ class Run:
     log: Path
 
 
-def run(study: Study, settings: Settings) -> int:
-    """Does what the ledger lacks of a study and prints the verdict. Returns the exit code: 0, or 1
-    if something failed. Raises InputError before anything is started."""
+def run(study: Study, settings: Settings, origin: str) -> int:
+    """Does what the ledger lacks of a study and prints the verdict.
+
+    `origin` is what the user calls the study, a name or a path. Returns the exit code: 0, or 1 if
+    something failed. Raises InputError before anything is started.
+    """
     cluster.check_local(settings)
     data.check(study)
     tracking.check_server()
@@ -37,7 +41,7 @@ def run(study: Study, settings: Settings) -> int:
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        return _run(Run(study, ledger, settings, tracker, console, log))
+        return _run(Run(study, origin, ledger, settings, tracker, console, log))
 
 
 def _run(this: Run) -> int:
@@ -139,7 +143,7 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
         return
     storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
     look = "curves" if lines else "trials"
-    more = f"python -m tuner run {name}{storage} --set 'downstream.0.seeds=[0,1,2,3]'"
+    more = f"python -m tuner run {this.origin}{storage} --set 'downstream.0.seeds=[0,1,2,3]'"
     say(
         f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",
         markup=False,
