@@ -92,7 +92,7 @@ def collapse(probes: pd.DataFrame) -> Figure:
         ticket = pruning if level == 0 else f"{pruning} level {level}"
         label = f"{dataset}, {theta} {ticket}, seed {seed}"
         # Trainings are the same until one is stopped: earlier lines show behind later ones.
-        width = max(1.5, 5 - 1.5 * number)
+        width = max(1.5, 3.5 - number)
         for signal, stroke in (("PGD", "-"), ("FGSM", ":")):
             axes.plot(
                 rows["epoch"],
