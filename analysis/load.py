@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces import grid, reading
 from search_spaces.errors import InputError
-from search_spaces.spec import Study
+from search_spaces.study import Study
 
 logging.getLogger("alembic").setLevel(logging.ERROR)
 

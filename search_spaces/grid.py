@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
-from search_spaces.spec import Only, Study, Theta, Ticket, Transfer
+from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.study import Only, Study
 
 DENSE = "dense"
 

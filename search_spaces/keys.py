@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from search_spaces.spec import UNHASHED, Spec
+from search_spaces.base import UNHASHED, Spec
 
 
 def canonical(spec: Spec) -> str:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Study
+from search_spaces.study import Study
 
 _SHIPPED = files("search_spaces") / "studies"
 # A few YAML anchors can stand for billions of values: faulty ones are shown in part.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.spec import Attack, Evaluation, Recipe
+from search_spaces.regimes import Attack, Evaluation, Recipe
 from trainables.datasets import Images, Splits
 from trainables.models import Plan, ResNet
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.spec import Attack, Checkpoint, Model
+from search_spaces.regimes import Attack
+from search_spaces.spec import Checkpoint, Model
 from trainables import checkpoints
 from trainables.datasets import Images
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from search_spaces.spec import Attack
+from search_spaces.regimes import Attack
 from trainables import attacks
 from trainables.seeding import generator
 

@@ -10,15 +10,12 @@ from safetensors.torch import load as tensors
 from torch import nn
 
 from search_spaces.errors import InputError
+from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
 from search_spaces.spec import (
-    Attack,
     AutoAttackCheck,
     Checkpoint,
     Dataset,
-    Evaluation,
     Model,
-    Recipe,
-    Regime,
     Ticket,
     Transfer,
     TransferAttackCheck,

@@ -14,7 +14,8 @@ from torchvision.datasets import utils as torchvision_utils
 
 from search_spaces import reading
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, ChosenCheck, Dataset, Pretraining
+from search_spaces.spec import Checkpoint, Dataset, Pretraining
+from search_spaces.study import ChosenCheck
 from trainables.catalogue import file_sha256
 from tuner.data import check, fetch, folder_digest, resolve
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.spec import Attack
+from search_spaces.regimes import Attack
 from trainables.datasets import Images
 from trainables.evaluation import judge
 
@@ -40,7 +40,7 @@ def test_without_an_attack_nothing_is_attacked():
 
 
 def trained(net, stripes):
-    from search_spaces.spec import Recipe, Regime
+    from search_spaces.regimes import Recipe, Regime
     from trainables.training import fit
 
     list(fit(net, stripes, Regime(recipe=Recipe(epochs=5, batch_size=16, lr=0.05)), 0))

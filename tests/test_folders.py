@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Dataset, Model, Recipe, Regime
+from search_spaces.regimes import Recipe, Regime
+from search_spaces.spec import Dataset, Model
 from trainables import folders, models
 from trainables.datasets import splits
 from trainables.folders import WORKERS, decode, folder, loader_workers

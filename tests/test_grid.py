@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 
 from search_spaces import grid, reading
-from search_spaces.spec import Study
+from search_spaces.study import Study
 
 RECIPE = {"epochs": 1, "lr": 0.1}
 PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}

@@ -11,17 +11,9 @@ from pydantic import BaseModel
 
 from search_spaces import grid
 from search_spaces.keys import canonical, key
-from search_spaces.spec import (
-    Checkpoint,
-    Dataset,
-    Model,
-    Pretraining,
-    Pruning,
-    Recipe,
-    Study,
-    Theta,
-    Transfer,
-)
+from search_spaces.regimes import Recipe
+from search_spaces.spec import Checkpoint, Dataset, Model, Pretraining, Pruning, Theta, Transfer
+from search_spaces.study import Study
 
 # Every optional field has a value, so that each one is there to be changed. Where only one of two
 # may have one, the other is in a spec of its own: LOADED, NAMED.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.spec import Attack, Containment
+from search_spaces.regimes import Attack, Containment
 from trainables.images import Images
 from trainables.overfitting import (
     Signals,

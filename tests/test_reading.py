@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from search_spaces import reading
 from search_spaces.errors import InputError
 from search_spaces.keys import key
-from search_spaces.spec import Study
+from search_spaces.study import Study
 
 SMALL = """\
 # python -m tuner run small.yaml

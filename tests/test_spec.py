@@ -6,31 +6,31 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.spec import (
-    Arch,
+from search_spaces.regimes import (
     Attack,
-    Augmentation,
-    Checkpoint,
     Containment,
     Cosine,
-    Dataset,
-    DatasetName,
-    Downstream,
     Evaluation,
-    Model,
     MultiStep,
     OneCycle,
-    Pretraining,
-    Pruning,
-    PruningPlan,
     Recipe,
     Regime,
+)
+from search_spaces.spec import (
+    Arch,
+    Augmentation,
+    Checkpoint,
+    Dataset,
+    DatasetName,
+    Model,
+    Pretraining,
+    Pruning,
     Scores,
-    Study,
     Theta,
     Ticket,
     Transfer,
 )
+from search_spaces.study import Downstream, PruningPlan, Study
 
 FGSM = {"kind": "fgsm", "epsilon": 0.1, "alpha": 0.125}
 PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}

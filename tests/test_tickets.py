@@ -2,7 +2,8 @@
 
 import torch
 
-from search_spaces.spec import Pruning, Recipe, Regime
+from search_spaces.regimes import Recipe, Regime
+from search_spaces.spec import Pruning
 from trainables import masks, tickets
 
 IMP = Pruning(method="imp", retraining=Regime(recipe=Recipe(epochs=1, lr=0.1)))

@@ -6,9 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from search_spaces.spec import (
+from search_spaces.regimes import (
     Attack,
-    Augmentation,
     Constant,
     Containment,
     Cosine,
@@ -18,6 +17,7 @@ from search_spaces.spec import (
     Recipe,
     Regime,
 )
+from search_spaces.spec import Augmentation
 from trainables import masks, training
 from trainables.models import ResNet
 from trainables.overfitting import Signals

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.spec import Attack
+from search_spaces.regimes import Attack
 
 
 @contextmanager

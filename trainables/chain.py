@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from search_spaces.spec import Checkpoint, PruningPlan, Regime, Spec, Theta, Ticket
+from search_spaces.base import Spec
+from search_spaces.regimes import Regime
+from search_spaces.spec import Checkpoint, Theta, Ticket
+from search_spaces.study import PruningPlan
 from trainables import checkpoints, datasets, models, overfitting, tickets
 from trainables.evaluation import judge_test
 from trainables.ledger import Ledger

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from search_spaces.spec import Attack, Evaluation, Scores
+from search_spaces.regimes import Attack, Evaluation
+from search_spaces.spec import Scores
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
 from trainables.seeding import generator

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.keys import key
-from search_spaces.spec import Spec, Theta, Ticket, Transfer
+from search_spaces.spec import Theta, Ticket, Transfer
 
 _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",

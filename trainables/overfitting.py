@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from search_spaces.spec import Attack, Containment
+from search_spaces.regimes import Attack, Containment
 from trainables.attacks import gradient, uniform
 from trainables.evaluation import BATCH, evaluating, judge
 from trainables.images import ImageSet

@@ -11,7 +11,8 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from search_spaces.spec import Augmentation, Evaluation, Recipe, Regime, Scores
+from search_spaces.regimes import Evaluation, Recipe, Regime
+from search_spaces.spec import Augmentation, Scores
 from trainables.attacks import perturb
 from trainables.evaluation import evaluating, judge
 from trainables.images import Images, ImageSet, Splits, augment

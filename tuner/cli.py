@@ -9,7 +9,7 @@ import typer
 
 from search_spaces import reading
 from search_spaces.errors import InputError
-from search_spaces.spec import Study
+from search_spaces.study import Study
 from tuner.settings import Settings
 
 app = typer.Typer(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from search_spaces.spec import Study
+from search_spaces.study import Study
 
 ABSENT = "-"
 

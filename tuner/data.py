@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, ChosenCheck, Dataset, Study
+from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.study import ChosenCheck, Study
 from trainables.catalogue import (
     EMBEDDED,
     SUFFIXES,

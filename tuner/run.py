@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from search_spaces import grid
-from search_spaces.spec import Study, Theta, Ticket
+from search_spaces.spec import Theta, Ticket
+from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet

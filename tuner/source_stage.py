@@ -7,7 +7,8 @@ from shutil import rmtree
 
 from search_spaces import grid
 from search_spaces.keys import key
-from search_spaces.spec import Study, Theta, Ticket
+from search_spaces.spec import Theta, Ticket
+from search_spaces.study import Study
 from trainables.chain import Chain
 from trainables.ledger import Ledger
 from tuner.cluster import Capacity

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search_spaces import grid
-from search_spaces.spec import Study
+from search_spaces.study import Study
 from trainables.ledger import Ledger
 
 if TYPE_CHECKING:

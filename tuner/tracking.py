@@ -15,10 +15,12 @@ from typing import Any
 import yaml
 
 from search_spaces import grid
+from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.grid import TransferCell
 from search_spaces.keys import key
-from search_spaces.spec import Spec, Study, Theta, Ticket, Transfer
+from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.study import Study
 from trainables.ledger import Ledger
 
 # A server that is not there is to be named within seconds, not after minutes of retries.

@@ -1,0 +1,31 @@
+"""What all specs share: frozen models, and the kinds of values their fields take."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
+
+
+def _from_fraction(value: Any) -> Any:
+    """Reads '8/255' or '0.5/255' as a number; anything else is left to pydantic."""
+    if isinstance(value, str) and value.count("/") == 1:
+        above, below = value.split("/")
+        try:
+            return float(above) / float(below)
+        except (ValueError, ArithmeticError):
+            return value
+    return value
+
+
+Pixels = Annotated[float, BeforeValidator(_from_fraction), Field(gt=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+UNHASHED: JsonDict = {"hashed": False}
+"""Marks a field that says where something is, not what it is: it does not enter keys."""
+
+
+class Spec(BaseModel):
+    """A frozen value object: unknown fields are refused, equal content means equal specs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,0 +1,147 @@
+"""How one training runs and is judged: attacks, recipes, containment, regimes, evaluation.
+
+Images have pixels in [0, 1]; epsilons and step sizes are in those units and may be written as
+fractions ("8/255").
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from search_spaces.base import Pixels, Spec
+
+RegimeName = Literal["standard", "fast_adversarial", "adversarial"]
+
+
+class Attack(Spec):
+    """An L-infinity attack on images in [0, 1].
+
+    fgsm:   one step of size alpha from a uniform start in the epsilon-ball (Wong et al. 2020)
+    n_fgsm: one step of size alpha from a uniform start in [-2 epsilon, 2 epsilon], the result not
+            projected back onto the ball (de Jorge et al. 2022)
+    pgd:    `steps` steps of size alpha from a uniform start, projected (Madry et al. 2018); with
+            restarts, an image counts as fooled if any restart fools it
+    """
+
+    kind: Literal["fgsm", "n_fgsm", "pgd"]
+    epsilon: Pixels
+    alpha: Pixels
+    steps: int = Field(1, ge=1, le=10_000)
+    restarts: int = Field(1, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _one_step(self) -> Self:
+        if self.kind != "pgd" and self.steps != 1:
+            raise ValueError(f"{self.kind} takes one step: leave steps out, or use kind: pgd")
+        return self
+
+
+class Constant(Spec):
+    """The learning rate stays as it is."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class MultiStep(Spec):
+    """The learning rate is multiplied by gamma at the start of each epoch in milestones."""
+
+    kind: Literal["multistep"]
+    milestones: tuple[int, ...]
+    gamma: float = Field(0.1, gt=0, lt=1)
+
+
+class Cosine(Spec):
+    """The learning rate falls to zero along half a cosine over all steps."""
+
+    kind: Literal["cosine"]
+
+
+class OneCycle(Spec):
+    """The learning rate rises linearly from zero for a share of all steps, then falls to zero."""
+
+    kind: Literal["one_cycle"]
+    warmup: float = Field(0.3, gt=0, lt=1)
+
+
+Schedule = Annotated[Constant | MultiStep | Cosine | OneCycle, Field(discriminator="kind")]
+
+
+class Recipe(Spec):
+    """SGD with momentum and a schedule."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(128, ge=2)
+    lr: float = Field(gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Schedule = Constant()
+    validate_from: int = Field(
+        1, ge=1, description="first epoch (from 1) whose end is validated; the last always is"
+    )
+
+
+class Containment(Spec):
+    """When a training with a one-step attack counts as collapsed, and what happens then.
+
+    Catastrophic overfitting shows on a fixed held-out probe, after each epoch: PGD accuracy has
+    fallen by more than `fall` from its best, while FGSM accuracy stands more than `gap` above it or
+    the cosine of the input gradients at an image and at a random neighbour is below `bend` times
+    its best. `patience` such epochs in a row are a collapse. Then the training stops; or goes on;
+    or returns to its best state and goes on with half the attack's alpha. What counts in the end
+    is the best state by validation accuracy under attack; so every epoch is validated.
+    """
+
+    on_collapse: Literal["stop", "continue", "lower_alpha"] = "stop"
+    probe_images: int = Field(256, ge=16)
+    probe_steps: int = Field(10, ge=2)
+    fall: float = Field(0.2, gt=0, lt=1)
+    gap: float = Field(0.2, gt=0, lt=1)
+    bend: float = Field(0.5, gt=0, lt=1)
+    patience: int = Field(2, ge=1)
+
+
+class Regime(Spec):
+    """How one training runs. No attack means standard training."""
+
+    recipe: Recipe
+    attack: Attack | None = None
+    attack_mode: Literal["train", "eval"] = Field(
+        "train", description="BatchNorm mode while training images are attacked"
+    )
+    containment: Containment | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _contain_one_step_attacks(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("containment") is None:
+            attack = data.get("attack")
+            kind = attack.get("kind") if isinstance(attack, dict) else getattr(attack, "kind", None)
+            if kind in ("fgsm", "n_fgsm"):
+                return {**data, "containment": {}}
+        return data
+
+    @model_validator(mode="after")
+    def _containment_needs_one_step(self) -> Self:
+        if self.containment and (self.attack is None or self.attack.kind == "pgd"):
+            raise ValueError("containment is for one-step attacks (fgsm, n_fgsm): leave it out")
+        return self
+
+
+class Evaluation(Spec):
+    """The attack that judges test images, and the cheaper one that chooses the best epoch.
+
+    plain: an image counts as fooled if the attack's last iterate fools it (the papers' protocol);
+    worst_iterate: if any iterate does. Robust accuracy is never above plain's, and images leave the
+    batch as soon as they are fooled, which saves work.
+    """
+
+    attack: Attack
+    validation: Attack
+    protocol: Literal["plain", "worst_iterate"] = "plain"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validation_defaults_to_attack(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("validation") is None and "attack" in data:
+            return {**data, "validation": data["attack"]}
+        return data

@@ -1,0 +1,164 @@
+"""A study: one YAML file that names thetas, prunings and downstream tasks."""
+
+from collections.abc import Collection, Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from search_spaces.base import Name, Spec
+from search_spaces.regimes import Evaluation, Regime, RegimeName
+from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
+
+
+class PruningPlan(Pruning):
+    """A pruning and the levels to make: `rounds` for imp, a list of `levels` for the others.
+
+    `pretrainings` names the thetas that it starts from; default: all of them.
+    """
+
+    rounds: int | None = Field(None, ge=1, le=60)
+    levels: tuple[Annotated[int, Field(ge=1, le=60)], ...] | None = Field(None, min_length=1)
+    pretrainings: tuple[Name, ...] | None = None
+
+    def starts_from(self, pretraining: str) -> bool:
+        """Are tickets made from this theta?"""
+        return self.pretrainings is None or pretraining in self.pretrainings
+
+    @model_validator(mode="after")
+    def _rounds_or_levels(self) -> Self:
+        if self.method == "imp" and (self.rounds is None or self.levels is not None):
+            raise ValueError("method imp takes rounds: N (it passes through every level up to N)")
+        if self.method != "imp" and (self.levels is None or self.rounds is not None):
+            raise ValueError(f"method {self.method} takes levels: [K, ...], not rounds")
+        return self
+
+    @property
+    def pruning(self) -> Pruning:
+        """What enters a ticket's key: how many levels are made does not."""
+        return Pruning(**{name: getattr(self, name) for name in Pruning.model_fields})
+
+    @property
+    def made_levels(self) -> tuple[int, ...]:
+        """The levels that this plan makes, ascending."""
+        if self.rounds is not None:
+            return tuple(range(1, self.rounds + 1))
+        return tuple(sorted(set(self.levels or ())))
+
+
+class Only(Spec):
+    """Restricts a regime to part of its downstream's cells; what is not named is not restricted."""
+
+    pretrainings: tuple[Name, ...] | None = None
+    pruning: tuple[Name, ...] | None = None
+    levels: tuple[int, ...] | None = None
+
+
+class ChosenCheck(Spec):
+    """A further check, and the transfers it is made on."""
+
+    check: Check
+    regimes: tuple[RegimeName, ...] = ("adversarial",)
+    only: Only = Only()
+
+
+class DownstreamRegime(Regime):
+    """A regime and the cells of its downstream that it covers (all, unless `only` says less)."""
+
+    only: Only = Only()
+
+    @property
+    def regime(self) -> Regime:
+        """What enters a transfer's key: which other cells are covered does not."""
+        return Regime(**{name: getattr(self, name) for name in Regime.model_fields})
+
+
+class Source(Spec):
+    """The task that tickets are found on."""
+
+    dataset: Dataset
+    model: Model
+    pretrainings: dict[Name, Pretraining] = Field(min_length=1)
+    evaluation: Evaluation | None = Field(None, description="default: the study's")
+    seed: int = Field(0, ge=0)
+
+
+class Downstream(Spec):
+    """A task that tickets are transferred to."""
+
+    dataset: Dataset
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
+    subset: Literal["balanced", "first_n"] = "balanced"
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    evaluation: Evaluation | None = Field(None, description="default: the study's")
+    checks: tuple[ChosenCheck, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_mean_what_they_say(self) -> Self:
+        for name, regime in self.regimes.items():
+            kind = regime.attack.kind if regime.attack else None
+            allowed = {
+                "standard": (None,),
+                "fast_adversarial": ("fgsm", "n_fgsm"),
+                "adversarial": ("pgd",),
+            }[name]
+            if kind not in allowed:
+                wanted = " or ".join(k or "no attack" for k in allowed)
+                raise ValueError(f"regime {name} takes {wanted}, not {kind or 'no attack'}")
+        for field in ("levels", "seeds", "fractions"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} has a value twice: {list(values)}")
+        return self
+
+
+class Study(Spec):
+    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds."""
+
+    name: Name
+    source: Source
+    pruning: dict[Name, PruningPlan] = Field(default={})
+    downstream: tuple[Downstream, ...] = Field(min_length=1)
+    evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _names_and_levels_fit(self) -> Self:
+        if "dense" in self.pruning:
+            raise ValueError("pruning.dense: the name dense is kept for level 0")
+        for name, plan in self.pruning.items():
+            _check_known(
+                f"pruning.{name}.pretrainings", plan.pretrainings, self.source.pretrainings
+            )
+        tasks = [(task.dataset.title, f) for task in self.downstream for f in task.fractions]
+        if len(set(tasks)) != len(tasks):
+            names = [task.dataset.title for task in self.downstream]
+            raise ValueError(
+                f"downstream: a dataset and fraction occur twice in {names}: give one a label"
+            )
+        made = {level for plan in self.pruning.values() for level in plan.made_levels} | {0}
+        for place, task in enumerate(self.downstream):
+            self._check_task(f"downstream.{place}", task, made)
+        return self
+
+    def _check_task(self, place: str, task: Downstream, made: set[int]) -> None:
+        for level in task.levels:
+            if level not in made:
+                raise ValueError(
+                    f"{place}.levels: level {level} is beyond what pruning makes "
+                    f"(up to {max(made)}): add rounds or drop the level"
+                )
+        chosen = {f"{place}.regimes.{name}": regime.only for name, regime in task.regimes.items()}
+        chosen |= {f"{place}.checks.{i}": check.only for i, check in enumerate(task.checks)}
+        for where, only in chosen.items():
+            _check_known(f"{where}.only.pretrainings", only.pretrainings, self.source.pretrainings)
+            _check_known(f"{where}.only.pruning", only.pruning, self.pruning)
+            _check_known(f"{where}.only.levels", only.levels, task.levels)
+
+
+def _check_known(
+    place: str, values: Iterable[str | int] | None, known: Collection[str | int]
+) -> None:
+    for value in values or ():
+        if value not in known:
+            raise ValueError(f"{place}: {value} is not one of {', '.join(map(str, known))}")
