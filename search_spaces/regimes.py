@@ -110,6 +110,11 @@ class Regime(Spec):
     )
     containment: Containment | None = None
 
+    @property
+    def passes(self) -> int:
+        """Forward-backward passes over the training images: what a training costs, in its unit."""
+        return self.recipe.epochs * (1 + (self.attack.steps if self.attack else 0))
+
     @model_validator(mode="before")
     @classmethod
     def _contain_one_step_attacks(cls, data: Any) -> Any:
@@ -127,6 +132,9 @@ class Regime(Spec):
         return self
 
 
+Protocol = Literal["plain", "worst_iterate"]
+
+
 class Evaluation(Spec):
     """The attack that judges test images, and the cheaper one that chooses the best epoch.
 
@@ -137,7 +145,7 @@ class Evaluation(Spec):
 
     attack: Attack
     validation: Attack
-    protocol: Literal["plain", "worst_iterate"] = "plain"
+    protocol: Protocol = "plain"
 
     @model_validator(mode="before")
     @classmethod

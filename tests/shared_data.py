@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from search_spaces.regimes import Attack
 from search_spaces.spec import Checkpoint, Model
 from trainables import checkpoints
-from trainables.datasets import Images
+from trainables.images import Images
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 # 2/255 is what the robust network below was trained against.

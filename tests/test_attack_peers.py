@@ -10,8 +10,8 @@ from shared_data import CIFAR_MEAN, CIFAR_STD, PGD, cifar10_test, resnet2b, shar
 
 from search_spaces.spec import Checkpoint, Model
 from trainables import checkpoints, models
-from trainables.datasets import pixels
 from trainables.evaluation import judge
+from trainables.images import pixels
 
 
 def test_a_published_standard_network_is_accurate_and_not_robust():

@@ -20,7 +20,7 @@ from search_spaces.spec import (
     Transfer,
     TransferAttackCheck,
 )
-from trainables import checks, datasets, models, transfer
+from trainables import checks, datasets, images, models, transfer
 from trainables.evaluation import judge
 from trainables.training import fit
 
@@ -160,8 +160,8 @@ def flat_task(classes):
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
     x = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    part = datasets.Images(x, linear(x / 255).argmax(1))
-    return linear, datasets.Splits(part, part, part, classes, (0.5,), (0.25,))
+    part = images.Images(x, linear(x / 255).argmax(1))
+    return linear, images.Splits(part, part, part, classes, (0.5,), (0.25,))
 
 
 def test_autoattack_aims_at_no_more_classes_than_there_are():

@@ -7,8 +7,17 @@ import torch
 
 from search_spaces.spec import Augmentation, Dataset
 from trainables import datasets
-from trainables.datasets import Images, Splits, augment, pixels, splits, training_part
-from trainables.images import balanced, central_box, held_out, random_boxes
+from trainables.datasets import splits, training_part
+from trainables.images import (
+    Images,
+    Splits,
+    augment,
+    balanced,
+    central_box,
+    held_out,
+    pixels,
+    random_boxes,
+)
 from trainables.seeding import generator
 
 

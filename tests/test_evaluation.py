@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from search_spaces.regimes import Attack
-from trainables.datasets import Images
 from trainables.evaluation import judge
+from trainables.images import Images
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
 

@@ -7,7 +7,8 @@ from PIL import Image
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
 from trainables import catalogue
-from trainables.datasets import channels_and_classes, splits
+from trainables.catalogue import channels_and_classes
+from trainables.datasets import splits
 from trainables.folders import WORKERS
 
 

@@ -12,7 +12,8 @@ import torch
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
 from trainables import readers
-from trainables.datasets import channels_and_classes, splits
+from trainables.catalogue import channels_and_classes
+from trainables.datasets import splits
 
 SHARED = Path(os.environ.get("DOUBLE_WIN_SHARED") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -248,7 +248,7 @@ def test_a_billion_laughs_are_cut_short(tmp_path):
 calm = settings(deadline=None)
 
 
-def study_or_one_line(act):
+def assert_study_or_one_line(act):
     message = None
     try:
         study = act()
@@ -264,7 +264,7 @@ def study_or_one_line(act):
 @calm
 @given(st.text())
 def test_any_text_gives_a_study_or_one_line(text):
-    study_or_one_line(lambda: reading.validate(reading.parse(text, "any"), "any"))
+    assert_study_or_one_line(lambda: reading.validate(reading.parse(text, "any"), "any"))
 
 
 WORDS = """
@@ -280,7 +280,7 @@ punctuation = st.sampled_from([" ", "\n", ": ", "\n  ", "\n- ", ", "])
 @given(st.lists(st.tuples(words, punctuation), max_size=25))
 def test_any_yaml_like_text_gives_a_study_or_one_line(parts):
     text = "name: x\n" + "".join(map("".join, parts))
-    study_or_one_line(lambda: reading.validate(reading.parse(text, "any"), "any"))
+    assert_study_or_one_line(lambda: reading.validate(reading.parse(text, "any"), "any"))
 
 
 leaves = (
@@ -318,7 +318,7 @@ PLACES = [".".join(map(str, path)) for path in places(yaml.safe_load(SMALL))]
 @calm
 @given(st.dictionaries(words | st.text(max_size=4) | st.integers() | st.none(), anything))
 def test_any_mapping_gives_a_study_or_one_line(data):
-    study_or_one_line(lambda: reading.validate(data, "any"))
+    assert_study_or_one_line(lambda: reading.validate(data, "any"))
 
 
 @calm
@@ -330,13 +330,13 @@ def test_any_value_in_any_place_gives_a_study_or_one_line(place, value):
     for part in parents:
         node = node[part]
     node[last] = value
-    study_or_one_line(lambda: reading.validate(data, "any"))
+    assert_study_or_one_line(lambda: reading.validate(data, "any"))
 
 
 @calm
 @given(st.sampled_from(PLACES) | st.text(max_size=12), st.text(max_size=12))
 def test_any_override_gives_a_study_or_one_line(place, text):
-    study_or_one_line(lambda: reading.load("quickstart", [f"{place}={text}"]))
+    assert_study_or_one_line(lambda: reading.load("quickstart", [f"{place}={text}"]))
 
 
 def test_a_field_written_twice_is_refused(tmp_path):

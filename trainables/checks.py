@@ -12,8 +12,8 @@ from search_spaces.errors import InputError
 from search_spaces.spec import AutoAttackCheck, Check, TransferAttackCheck
 from trainables import checkpoints, models
 from trainables.attacks import perturb
-from trainables.datasets import Splits
 from trainables.evaluation import BATCH, evaluating
+from trainables.images import Splits
 from trainables.seeding import derived, generator
 
 

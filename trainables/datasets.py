@@ -13,20 +13,8 @@ from torch.nn import functional as F
 from search_spaces.spec import Dataset, DatasetName, Transfer
 from trainables import readers
 from trainables.catalogue import NORMALISATION, Normalisation, channels_and_classes
-from trainables.images import Images, ImageSet, Splits, augment, balanced, pixels
+from trainables.images import Images, ImageSet, Splits, balanced
 from trainables.seeding import generator
-
-__all__ = [
-    "READERS",
-    "ImageSet",
-    "Images",
-    "Splits",
-    "augment",
-    "channels_and_classes",
-    "pixels",
-    "splits",
-    "training_part",
-]
 
 READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
     "mnist-mini": readers.mnist_mini,

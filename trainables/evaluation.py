@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from search_spaces.regimes import Attack, Evaluation
+from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
 from trainables.seeding import generator
 
 BATCH = 256
-Protocol = Literal["plain", "worst_iterate"]
 
 
 @contextmanager

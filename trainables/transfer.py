@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from search_spaces.spec import Transfer
 from trainables import checks, datasets, models
 from trainables.evaluation import Judgement, judge_test
+from trainables.images import Splits
 from trainables.ledger import Ledger
 from trainables.masks import Mask, ones, rewind
 from trainables.records import epoch_record, provenance
@@ -26,7 +27,7 @@ class Task:
     spec: Transfer
     net: nn.Module
     mask: Mask | None
-    data: datasets.Splits
+    data: Splits
     started: float
 
 

@@ -39,11 +39,7 @@ def _passes(chain: Chain) -> int:
     """Passes over the source's images: the longest chain starts first, for a short end."""
     regimes = [(chain.theta.pretraining.train, 1)]
     regimes += [(plan.retraining, (plan.rounds or 1) - 1) for plan in chain.plans]
-    return sum(
-        times * regime.recipe.epochs * (1 + (regime.attack.steps if regime.attack else 0))
-        for regime, times in regimes
-        if regime
-    )
+    return sum(times * regime.passes for regime, times in regimes if regime)
 
 
 def run(

@@ -100,10 +100,6 @@ def run(
 
 def longest_first(cells: list[TransferCell]) -> list[TransferCell]:
     """By falling number of passes over the data, so that the last trials to end are short ones."""
-
-    def passes(cell: TransferCell) -> float:
-        regime = cell.transfer.regime
-        steps = regime.attack.steps if regime.attack else 0
-        return (1 + steps) * regime.recipe.epochs * cell.transfer.fraction
-
-    return sorted(cells, key=passes, reverse=True)
+    return sorted(
+        cells, key=lambda cell: cell.transfer.regime.passes * cell.transfer.fraction, reverse=True
+    )
