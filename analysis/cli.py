@@ -31,36 +31,48 @@ TrackingUri = Annotated[
 ]
 
 SHOWN_MISSING = 3
+_FIELDS = {"one-std": "extreme", "non-inferiority": "non_inferiority"}
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
 
 
 @app.command()
 def extreme(
-    study: StudyName = None, form: Format = "table", tracking_uri: TrackingUri = None
+    study: StudyName = None,
+    rule: Annotated[
+        Literal["both", "one-std", "non-inferiority"],
+        typer.Option(help="The paper's, or by confidence bounds on the difference to dense."),
+    ] = "both",
+    form: Format = "table",
+    tracking_uri: TrackingUri = None,
 ) -> int:
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import tables, verdict
+    from analysis import rules, tables, verdict
 
     judged = verdict.extreme(results.expected)
+    shown = rules.non_inferiority(results.study, results.expected, results.correct)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1
     if not judged["levels_complete"].any():
         return _nothing("judge", results)
+    by_rule = {"one-std": judged, "non-inferiority": shown}
+    chosen = by_rule if rule == "both" else {rule: by_rule[rule]}
     if form == "json":
         content = {
             "study": results.study.name,
             "rule": verdict.RULE,
-            "extreme": tables.records(judged),
+            **{_FIELDS[name]: tables.records(table) for name, table in chosen.items()},
             "missing": [{**cell.labels, "key": cell.key} for cell in results.missing],
         }
         print(json.dumps(content, indent=2, ensure_ascii=False))
     elif form == "csv":
-        print(tables.format_table(judged, "csv"))
+        print("\n\n".join(tables.format_table(table, "csv") for table in chosen.values()))
     else:
-        print("\n".join(tables.verdict_lines(judged)))
+        blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
+        blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
+        print("\n\n".join("\n".join(block) for block in blocks))
     return 0
 
 

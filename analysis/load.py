@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from analysis.records import Correct, unpack
 from search_spaces import grid, reading
 from search_spaces.errors import InputError
 from search_spaces.study import Study
@@ -33,6 +34,7 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 STUDY_FILE = "study.yaml"
+CORRECT_FILE = "correct.npz"
 PAGE = 1000
 
 LABELS = {
@@ -62,13 +64,16 @@ class Results:
     """A study and what MLflow holds of it.
 
     table: one row per finished transfer, in the study's order, with the columns of COLUMNS; SA, RA
-    and sparsity are shares in [0, 1], seconds is wall time. missing: the study's other transfers.
+    and sparsity are shares in [0, 1], seconds is wall time. missing: the study's other transfers,
+    but for those that a search decides on. correct: content key -> score ("SA", "RA") -> (N,) bool,
+    which test images a transfer gets right; empty where that was not logged.
     """
 
     study: Study
     table: pd.DataFrame
     missing: list[grid.TransferCell]
     parent_run_id: str
+    correct: Correct
 
     @property
     def expected(self) -> pd.DataFrame:
@@ -92,8 +97,10 @@ def load(study: str | None = None, tracking_uri: str | None = None) -> Results:
         runs = _finished_transfers(client, parent.info.experiment_id)
     cells = grid.transfers(content)
     rows = [_row(cell, runs[cell.key]) for cell in cells if cell.key in runs]
-    missing = [cell for cell in cells if cell.key not in runs]
-    return Results(content, _frame(rows), missing, parent.info.run_id)
+    missing = [cell for cell in cells if cell.key not in runs and not cell.optional]
+    with _explained(uri):
+        correct = _correct(client, parent)
+    return Results(content, _frame(rows), missing, parent.info.run_id, correct)
 
 
 def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFrame:
@@ -171,6 +178,15 @@ def _study(client: MlflowClient, parent: Run) -> Study:
         path = Path(client.download_artifacts(parent.info.run_id, STUDY_FILE, folder))
         data = reading.parse(path.read_text(encoding="utf-8"), origin)
     return reading.validate(data, origin)
+
+
+def _correct(client: MlflowClient, parent: Run) -> Correct:
+    run = parent.info.run_id
+    if CORRECT_FILE not in {item.path for item in client.list_artifacts(run)}:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = client.download_artifacts(run, CORRECT_FILE, folder)
+        return unpack(Path(path).read_bytes())
 
 
 def _finished_transfers(client: MlflowClient, experiment_id: str) -> dict[str, Run]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.verdict import METRICS, RULE
+from analysis.verdict import GROUP, METRICS, RULE
 
 Format = Literal["table", "csv", "json"]
 
@@ -51,6 +51,40 @@ def verdict_lines(extreme: pd.DataFrame) -> list[str]:
     return [*lines[:-1], footer, *notes] if lines else []
 
 
+def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """Both rules side by side for people, in percent, from the tables of `verdict.extreme` and
+    `rules.non_inferiority`: a block per dataset and fraction."""
+    both = shown.merge(extreme[[*GROUP, "sparsity"]], on=GROUP, suffixes=("", "_one_std"))
+    lines = []
+    for _, block in both.groupby(["dataset", "fraction"], sort=False):
+        margin = f"{100 * block['margin'].iloc[0]:g} points"
+        head = ["theta", "pruning", "one-std", "non-inferior", "estimate", "90 % interval", ""]
+        rows = [
+            [
+                row["theta"],
+                row["pruning"],
+                _percent(row["sparsity_one_std"]),
+                _percent(row["sparsity"]),
+                _percent(row["likely_sparsity"]),
+                f"{_percent(row['low_sparsity'])} to {_percent(row['high_sparsity'])}",
+                f"{row['status']}: {row['advice']}",
+            ]
+            for row in block.to_dict("records")
+        ]
+        lines += [f"{task_title(block)}, margin {margin}", *_aligned([head, *rows]), ""]
+    if lines:
+        lines[-1] = (
+            "(extreme levels; non-inferior: shown with 95 % confidence to lose less than the margin"
+            " in all three metrics, seeds paired, test-set error included; estimate: loses less by"
+            " its means)"
+        )
+    return lines
+
+
+def _percent(sparsity: float) -> str:
+    return "-" if pd.isna(sparsity) else f"{100 * sparsity:.2f} %"
+
+
 def _block(block: pd.DataFrame) -> list[str]:
     titles = [f"{metric.score} {metric.regime}" for metric in METRICS]
     head = ["theta", "pruning", "extreme", *titles, "lower levels"]
@@ -58,7 +92,7 @@ def _block(block: pd.DataFrame) -> list[str]:
         [
             row["theta"],
             row["pruning"],
-            "-" if pd.isna(row["sparsity"]) else f"{100 * row['sparsity']:.2f} %",
+            _percent(row["sparsity"]),
             *(_score(row, metric.name) for metric in METRICS),
             row["lower_levels"],
         ]

@@ -100,7 +100,7 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = [
         _level_row({**group, "level": level}, at_level, dense)
-        for group, dense, pruned in _groups(table)
+        for group, dense, pruned in groups(table)
         for level, at_level in [(0, dense), *_by_level(pruned)]
     ]
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
@@ -132,7 +132,7 @@ def extreme(table: pd.DataFrame) -> pd.DataFrame:
     return verdict.astype({"level": "Int64"})
 
 
-def _groups(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]]:
+def groups(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]]:
     """Labels, dense rows and pruned rows of each theta x pruning x dataset x fraction."""
     judged = table[table["regime"].isin(REGIMES)]
     tasks = judged.groupby(["theta", "dataset", "fraction"], sort=False)

@@ -1,12 +1,13 @@
 """From a study to the list of everything it trains."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
+from search_spaces.regimes import RegimeName
 from search_spaces.spec import Theta, Ticket, Transfer
-from search_spaces.study import Only, Study
+from search_spaces.study import Downstream, Only, Study
 
 DENSE = "dense"
 
@@ -51,12 +52,18 @@ class TransferCell:
     """A transfer of a study under the study's names for its parts."""
 
     ticket_cell: TicketCell
-    regime: str
+    regime: RegimeName
     transfer: Transfer
+    task: Downstream = field(repr=False, compare=False)
 
     @property
     def key(self) -> str:
         return key(self.transfer)
+
+    @property
+    def optional(self) -> bool:
+        """Does a search decide whether it is trained?"""
+        return self.task.adaptive is not None
 
     @property
     def labels(self) -> dict[str, str | int | float]:
@@ -104,7 +111,10 @@ def tickets(study: Study) -> list[TicketCell]:
 
 
 def transfers(study: Study) -> list[TransferCell]:
-    """Every transfer of a study, each once: the dense network is shared by all prunings."""
+    """Every transfer of a study, each once: the dense network is shared by all prunings.
+
+    Of a task whose levels are searched for, all that the search may choose (`optional`).
+    """
     dense = [
         TicketCell(cell.pretraining, DENSE, Ticket(theta=cell.theta, pruning=None, level=0))
         for cell in thetas(study)
@@ -116,13 +126,13 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
     for task in study.downstream:
         for name, regime in task.regimes.items():
             for cell in cells:
-                if cell.level not in task.levels or not _covers(regime.only, cell):
+                if not task.has_level(cell.level) or not _covers(regime.only, cell):
                     continue
                 checks = [
                     c.check for c in task.checks if name in c.regimes and _covers(c.only, cell)
                 ]
                 for fraction in task.fractions:
-                    for seed in task.seeds:
+                    for seed in task.all_seeds:
                         transfer = Transfer(
                             ticket=cell.ticket,
                             dataset=task.dataset,
@@ -133,7 +143,31 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                             seed=seed,
                             checks=tuple(checks) or None,
                         )
-                        yield TransferCell(cell, name, transfer)
+                        yield TransferCell(cell, name, transfer, task)
+
+
+def margin(study: Study, dataset: str, fraction: float) -> float:
+    """The margin of non-inferiority of a task, in [0, 1], by its labels."""
+    return _task(study, dataset, fraction).margin
+
+
+def ladder(
+    study: Study, theta: str, pruning: str, dataset: str, fraction: float
+) -> tuple[int, ...] | None:
+    """The levels that a search may try, ascending, without dense; None where levels are given."""
+    task = _task(study, dataset, fraction)
+    plan = study.pruning[pruning]
+    if not task.adaptive or not plan.starts_from(theta):
+        return None
+    return tuple(level for level in plan.made_levels if task.has_level(level))
+
+
+def _task(study: Study, dataset: str, fraction: float) -> Downstream:
+    return next(
+        task
+        for task in study.downstream
+        if task.dataset.title == dataset and fraction in task.fractions
+    )
 
 
 def _covers(only: Only, cell: TicketCell) -> bool:

@@ -1,9 +1,9 @@
 """A study: one YAML file that names thetas, prunings and downstream tasks."""
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search_spaces.base import Name, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
@@ -82,15 +82,63 @@ class Source(Spec):
     seed: int = Field(0, ge=0)
 
 
+class Adaptive(Spec):
+    """Levels and seeds chosen by a search for the extreme double-win level, one for each theta,
+    pruning and fraction. Written as `levels: adaptive`, or as a mapping of these fields."""
+
+    bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="lowest and highest level to try; default: all that the pruning makes"
+    )
+    budget: int = Field(60, ge=10, description="the most transfers of one search, dense included")
+    most_seeds: int = Field(30, ge=2, le=1000, description="the most seeds of one level")
+
+    @model_validator(mode="after")
+    def _bounds_ascend(self) -> Self:
+        if self.bounds and self.bounds[0] > self.bounds[1]:
+            raise ValueError(f"bounds: {list(self.bounds)} must ascend: [LOWEST, HIGHEST]")
+        return self
+
+    def tries(self, level: int) -> bool:
+        """Is this a level that the search may try? The dense network always is."""
+        return level == 0 or self.bounds is None or self.bounds[0] <= level <= self.bounds[1]
+
+
+LISTED = "list"
+"""Marks a fault in listed levels; nobody has written the word."""
+
+
+def _from_name(value: Any) -> Any:
+    return Adaptive() if value == "adaptive" else value
+
+
+def _kind(value: Any) -> str:
+    return "adaptive" if isinstance(value, dict | Adaptive) else LISTED
+
+
+_Listed = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag(LISTED)]
+Levels = Annotated[
+    _Listed | Annotated[Adaptive, Tag("adaptive")],
+    Discriminator(_kind),
+    BeforeValidator(_from_name),
+]
+
+
 class Downstream(Spec):
-    """A task that tickets are transferred to."""
+    """A task that tickets are transferred to.
+
+    levels: the levels to transfer, 0 being dense, or how to search for the extreme one; seeds: of
+    every transfer, or those that a search gives the dense network first (it goes on counting).
+    """
 
     dataset: Dataset
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
     subset: Literal["balanced", "first_n"] = "balanced"
-    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    levels: Levels
     regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    margin: float = Field(
+        0.01, gt=0, lt=1, description="loss in accuracy that counts as matching: non-inferiority"
+    )
     evaluation: Evaluation | None = Field(None, description="default: the study's")
     checks: tuple[ChosenCheck, ...] = ()
 
@@ -108,9 +156,42 @@ class Downstream(Spec):
                 raise ValueError(f"regime {name} takes {wanted}, not {kind or 'no attack'}")
         for field in ("levels", "seeds", "fractions"):
             values = getattr(self, field)
-            if len(set(values)) != len(values):
+            if isinstance(values, tuple) and len(set(values)) != len(values):
                 raise ValueError(f"{field} has a value twice: {list(values)}")
         return self
+
+    @model_validator(mode="after")
+    def _a_search_needs_both_regimes(self) -> Self:
+        if isinstance(self.levels, Adaptive):
+            if set(self.regimes) != {"standard", "adversarial"}:
+                raise ValueError(
+                    "levels: adaptive searches by the regimes standard and adversarial: put others "
+                    "in a downstream entry of their own, with a label"
+                )
+            if any(regime.only.levels for regime in self.regimes.values()):
+                raise ValueError("levels: adaptive chooses levels itself: leave only.levels out")
+            if len(self.seeds) > self.levels.most_seeds:
+                raise ValueError(f"seeds: more than most_seeds ({self.levels.most_seeds})")
+        return self
+
+    @property
+    def adaptive(self) -> Adaptive | None:
+        """How levels are searched for; None where they are given."""
+        return self.levels if isinstance(self.levels, Adaptive) else None
+
+    def has_level(self, level: int) -> bool:
+        """Is a level transferred, or may a search try it?"""
+        if isinstance(self.levels, Adaptive):
+            return self.levels.tries(level)
+        return level in self.levels
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds of every transfer, or all that a search may use, in its order."""
+        if not isinstance(self.levels, Adaptive):
+            return self.seeds
+        more = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.levels.most_seeds)
+        return (*self.seeds, *more)[: self.levels.most_seeds]
 
 
 class Study(Spec):
@@ -142,7 +223,9 @@ class Study(Spec):
         return self
 
     def _check_task(self, place: str, task: Downstream, made: set[int]) -> None:
-        for level in task.levels:
+        if task.adaptive and not any(task.has_level(level) for level in made - {0}):
+            raise ValueError(f"{place}.levels.bounds: pruning makes no level within them")
+        for level in task.levels if isinstance(task.levels, tuple) else ():
             if level not in made:
                 raise ValueError(
                     f"{place}.levels: level {level} is beyond what pruning makes "
@@ -153,7 +236,8 @@ class Study(Spec):
         for where, only in chosen.items():
             _check_known(f"{where}.only.pretrainings", only.pretrainings, self.source.pretrainings)
             _check_known(f"{where}.only.pruning", only.pruning, self.pruning)
-            _check_known(f"{where}.only.levels", only.levels, task.levels)
+            levels = [level for level in made if task.has_level(level)]
+            _check_known(f"{where}.only.levels", only.levels, sorted(levels))
 
 
 def _check_known(

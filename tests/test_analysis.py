@@ -169,7 +169,7 @@ def test_the_default_study_is_the_latest_and_the_latest_of_two_runs_counts(store
 
 
 def test_extreme_as_a_table(analysis):
-    code, out, err = analysis("extreme", "--study", "small")
+    code, out, err = analysis("extreme", "--study", "small", "--rule", "one-std")
     assert (code, err) == (0, "")
     title, head, imp, random, footer = out.splitlines()
     assert title == "digits" and head.startswith("theta     pruning  extreme  SA standard")
@@ -179,7 +179,7 @@ def test_extreme_as_a_table(analysis):
 
 
 def test_extreme_as_csv_and_json(analysis, tmp_path):
-    code, out, err = analysis("extreme", "--study", "small", "--format", "csv")
+    code, out, err = analysis("extreme", "--study", "small", "--rule", "one-std", "--format", "csv")
     (tmp_path / "out.csv").write_text(out)
     frame = pd.read_csv(tmp_path / "out.csv")
     assert (code, err) == (0, "")

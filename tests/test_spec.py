@@ -330,7 +330,7 @@ def test_values_named_twice_are_refused(field, values):
 @pytest.mark.parametrize("field", ["levels", "seeds", "regimes"])
 def test_a_task_without_work_is_refused(field):
     empty = type(TASK[field])()
-    assert refused_study(f"downstream.0.{field}", empty)[0] == f"downstream.0.{field}"
+    assert refused_study(f"downstream.0.{field}", empty)[0].startswith(f"downstream.0.{field}")
 
 
 @pytest.mark.parametrize("path", ["source.pretrainings", "downstream"])

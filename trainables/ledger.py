@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.keys import key
@@ -44,6 +48,11 @@ class Ledger:
         text = (self.folder(spec) / "result.json").read_text(encoding="utf-8")
         result: dict[str, Any] = json.loads(text)
         return result
+
+    def correct(self, transfer: Transfer) -> dict[str, NDArray[np.bool_]]:
+        """Which test images a transfer gets right, clean ("SA") and under attack ("RA"): (N,)."""
+        bits = load_file(self.folder(transfer) / "correct.safetensors")
+        return {"SA": bits["clean"], "RA": bits["attacked"]}
 
     def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Puts a result in place, at once and whole. One that is already there stays."""

@@ -45,6 +45,9 @@ def run(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")
     ] = None,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
+    ] = False,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
 
@@ -55,7 +58,7 @@ def run(
     loaded = _load(study, overrides, data)
     from tuner.run import run as run_study
 
-    raise typer.Exit(run_study(loaded, settings, study))
+    raise typer.Exit(run_study(loaded, settings, study, settle))
 
 
 @app.command()
@@ -84,6 +87,32 @@ def status(
 ) -> None:
     """Show how much of a study is complete."""
     _show(study, overrides, storage, data, planned=False)
+
+
+@app.command()
+def simulate(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    runs: Annotated[int, typer.Option(min=10, help="Simulated searches of each kind.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same table.")] = 0,
+    budget: Annotated[
+        int | None, typer.Option(min=10, help="Transfers of a search; default: the study's.")
+    ] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="On the study's own finished curves.")
+    ] = False,
+    storage: StorageOpt = Settings.storage,
+) -> None:
+    """Try search policies on known curves, without training: how often is the level right?
+
+    Curves are shaped like the paper's (monotone; humped: robust accuracy rises before it falls), or
+    (--recorded) those that the study's finished transfers show. Searches run through the scheduling
+    and the verdict that a run uses.
+    """
+    from tuner.simulation import report
+
+    for line in report(reading.load(study, overrides), runs, seed, budget, storage, recorded):
+        typer.echo(line)
 
 
 @app.command("data")

@@ -61,10 +61,12 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self) -> None:
-        """One more is done."""
+    def advance(self, left: int | None = None) -> None:
+        """One more is done; `left` says how many are to come, where that has changed."""
         self._done += 1
-        self._bar.advance(self._task)
+        if left is not None:
+            self._total = self._done + left
+        self._bar.update(self._task, completed=self._done, total=self._total)
         now = time.monotonic()
         finished = self._done == self._total
         if not self._console.is_terminal and (finished or now - self._printed > _PLAIN_SECONDS):

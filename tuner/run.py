@@ -12,6 +12,7 @@ from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, source_stage, state, tracking
+from tuner.agenda import Agenda, agenda
 from tuner.console import Stage, duration, quiet
 from tuner.settings import Settings
 
@@ -27,13 +28,18 @@ class Run:
     tracker: tracking.Tracker
     console: Console
     log: Path
+    settle: bool
+
+    def agenda(self) -> Agenda:
+        """What is left to transfer."""
+        return agenda(self.study, self.ledger, self.settle)
 
 
-def run(study: Study, settings: Settings, origin: str) -> int:
+def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> int:
     """Does what the ledger lacks of a study and prints the verdict.
 
-    `origin` is what the user calls the study, a name or a path. Returns the exit code: 0, or 1 if
-    something failed. Raises InputError before anything is started.
+    `origin` is what the user calls the study, a name or a path; `settle`: see agenda. Returns
+    the exit code: 0, or 1 if something failed. Raises InputError before anything is started.
     """
     cluster.check_local(settings)
     data.check(study)
@@ -42,14 +48,14 @@ def run(study: Study, settings: Settings, origin: str) -> int:
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        return _run(Run(study, origin, ledger, settings, tracker, console, log))
+        return _run(Run(study, origin, ledger, settings, tracker, console, log, settle))
 
 
 def _run(this: Run) -> int:
     started = time.monotonic()
     this.tracker.catch_up()
     failures: list[str] = []
-    if _missing_source(this) or _missing_transfers(this):
+    if _missing_source(this) or not this.agenda().schedule.over:
         with cluster.cluster(this.settings) as capacity:
             failures += _source(this, capacity)
             failures += _transfers(this, capacity)
@@ -60,10 +66,6 @@ def _run(this: Run) -> int:
 
 def _missing_source(this: Run) -> list[Theta | Ticket]:
     return [spec for spec in source_stage.wanted(this.study) if not this.ledger.has(spec)]
-
-
-def _missing_transfers(this: Run) -> list[grid.TransferCell]:
-    return [c for c in grid.transfers(this.study) if not this.ledger.has(c.transfer)]
 
 
 def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
@@ -86,49 +88,49 @@ def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
 def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
     from tuner import transfer_stage
 
-    total = len(grid.transfers(this.study))
-    missing = _missing_transfers(this)
-    ready = [c for c in missing if _has_ticket(this.ledger, c)]
-    if not missing:
+    agenda = this.agenda()
+    if agenda.schedule.over:
         return []
+    left, total = agenda.schedule.left, len(agenda.wanted)
     started = time.monotonic()
-    with Stage(this.console, "transfers", total - len(missing), total) as stage:
+    name = "transfers (searches may ask for more)" if agenda.searches else "transfers"
+    with Stage(this.console, name, total - left, total) as stage:
 
         def found(cell: grid.TransferCell) -> None:
             this.tracker.log(tracking.transfer_entry(cell))
-            stage.advance()
+            stage.advance(agenda.schedule.left)
 
-        failures = transfer_stage.run(ready, this.ledger, capacity, found)
+        failures = transfer_stage.run(agenda, this.ledger, capacity, found)
     this.console.print(f"transfer stage: {duration(time.monotonic() - started)}")
     return failures
 
 
-def _has_ticket(ledger: Ledger, cell: grid.TransferCell) -> bool:
-    ticket = cell.transfer.ticket
-    return ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))
-
-
 def _conclude(this: Run, failures: list[str], seconds: float) -> None:
     """Prints the verdict and where to look next; the same goes to MLflow."""
+    from analysis import records
     from analysis.figures import curves
-    from analysis.tables import format_table, verdict_lines
+    from analysis.rules import non_inferiority
+    from analysis.tables import format_table, rules_lines, verdict_lines
     from analysis.verdict import extreme
 
-    table = state.table(this.study, this.ledger)
+    table, correct = state.table(this.agenda(), this.ledger)
     done, total = int((table["state"] != "missing").sum()), len(table)
     stopped = int((table["state"] == "co_stopped").sum())
-    verdict = extreme(table)
-    lines = verdict_lines(verdict)
+    verdict, shown = extreme(table), non_inferiority(this.study, table, correct)
+    lines = [*verdict_lines(verdict), "", *rules_lines(verdict, shown)] if len(verdict) else []
     texts = {
         "verdict.txt": "\n".join(lines),
         "verdict.csv": format_table(verdict, "csv"),
         "verdict.json": format_table(verdict, "json"),
+        "non_inferiority.csv": format_table(shown, "csv"),
     }
-    picture = BytesIO()
+    files = {"correct.npz": records.pack(correct)}
     scored = table.dropna(subset=["SA"])
     if (scored["level"] > 0).any():
+        picture = BytesIO()
         curves(scored).savefig(picture, format="png", dpi=150)
-    this.tracker.conclude(texts, picture.getvalue(), done == total)
+        files["curves.png"] = picture.getvalue()
+    this.tracker.conclude(texts, files, done == total)
     name, say = this.study.name, this.console.print
     say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
     if stopped:
@@ -144,8 +146,15 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
         return
     storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
     look = "curves" if lines else "trials"
-    more = f"python -m tuner run {this.origin}{storage} --set 'downstream.0.seeds=[0,1,2,3]'"
+    more = f"python -m tuner run {this.origin}{storage} {_further(this.study)}"
     say(
         f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",
         markup=False,
     )
+
+
+def _further(study: Study) -> str:
+    """What to add to the command for a surer verdict."""
+    if any(task.adaptive for task in study.downstream):
+        return "--settle"
+    return "--set 'downstream.0.seeds=[0,1,2,3]'"

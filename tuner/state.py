@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from search_spaces import grid
 from search_spaces.study import Study
 from trainables.ledger import Ledger
+from tuner.agenda import Agenda, agenda
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.records import Correct
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,14 @@ class Row:
 
 
 def rows(study: Study, ledger: Ledger) -> list[Row]:
-    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
+    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime; of
+    searches, what they have asked for so far."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
     work = [
         *((("pre-training", c.pretraining), c.theta) for c in grid.thetas(study)),
         *((("tickets", f"{c.pretraining} {c.pruning}"), c.ticket) for c in grid.tickets(study)),
-        *((("transfers", _task(c)), c.transfer) for c in grid.transfers(study)),
+        *((("transfers", _task(c)), c.transfer) for c in agenda(study, ledger).wanted),
     ]
     for line, spec in work:
         total[line] += 1
@@ -42,22 +46,26 @@ def rows(study: Study, ledger: Ledger) -> list[Row]:
 def _task(cell: grid.TransferCell) -> str:
     transfer = cell.transfer
     part = "" if transfer.fraction == 1 else f" {100 * transfer.fraction:g} % of the data"
-    return f"{transfer.dataset.title}{part} {cell.regime}"
+    search = " (search)" if cell.optional else ""
+    return f"{transfer.dataset.title}{part} {cell.regime}{search}"
 
 
-def table(study: Study, ledger: Ledger) -> "pd.DataFrame":
-    """A row for every transfer of the study with its labels, state, SA and RA in [0, 1].
-
-    Transfers that the ledger lacks have NaN scores, so that a verdict names them.
-    """
+def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
+    """(a row for every transfer with its labels, key, state, SA and RA in [0, 1]; which test images
+    each gets right). Transfers that the ledger lacks have NaN scores, so that a verdict names them;
+    those that a search has not asked for have no row."""
     import pandas as pd
 
-    records = []
-    for cell in grid.transfers(study):
+    wanted = {cell.key for cell in agenda.wanted}
+    records, correct = [], {}
+    for name, cell in agenda.cells.items():
         scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
         if ledger.has(cell.transfer):
             result = ledger.result(cell.transfer)
             test = result["test"]
             scores = {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}
-        records.append({**cell.labels, **scores})
-    return pd.DataFrame(records).astype({"SA": float, "RA": float})
+            correct[name] = ledger.correct(cell.transfer)
+        elif name not in wanted:
+            continue
+        records.append({**cell.labels, "key": name, **scores})
+    return pd.DataFrame(records).astype({"SA": float, "RA": float}), correct

@@ -138,16 +138,16 @@ class Tracker:
             if key(entry.spec) not in self._known and self.ledger.has(entry.spec):
                 self.log(entry)
 
-    def conclude(self, texts: dict[str, str], figure: bytes | None, complete: bool) -> None:
-        """Puts the study's verdict under the parent run."""
+    def conclude(self, texts: dict[str, str], files: dict[str, bytes], complete: bool) -> None:
+        """Puts the study's verdict under the parent run: texts and binary files by name."""
         for name, text in texts.items():
             self.client.log_text(self.parent, text, name)
         note = f"```\n{texts['verdict.txt']}\n```"
         self.client.set_tag(self.parent, "mlflow.note.content", note)
-        if figure:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "curves.png"
-                path.write_bytes(figure)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.write_bytes(content)
                 self.client.log_artifact(self.parent, str(path))
         self.client.set_tag(self.parent, "state", "complete" if complete else "incomplete")
         self.client.set_terminated(self.parent)

@@ -1,4 +1,4 @@
-"""The transfer stage: one Ray Tune trial for every transfer that the ledger lacks."""
+"""The transfer stage: one Ray Tune trial for every transfer that the schedule hands out."""
 
 import uuid
 from collections.abc import Callable
@@ -7,13 +7,16 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
 from search_spaces.spec import Transfer
 from trainables.ledger import Ledger
 from trainables.overfitting import Signals, must_stop
 from trainables.transfer_trial import transfer_trial
+from tuner.agenda import Agenda
 from tuner.cluster import Capacity
+from tuner.schedule import Schedule
 
 
 class CollapseStopper(tune.Stopper):
@@ -37,6 +40,41 @@ class CollapseStopper(tune.Stopper):
         return False
 
 
+class _Queue(Searcher):
+    """Gives Ray Tune the schedule's jobs, one by one, as trials have room."""
+
+    def __init__(
+        self, schedule: Schedule[str], config: Callable[[str], dict[str, str] | None]
+    ) -> None:
+        super().__init__()
+        self._schedule, self._config = schedule, config
+        self._jobs: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        while (job := self._schedule.next()) is not None:
+            if config := self._config(job):
+                self._jobs[trial_id] = job
+                return config
+            self._schedule.ended(job, None)
+        return Searcher.FINISHED if self._schedule.over else None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        job = self._jobs.pop(trial_id)
+        self._schedule.ended(job, None if error else self._schedule.known(job))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune keeps copies on disk for a restore that never comes here: the ledger resumes.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see __getstate__."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see __getstate__."""
+
+
 class _Watcher(tune.Callback):
     """Tells the driver of finished trials."""
 
@@ -44,45 +82,53 @@ class _Watcher(tune.Callback):
         self._ended, self._failed = ended, failed
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune keeps a copy of its callbacks on disk for a restore that never comes here.
         return {}
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._ended(trial.config["transfer"])
+        self._ended(trial.config["key"])
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         lines = (trial.get_error() and str(trial.get_error()).strip().splitlines()) or ["died"]
-        self._failed(trial.config["transfer"], lines[-1])
+        self._failed(trial.config["key"], lines[-1])
 
 
 def run(
-    cells: list[TransferCell],
+    agenda: Agenda,
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[TransferCell], None],
 ) -> list[str]:
-    """Runs the transfers, calling `found` for each as it ends; returns why any failed."""
-    if not cells:
-        return []
-    by_json = {cell.transfer.model_dump_json(): cell for cell in longest_first(cells)}
+    """Runs what the agenda hands out, calling `found` for each transfer as it ends; returns why any
+    failed. Transfers whose ticket the source stage could not make are passed over."""
     failures: list[str] = []
     name = f"transfers-{uuid.uuid4().hex[:8]}"
     storage = ledger.root / "ray"
     watcher = _Watcher(
-        ended=lambda text: found(by_json[text]),
-        failed=lambda text, why: failures.append(f"{by_json[text].key}: {why}"),
+        ended=lambda job: found(agenda.cells[job]),
+        failed=lambda job, why: failures.append(f"{job}: {why}"),
     )
+
+    def config(job: str) -> dict[str, str] | None:
+        transfer = agenda.cells[job].transfer
+        ticket = transfer.ticket
+        if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
+            return None
+        return {"key": job, "transfer": transfer.model_dump_json(), "storage": str(ledger.root)}
+
     tuner = tune.Tuner(
         tune.with_resources(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
         ),
-        param_space={"storage": str(ledger.root), "transfer": tune.grid_search(list(by_json))},
-        # A fresh process costs seconds to start: finished ones take the next trial.
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=_Queue(agenda.schedule, config),
+            num_samples=-1,
+            # A fresh process costs seconds to start: finished ones take the next trial.
+            reuse_actors=True,
+        ),
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage),
@@ -96,10 +142,3 @@ def run(
     if not failures:
         rmtree(storage / name, ignore_errors=True)
     return failures
-
-
-def longest_first(cells: list[TransferCell]) -> list[TransferCell]:
-    """By falling number of passes over the data, so that the last trials to end are short ones."""
-    return sorted(
-        cells, key=lambda cell: cell.transfer.regime.passes * cell.transfer.fraction, reverse=True
-    )

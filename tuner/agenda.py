@@ -1,0 +1,52 @@
+"""What of a study is left to transfer: a schedule over the ledger."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from search_spaces import grid
+from search_spaces.grid import TransferCell
+from search_spaces.study import Study
+from trainables.ledger import Ledger
+from tuner.schedule import Schedule, Search
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """cells: all transfers of the study by key, also those that its searches may never choose;
+    searches: for the tasks whose levels are searched for; schedule: hands out missing keys."""
+
+    cells: dict[str, TransferCell]
+    searches: list[Search[str]]
+    schedule: Schedule[str]
+
+    @property
+    def wanted(self) -> list[TransferCell]:
+        """All that a complete study has, as far as its searches have asked."""
+        asked = {job for search in self.searches for job in search.jobs}
+        return [c for name, c in self.cells.items() if not c.optional or name in asked]
+
+
+def agenda(study: Study, ledger: Ledger, settle: bool = False) -> Agenda:
+    """What a run of the study would do: what is missing of the listed transfers, longest first, and
+    its level searches, brought to where the ledger's transfers take them. With `settle`, searches
+    go on beyond their budget until their verdicts are settled."""
+    cells = {cell.key: cell for cell in grid.transfers(study)}
+    missing = {n: c for n, c in cells.items() if not c.optional and not ledger.has(c.transfer)}
+    fixed = _longest_first(missing)
+    if not any(task.adaptive for task in study.downstream):
+        return Agenda(cells, [], Schedule(fixed))
+    from tuner.level_searches import known_result, level_searches
+
+    searches = list(level_searches(study, cells, settle))
+    known = partial(known_result, ledger, cells)
+    return Agenda(cells, searches, Schedule(fixed, searches, known))
+
+
+def _longest_first(cells: dict[str, TransferCell]) -> list[str]:
+    """Keys by falling number of passes over the data: the last trials to end are short ones."""
+
+    def passes(name: str) -> float:
+        transfer = cells[name].transfer
+        return transfer.regime.passes * transfer.fraction
+
+    return sorted(cells, key=passes, reverse=True)
