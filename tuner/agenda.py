@@ -20,6 +20,11 @@ class Agenda:
     schedule: Schedule[str]
 
     @property
+    def most(self) -> int:
+        """The most transfers that the searches may ask for together."""
+        return sum(search.search.plan.budget for search in self.searches)
+
+    @property
     def wanted(self) -> list[TransferCell]:
         """All that a complete study has, as far as its searches have asked."""
         asked = {job for search in self.searches for job in search.jobs}

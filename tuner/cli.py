@@ -192,6 +192,7 @@ def _show(
 
     from trainables.ledger import Ledger
     from tuner import state
+    from tuner.agenda import agenda
 
     loaded = reading.load(study, overrides)
     try:
@@ -199,7 +200,9 @@ def _show(
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")
-    rows = state.rows(loaded, Ledger(storage))
+    ledger = Ledger(storage)
+    work = agenda(loaded, ledger)
+    rows = state.rows(loaded, work, ledger)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "what"):
         table.add_column(title)
@@ -211,6 +214,8 @@ def _show(
     Console(highlight=False).print(table)
     total, complete = sum(r.total for r in rows), sum(r.complete for r in rows)
     typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
+    if work.searches:
+        typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from search_spaces import grid
 from search_spaces.study import Study
 from trainables.ledger import Ledger
-from tuner.agenda import Agenda, agenda
+from tuner.agenda import Agenda
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ class Row:
     complete: int
 
 
-def rows(study: Study, ledger: Ledger) -> list[Row]:
+def rows(study: Study, agenda: Agenda, ledger: Ledger) -> list[Row]:
     """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime; of
     searches, what they have asked for so far."""
     total: Counter[tuple[str, str]] = Counter()
@@ -33,7 +33,7 @@ def rows(study: Study, ledger: Ledger) -> list[Row]:
     work = [
         *((("pre-training", c.pretraining), c.theta) for c in grid.thetas(study)),
         *((("tickets", f"{c.pretraining} {c.pruning}"), c.ticket) for c in grid.tickets(study)),
-        *((("transfers", _task(c)), c.transfer) for c in agenda(study, ledger).wanted),
+        *((("transfers", _task(c)), c.transfer) for c in agenda.wanted),
     ]
     for line, spec in work:
         total[line] += 1
