@@ -121,8 +121,8 @@ def fit(
     A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
     same weights, statistics and best state. Everything random comes from `seed`; an epoch's
     batches do not depend on earlier epochs: with `resume`, the epochs after it come out as if there
-    had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left out.
-    Raises FloatingPointError when the loss is not finite.
+    had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
+    out. Raises FloatingPointError when the loss is not finite.
     """
     recipe, shard = regime.recipe, shard or Shard()
     net = model.module if isinstance(model, DistributedDataParallel) else model
