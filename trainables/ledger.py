@@ -1,9 +1,11 @@
 """The ledger: finished results on disk, each under the key of its spec.
 
-A result is a folder KIND/KEY with `spec.json`, `result.json` and further files. It is written under
-a temporary name and moved into place whole: where the folder is, the result is complete.
+A result is a folder KIND/KEY with `spec.json`, `result.json`, further files, and `SHA256SUMS` of
+all of them (as sha256sum writes it). It is written under a temporary name and moved into place whole:
+where the folder is, the result is complete. One that was damaged later is set aside, never used.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +29,11 @@ _FOLDERS: dict[type[Spec], str] = {
     Ticket: "tickets",
     Transfer: "transfers",
 }
+SUMS = "SHA256SUMS"
+
+
+class DamagedError(RuntimeError):
+    """A file of a finished result is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,30 @@ class Ledger:
         bits = load_file(self.folder(transfer) / "correct.safetensors")
         return {"SA": bits["clean"], "RA": bits["attacked"]}
 
+    def file(self, spec: Spec, name: str) -> Path:
+        """A file of a result, its content checked. Raises DamagedError if it has changed."""
+        folder = self.folder(spec)
+        if reason := _damage(folder, name):
+            raise DamagedError(f"{folder / name}: {reason}")
+        return folder / name
+
+    def set_aside_if_damaged(self, spec: Spec) -> str | None:
+        """Moves a result that is not what was written out of the way and says why; None if it is
+        sound."""
+        folder = self.folder(spec)
+        # Every file is checked, also one that a shortened list of sums no longer names.
+        names = {path.name for path in folder.iterdir()} | {"spec.json", "result.json"}
+        found = (
+            f"{name}: {why}" for name in sorted(names - {SUMS}) if (why := _damage(folder, name))
+        )
+        reason = next(found, None)
+        if not reason:
+            return None
+        aside = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return f"{folder}: {reason}; set aside as {aside}"
+
     def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Puts a result in place, at once and whole. One that is already there stays."""
         target = self.folder(spec)
@@ -62,11 +93,15 @@ class Ledger:
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         staging.mkdir(parents=True)
         try:
-            for name, content in files.items():
-                _write(staging / name, content)
             spec_text = spec.model_dump_json(indent=1, exclude_none=True)
-            _write(staging / "spec.json", spec_text.encode())
-            _write(staging / "result.json", json.dumps(result, indent=1).encode())
+            contents = {
+                **files,
+                "spec.json": spec_text.encode(),
+                "result.json": json.dumps(result, indent=1).encode(),
+            }
+            sums = "".join(f"{_digest(text)}  {name}\n" for name, text in contents.items())
+            for name, content in {**contents, SUMS: sums.encode()}.items():
+                _write(staging / name, content)
             os.rename(staging, target)
         except OSError:
             # Another process put the same result in place first: equal keys, equal results.
@@ -89,6 +124,24 @@ def open_ledger(root: Path) -> Ledger:
             f"storage {root}: cannot be written ({error.strerror}): choose another --storage"
         ) from None
     return Ledger(root.resolve())
+
+
+def _damage(folder: Path, name: str) -> str:
+    """Why a file cannot be trusted; empty if it can."""
+    try:
+        sums = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in _lines(folder / SUMS)}
+        digest = _digest((folder / name).read_bytes())
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        return f"cannot be read ({error})"
+    return "" if sums.get(name) == digest else "its content has changed"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:
