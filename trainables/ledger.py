@@ -1,8 +1,8 @@
 """The ledger: finished results on disk, each under the key of its spec.
 
 A result is a folder KIND/KEY with `spec.json`, `result.json`, further files, and `SHA256SUMS` of
-all of them (as sha256sum writes it). It is written under a temporary name and moved into place whole:
-where the folder is, the result is complete. One that was damaged later is set aside, never used.
+all of them (as sha256sum writes it). It is written under a temporary name and moved into place
+whole: where the folder is, the result is complete. One damaged later is set aside, never used.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ _FOLDERS: dict[type[Spec], str] = {
     Transfer: "transfers",
 }
 SUMS = "SHA256SUMS"
+_ALWAYS = {"spec.json", "result.json"}
 
 
 class DamagedError(RuntimeError):
@@ -72,12 +73,10 @@ class Ledger:
         """Moves a result that is not what was written out of the way and says why; None if it is
         sound."""
         folder = self.folder(spec)
-        # Every file is checked, also one that a shortened list of sums no longer names.
-        names = {path.name for path in folder.iterdir()} | {"spec.json", "result.json"}
-        found = (
-            f"{name}: {why}" for name in sorted(names - {SUMS}) if (why := _damage(folder, name))
-        )
-        reason = next(found, None)
+        # What is there and what was there: neither list alone shows every loss.
+        names = {path.name for path in folder.iterdir()} | set(_sums(folder)) | _ALWAYS
+        faults = (f"{name}: {why}" for name in sorted(names) if (why := _damage(folder, name)))
+        reason = next(faults, None)
         if not reason:
             return None
         aside = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
@@ -128,16 +127,23 @@ def open_ledger(root: Path) -> Ledger:
 
 def _damage(folder: Path, name: str) -> str:
     """Why a file cannot be trusted; empty if it can."""
+    if name == SUMS:
+        return ""
     try:
-        sums = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in _lines(folder / SUMS)}
         digest = _digest((folder / name).read_bytes())
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        return f"cannot be read ({error})"
-    return "" if sums.get(name) == digest else "its content has changed"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if _sums(folder).get(name) == digest else "its content is not what was written"
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+def _sums(folder: Path) -> dict[str, str]:
+    """File name -> sha256 as written with the result; what cannot be read has no sum."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.split("  ", 1) for line in lines if "  " in line)
+    return {name: digest for digest, name in pairs}
 
 
 def _digest(content: bytes) -> str:
