@@ -1,7 +1,7 @@
 """The story of a run: source stage, transfer stage, verdict."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, source_stage, state, tracking
+from tuner import accounts, cluster, data, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
+from tuner.history import RunRecord, keep
 from tuner.settings import Settings
 
 
@@ -27,6 +28,9 @@ class Run:
     tracker: tracking.Tracker
     console: Console
     log: Path
+    started: float
+    took: dict[str, float] = field(default_factory=dict)
+    """Wall seconds of each stage that had something to do."""
 
 
 def run(study: Study, settings: Settings, origin: str) -> int:
@@ -35,6 +39,7 @@ def run(study: Study, settings: Settings, origin: str) -> int:
     `origin` is what the user calls the study, a name or a path. Returns the exit code: 0, or 1 if
     something failed. Raises InputError before anything is started.
     """
+    started = time.monotonic()
     cluster.check_local(settings)
     data.check(study)
     tracking.check_server()
@@ -42,19 +47,26 @@ def run(study: Study, settings: Settings, origin: str) -> int:
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        return _run(Run(study, origin, ledger, settings, tracker, console, log))
+        return _run(Run(study, origin, ledger, settings, tracker, console, log, started))
 
 
 def _run(this: Run) -> int:
-    started = time.monotonic()
     this.tracker.catch_up()
     failures: list[str] = []
+    forecast = None
     if _missing_source(this) or _missing_transfers(this):
         with cluster.cluster(this.settings) as capacity:
+            forecast = accounts.forecast(this.study, this.ledger, capacity)
             failures += _source(this, capacity)
             failures += _transfers(this, capacity)
     this.tracker.catch_up()
-    _conclude(this, failures, time.monotonic() - started)
+    wall = time.monotonic() - this.started
+    account = None
+    if forecast:
+        account = accounts.settle(forecast, this.ledger, wall, this.took, len(failures))
+        keep(account, this.ledger.root)
+        this.tracker.measure(accounts.numbers(account))
+    _conclude(this, failures, wall, account)
     return 1 if failures else 0
 
 
@@ -79,7 +91,8 @@ def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance()
 
         failures = source_stage.run(this.study, this.ledger, capacity, found)
-    this.console.print(f"source stage: {duration(time.monotonic() - started)}")
+    this.took["source"] = time.monotonic() - started
+    this.console.print(f"source stage: {duration(this.took['source'])}")
     return failures
 
 
@@ -99,7 +112,8 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance()
 
         failures = transfer_stage.run(ready, this.ledger, capacity, found)
-    this.console.print(f"transfer stage: {duration(time.monotonic() - started)}")
+    this.took["transfers"] = time.monotonic() - started
+    this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
     return failures
 
 
@@ -108,7 +122,7 @@ def _has_ticket(ledger: Ledger, cell: grid.TransferCell) -> bool:
     return ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))
 
 
-def _conclude(this: Run, failures: list[str], seconds: float) -> None:
+def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord | None) -> None:
     """Prints the verdict and where to look next; the same goes to MLflow."""
     from analysis.figures import curves
     from analysis.tables import format_table, verdict_lines
@@ -131,6 +145,8 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
     this.tracker.conclude(texts, picture.getvalue(), done == total)
     name, say = this.study.name, this.console.print
     say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
+    if account and (compared := accounts.in_words(account)):
+        say(compared)
     if stopped:
         say(f"{stopped} stopped in catastrophic overfitting; judged by their best state before it")
     say()

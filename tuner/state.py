@@ -22,18 +22,36 @@ class Row:
     complete: int
 
 
-def rows(study: Study, ledger: Ledger) -> list[Row]:
+@dataclass(frozen=True)
+class Standing:
+    """Everything of a study, each with whether the ledger has it."""
+
+    thetas: list[tuple[grid.ThetaCell, bool]]
+    tickets: list[tuple[grid.TicketCell, bool]]
+    transfers: list[tuple[grid.TransferCell, bool]]
+
+
+def standing(study: Study, ledger: Ledger) -> Standing:
+    """Where a study stands. Keys are what it costs: they are computed here, once."""
+    return Standing(
+        [(cell, ledger.has(cell.theta)) for cell in grid.thetas(study)],
+        [(cell, ledger.has(cell.ticket)) for cell in grid.tickets(study)],
+        [(cell, ledger.has(cell.transfer)) for cell in grid.transfers(study)],
+    )
+
+
+def rows(stands: Standing) -> list[Row]:
     """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
     work = [
-        *((("pre-training", c.pretraining), c.theta) for c in grid.thetas(study)),
-        *((("tickets", f"{c.pretraining} {c.pruning}"), c.ticket) for c in grid.tickets(study)),
-        *((("transfers", _task(c)), c.transfer) for c in grid.transfers(study)),
+        *((("pre-training", c.pretraining), done) for c, done in stands.thetas),
+        *((("tickets", f"{c.pretraining} {c.pruning}"), done) for c, done in stands.tickets),
+        *((("transfers", _task(c)), done) for c, done in stands.transfers),
     ]
-    for line, spec in work:
+    for line, done in work:
         total[line] += 1
-        complete[line] += ledger.has(spec)
+        complete[line] += done
     return [
         Row(stage, what, count, complete[stage, what]) for (stage, what), count in total.items()
     ]
