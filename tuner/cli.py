@@ -88,15 +88,13 @@ def plan(
     """
     if against is not None:
         return _compare(reading.load(study, overrides), reading.load(against))
-    budgets = _hours(hours)
-    settings = Settings(storage, data, None, workers, cpus_per_trial, gpus_per_trial)
-    loaded, stands = _show(study, overrides, storage, data, planned=True)
     from tuner import plan as planning
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    return planning.show(loaded, stands, settings, say, budgets, measure)
+    budgets = _hours(hours)
+    settings = Settings(storage, data, None, workers, cpus_per_trial, gpus_per_trial)
+    capacity = planning.here(settings)
+    loaded, stands = _show(study, overrides, storage, data, planned=True)
+    return planning.show(loaded, stands, storage, capacity, _note, budgets, measure)
 
 
 @app.command()
@@ -177,6 +175,10 @@ def _compare(first: Study, second: Study) -> None:
         table.add_row(*row)
     Console(highlight=False).print(table)
     typer.echo(f"{len(rows)} fields differ")
+
+
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _hours(text: str) -> list[float]:

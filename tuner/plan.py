@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +26,8 @@ HOURS = (10.0, 50.0, 200.0)
 def show(
     study: Study,
     stands: Standing,
-    settings: Settings,
+    storage: Path,
+    capacity: cluster.Capacity,
     say: Callable[[str], None],
     hours: Sequence[float] = HOURS,
     measure: bool = True,
@@ -33,11 +35,9 @@ def show(
     """Prints the cost of what is missing of a study, and what hours would buy.
 
     Steps never measured on this machine are measured now, `say` being told; without `measure` the
-    cache and finished transfers have to do. Raises InputError for settings this machine can't meet.
+    cache and finished transfers have to do.
     """
-    capacity = here(settings)
-    where = prices.machine(capacity)
-    ledger = Ledger(settings.storage)
+    where, ledger = prices.machine(capacity), Ledger(storage)
     try:
         work = workload(study, stands, capacity.workers)
         whole = workload(study, stands, capacity.workers, whole=True)
@@ -50,7 +50,7 @@ def show(
     missing, total = cost.estimate(work, basis), cost.estimate(whole, basis)
     if missing is None or total is None:
         lacking = len(steps) - len(known)
-        print(f"cost: not known: {lacking} of {len(steps)} kinds of step are not measured")
+        print(f"cost: not known: {lacking} of {len(steps)} kinds of step were never timed here")
         return
     for line in _cost_lines(missing, total, work, basis, where):
         print(line)
@@ -58,7 +58,7 @@ def show(
 
 
 def here(settings: Settings) -> cluster.Capacity:
-    """What this machine has for a run with these settings."""
+    """What this machine has for a run with these settings; raises InputError if it has less."""
     gpus = float(len(prices.gpu_names()))
     return cluster.fitted(settings, float(os.cpu_count() or 1), gpus)
 
@@ -95,7 +95,7 @@ def _cost_lines(
     load = os.getloadavg()[0]
     if where.device == "cpu" and load > 0.5 * where.cpus:
         lines.append(
-            f"note: other programs keep {load:.1f} cores busy: expect longer while they do"
+            f"load: other programs keep {load:.1f} cores busy: expect longer while they do"
         )
     return lines
 
