@@ -208,6 +208,7 @@ def record(**changed):
         "between": 0.5,
         "results": 148,
         "failures": 0,
+        "disturbed": False,
     }
     return RunRecord(**{**values, **changed})
 
@@ -219,8 +220,20 @@ def test_earlier_runs_correct_the_fixed_costs(work):
     assert found.source.middle == pytest.approx(2 * plain.source.middle)
     added = found.transfers.middle - plain.transfers.middle
     assert added == pytest.approx(102 / 2 * (0.5 - cost.BETWEEN))
-    failed = history.History({}, [record(failures=1)])
-    assert estimated(work, failed) == plain
+
+
+def test_failed_and_disturbed_runs_and_their_transfers_say_nothing(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    finished(ledger, study, 3.0, count=4)
+    finished(ledger, study, 30.0, count=10)  # Six more, ended at 1030.
+    history.keep(record(failures=1), tmp_path)
+    assert history.history(ledger, "cpu").runs == []
+    assert sum(map(len, history.history(ledger, "cpu").trials.values())) == 10
+    history.keep(record(disturbed=True, ended=1040.0, wall=20.0), tmp_path)
+    history.keep(record(ended=2000.0), tmp_path)
+    past = history.history(ledger, "cpu")
+    assert [run.ended for run in past.runs] == [2000.0]
+    assert [time for times in past.trials.values() for time in times] == [3.0] * 4
 
 
 def test_records_come_back_and_foreign_lines_are_passed_over(tmp_path):
@@ -271,7 +284,7 @@ def test_a_run_is_settled_against_its_forecast(study, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     ledger = open_ledger(tmp_path / "results")
     finished(ledger, study, 4.0, count=60)
-    forecast = accounts.forecast(study, ledger, TWO_CORES)
+    forecast = accounts.forecast(study, ledger, TWO_CORES, busy=0.0)
     assert forecast.estimate is None, "no price of the source's steps is known"
     finished(ledger, study, 4.0)
     of = accounts.settle(forecast, ledger, 260.0, {"source": 80.0, "transfers": 105.0}, 0)

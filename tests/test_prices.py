@@ -1,6 +1,9 @@
 """Prices of steps: measured in a process of their own, kept in the cache by machine."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -100,3 +103,21 @@ def test_gpus_are_asked_for_without_torch(monkeypatch, tmp_path):
     prices.gpu_names.cache_clear()
     assert prices.gpu_names() == ()
     prices.gpu_names.cache_clear()
+
+
+def test_cores_that_others_want_are_counted(where):
+    spin = [sys.executable, "-c", "while True: pass"]
+    spinning = [subprocess.Popen(spin) for _ in range(6)]
+    try:
+        time.sleep(0.5)
+        assert prices.cores_busy() > 5
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def test_gpus_are_not_disturbed_by_work_on_the_cpu(where):
+    assert not prices.disturbed(where, 1.0)
+    assert prices.disturbed(where, 1.1)
+    assert not prices.disturbed(replace(where, gpus=("H100",)), 9.0)

@@ -23,8 +23,8 @@ from trainables.images import pixels
 from trainables.masks import apply_, ones
 from trainables.work import Net, Step
 
-# A batch as small as this shows what a large one will cost, before it is tried.
-_FEW = 4
+# A batch as small as this shows what a larger one will cost, before it is tried.
+_FEW, _GROWTH = 4, 4
 _LEAST_STEPS = 3
 _CLASSES = 10
 _ATTACK = Attack(kind="pgd", epsilon=0.03, alpha=0.03)
@@ -34,24 +34,30 @@ def cost(step: Step, device: torch.device, seconds: float) -> dict[str, float]:
     """Times steps of one kind for about `seconds`, at least three after two to warm up.
 
     seconds: the median of a step; spread: half the distance between its quartiles, as a share of
-    it; parameters, prunable: numbers of weights; images: of the batches timed. A batch that would
-    take longer than `seconds` is not tried: a small one's time is multiplied instead.
+    it; parameters, prunable: numbers of weights; images: in the batches timed. Batches grow from a
+    small one while a larger one still fits `seconds` and the memory; what the step's own batch
+    would take is then in proportion.
     """
     network = _built(step.net, device)
-    few = min(step.batch, _FEW)
-    first = _times(_operation(step, network, few, device), device, 0)
-    scale = step.batch / few
-    if min(first) * scale < seconds:
-        few, scale = step.batch, 1.0
-        times = _times(_operation(step, network, few, device), device, seconds)
-    else:
-        times = _times(_operation(step, network, few, device), device, seconds / 2)
+    batch = min(step.batch, _FEW)
+    times = _times(_operation(step, network, batch, device), device, 0)
+    while batch < step.batch:
+        larger = min(step.batch, _GROWTH * batch)
+        if min(times) * larger / batch > seconds / _LEAST_STEPS:
+            break
+        try:
+            times = _times(_operation(step, network, larger, device), device, 0)
+        except torch.OutOfMemoryError:
+            break
+        batch = larger
+    if sum(times) < seconds:
+        times += _times(_operation(step, network, batch, device), device, seconds - sum(times))
     median = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4)
     return {
-        "seconds": scale * median,
+        "seconds": step.batch / batch * median,
         "spread": (high - low) / 2 / median,
-        "images": few,
+        "images": batch,
         "parameters": sum(p.numel() for p in network.parameters()),
         "prunable": sum(m.numel() for m in ones(network).values()),
     }

@@ -28,11 +28,14 @@ class Forecast:
     device: str
     stands: Standing
     estimate: cost.Estimate | None
+    disturbed: bool
 
 
-def forecast(study: Study, ledger: Ledger, capacity: Capacity) -> Forecast:
-    """What is missing of a study, estimated from what is known already: nothing is timed here."""
+def forecast(study: Study, ledger: Ledger, capacity: Capacity, busy: float) -> Forecast:
+    """What is missing of a study, estimated from what is known already: nothing is timed here.
+    busy: the cores that other programs wanted when the run began."""
     stands, where = standing(study, ledger), prices.machine(capacity)
+    disturbed = prices.disturbed(where, busy)
     try:
         work = workload(study, stands, capacity.workers)
         basis = cost.Basis(
@@ -41,7 +44,7 @@ def forecast(study: Study, ledger: Ledger, capacity: Capacity) -> Forecast:
         estimate = cost.estimate(work, basis)
     except InputError:  # Of data that are not where the driver runs: workers may see them.
         estimate = None
-    return Forecast(study.name, capacity, where.device, stands, estimate)
+    return Forecast(study.name, capacity, where.device, stands, estimate, disturbed)
 
 
 def settle(
@@ -65,6 +68,7 @@ def settle(
         between=_between(made, ledger, took.get("transfers"), forecast.capacity.trials),
         results=source + len(made),
         failures=failures,
+        disturbed=forecast.disturbed,
     )
 
 

@@ -243,7 +243,7 @@ def disk(work: Workload, prices: Prices) -> Disk | None:
 
 def _weights(chain: Chain, prices: Prices) -> tuple[int, int] | None:
     """(parameters, prunable) of a chain's network."""
-    known = (price for step, price in prices.items() if step.net.model == chain.model)
+    known = (price for step, price in prices.items() if step.net == chain.net)
     price = next(known, None)
     return (price.parameters, price.prunable) if price else None
 

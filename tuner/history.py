@@ -27,7 +27,8 @@ class RunRecord:
 
     estimated: (low, middle, high), None where nothing was known; model: what the steps of the
     source stage alone were thought to take; between: what a transfer cost beyond its own time.
-    Parts that a run did not have are None.
+    Parts that a run did not have are None. disturbed: other programs kept the CPU busy when it
+    began, so that its times say little of the machine.
     """
 
     study: str
@@ -42,6 +43,7 @@ class RunRecord:
     between: float | None
     results: int
     failures: int
+    disturbed: bool
 
     @property
     def rest(self) -> float:
@@ -51,21 +53,22 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class History:
-    """Seconds of finished transfers by kind, and earlier runs, of one host and device."""
+    """Seconds of finished transfers by kind, and earlier runs, of one host and device, but for
+    runs that failed or were disturbed and the transfers that ended during the latter."""
 
     trials: dict[TransferKind, list[float]]
     runs: list[RunRecord]
 
     def typical(self, name: str) -> float | None:
         """The median of a field over the latest runs that have it."""
-        values = [getattr(run, name) for run in self.runs if not run.failures]
+        values = [getattr(run, name) for run in self.runs]
         values = [value for value in values if value is not None][-5:]
         return median(values) if values else None
 
     @property
     def source_ratios(self) -> list[float]:
         """Measured over modelled time of source stages."""
-        pairs = [(run.source, run.source_model) for run in self.runs if not run.failures]
+        pairs = [(run.source, run.source_model) for run in self.runs]
         return [took / model for took, model in pairs if took and model][-5:]
 
 
@@ -73,6 +76,7 @@ def history(ledger: Ledger, device: str) -> History:
     """What this host has done on a kind of device, as far as the ledger tells."""
     host = socket.gethostname()
     runs = [run for run in records(ledger.root) if (run.host, run.device) == (host, device)]
+    disturbed = [(run.ended - run.wall, run.ended) for run in runs if run.disturbed]
     trials: dict[TransferKind, list[float]] = {}
     for folder in _newest(ledger.root / "transfers"):
         try:
@@ -81,12 +85,14 @@ def history(ledger: Ledger, device: str) -> History:
             # Settings that are None are not written, and the dense network's pruning is.
             spec["ticket"].setdefault("pruning", None)
             seconds = result["ended"] - result["started"]
-            if (result["host"], result["device"]) == (host, device):
+            if (result["host"], result["device"]) != (host, device):
+                continue
+            if not any(start <= result["ended"] <= end for start, end in disturbed):
                 kind = transfer_kind(Transfer.model_validate(spec))
                 trials.setdefault(kind, []).append(seconds)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # What another version wrote, or an unfinished copy, says nothing here.
-    return History(trials, runs)
+    return History(trials, [run for run in runs if not run.failures and not run.disturbed])
 
 
 def _newest(folder: Path) -> Iterator[Path]:

@@ -54,7 +54,8 @@ def show(
         return
     for line in _cost_lines(missing, total, work, basis, where):
         print(line)
-    _buy(total, missing, whole, spreads(stands, ledger), hours)
+    if stands.tickets:
+        _buy(total, missing, whole, spreads(stands, ledger), hours)
 
 
 def here(settings: Settings) -> cluster.Capacity:
@@ -92,17 +93,17 @@ def _cost_lines(
     if not trials and not runs:
         made += f"; range: a factor of {1 + cost.UNTRIED:g} each way, assumed"
     lines.append(made)
-    load = os.getloadavg()[0]
-    if where.device == "cpu" and load > 0.5 * where.cpus:
-        lines.append(
-            f"load: other programs keep {load:.1f} cores busy: expect longer while they do"
-        )
+    busy = prices.cores_busy()
+    if prices.disturbed(where, busy):
+        longer = (busy + basis.capacity.trials) / where.cpus
+        lines.append(f"load: others want {busy:.0f} cores; while they do, {longer:.1f} x as long")
     return lines
 
 
 def _device_hours(of: cost.Estimate) -> str:
     parts = [(of.cores, "core-hours"), (of.gpus, "GPU-hours")]
-    return " and ".join(f"{hours:.2g} {unit}" for hours, unit in parts if hours) or "none"
+    shown = [f"{f'{h:,.0f}' if h >= 10 else f'{h:.2g}'} {unit}" for h, unit in parts if h]
+    return " and ".join(shown) or "none"
 
 
 def _bytes(count: float) -> str:

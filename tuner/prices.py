@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 
 from search_spaces.keys import key
 from trainables.work import Step
@@ -91,6 +92,25 @@ def gpu_names() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def cores_busy() -> float:
+    """Cores that other programs want at this moment; 0 where the system does not say."""
+    wanting = []
+    for _ in range(10):
+        try:
+            running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3]
+        except OSError:
+            return 0.0
+        # This process is running too, as it asks.
+        wanting.append(int(running.split("/")[0]) - 1)
+        time.sleep(0.03)
+    return fmean(wanting)
+
+
+def disturbed(where: Machine, busy: float) -> bool:
+    """Do others want so many cores that work on the CPU suffers?"""
+    return where.device == "cpu" and busy > 0.5 * where.cpus
 
 
 def _processor() -> str:

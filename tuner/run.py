@@ -11,7 +11,7 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, source_stage, state, tracking
+from tuner import accounts, cluster, data, prices, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
 from tuner.history import RunRecord, keep
 from tuner.settings import Settings
@@ -29,6 +29,7 @@ class Run:
     console: Console
     log: Path
     started: float
+    busy: float
     took: dict[str, float] = field(default_factory=dict)
     """Wall seconds of each stage that had something to do."""
 
@@ -39,7 +40,7 @@ def run(study: Study, settings: Settings, origin: str) -> int:
     `origin` is what the user calls the study, a name or a path. Returns the exit code: 0, or 1 if
     something failed. Raises InputError before anything is started.
     """
-    started = time.monotonic()
+    started, busy = time.monotonic(), prices.cores_busy()
     cluster.check_local(settings)
     data.check(study)
     tracking.check_server()
@@ -47,7 +48,7 @@ def run(study: Study, settings: Settings, origin: str) -> int:
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        return _run(Run(study, origin, ledger, settings, tracker, console, log, started))
+        return _run(Run(study, origin, ledger, settings, tracker, console, log, started, busy))
 
 
 def _run(this: Run) -> int:
@@ -56,7 +57,7 @@ def _run(this: Run) -> int:
     forecast = None
     if _missing_source(this) or _missing_transfers(this):
         with cluster.cluster(this.settings) as capacity:
-            forecast = accounts.forecast(this.study, this.ledger, capacity)
+            forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy)
             failures += _source(this, capacity)
             failures += _transfers(this, capacity)
     this.tracker.catch_up()

@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 
-from search_spaces.spec import Model
 from search_spaces.study import PruningPlan, Study
 from trainables.work import (
+    Net,
     Steps,
     TransferKind,
     add,
+    net,
     retraining_steps,
     sizes,
     theta_steps,
@@ -22,7 +23,7 @@ from tuner.state import Standing
 class Chain:
     """What one fit of the source stage makes: steps of one process, and results."""
 
-    model: Model
+    net: Net
     steps: Steps
     thetas: int
     tickets: int
@@ -67,7 +68,7 @@ def _chains(study: Study, standing: Standing, workers: int, whole: bool) -> list
                 add(steps, retraining_steps(theta, plan.retraining, workers), times)
         tickets = sum(len(absent[name, pruning]) for pruning in study.pruning)
         if to_make or tickets:
-            found.append(Chain(theta.model, steps, int(to_make), tickets))
+            found.append(Chain(net(theta.model, theta.dataset), steps, int(to_make), tickets))
     return found
 
 
