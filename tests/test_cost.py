@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from search_spaces import grid, reading
 from trainables.ledger import Ledger, open_ledger
 from trainables.work import TransferKind, transfer_kind, transfer_steps
-from tuner import accounts, cost, history, plan, prices, spread
+from tuner import accounts, cost, history, packing, plan, prices, spread
 from tuner.cluster import Capacity
 from tuner.history import RunRecord
 from tuner.state import standing
@@ -37,12 +37,12 @@ DURATIONS = st.lists(st.floats(0.0, 100.0), max_size=30)
     ],
 )
 def test_makespan_by_hand(durations, slots, expected):
-    assert cost.makespan(durations, slots) == expected
+    assert packing.makespan(durations, slots) == expected
 
 
 @given(DURATIONS, st.integers(1, 8))
 def test_makespan_lies_between_its_bounds(durations, slots):
-    found = cost.makespan(durations, slots)
+    found = packing.makespan(durations, slots)
     even = math.fsum(durations) / slots
     longest = max(durations, default=0)
     slack = 1e-9 * (1 + even)
@@ -61,12 +61,12 @@ def test_makespan_lies_between_its_bounds(durations, slots):
     ],
 )
 def test_shared_makespan_by_hand(durations, side_by_side, cores, expected):
-    assert cost.shared_makespan(durations, side_by_side, cores) == pytest.approx(expected)
+    assert packing.shared_makespan(durations, side_by_side, cores) == pytest.approx(expected)
 
 
 @given(DURATIONS, st.integers(1, 6), st.integers(1, 6))
 def test_shared_makespan_lies_between_its_bounds(durations, side_by_side, cores):
-    found = cost.shared_makespan(durations, side_by_side, cores)
+    found = packing.shared_makespan(durations, side_by_side, cores)
     work, longest = math.fsum(durations), max(durations, default=0)
     slack = 1e-6 * (1 + work)
     assert max(work / min(cores, side_by_side), longest) - slack <= found <= work + slack
@@ -74,8 +74,8 @@ def test_shared_makespan_lies_between_its_bounds(durations, side_by_side, cores)
 
 @given(DURATIONS, st.integers(1, 6))
 def test_with_a_core_each_nothing_is_shared(durations, side_by_side):
-    alone = cost.makespan(durations, side_by_side)
-    assert cost.shared_makespan(durations, side_by_side, side_by_side) == pytest.approx(alone)
+    alone = packing.makespan(durations, side_by_side)
+    assert packing.shared_makespan(durations, side_by_side, side_by_side) == pytest.approx(alone)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,11 @@ def test_a_run_is_settled_against_its_forecast(study, tmp_path, monkeypatch):
     finished(ledger, study, 4.0, count=60)
     forecast = accounts.forecast(study, ledger, TWO_CORES, busy=0.0)
     assert forecast.estimate is None, "no price of the source's steps is known"
+    where = prices.machine(TWO_CORES)
+    known = priced(workload(study, forecast.stands, workers=1))
+    prices._keep({prices.key(step): price for step, price in known.items()}, where, None)
+    assert accounts.forecast(study, ledger, TWO_CORES, busy=0.0).estimate.wall.middle > 60
+    assert accounts.forecast(study, ledger, TWO_CORES, busy=0.0, local=False).estimate is None
     finished(ledger, study, 4.0)
     of = accounts.settle(forecast, ledger, 260.0, {"source": 80.0, "transfers": 105.0}, 0)
     # 42 transfers of 4 s in two slots took 105 s of each: 42 s lay between them.

@@ -31,20 +31,29 @@ class Forecast:
     disturbed: bool
 
 
-def forecast(study: Study, ledger: Ledger, capacity: Capacity, busy: float) -> Forecast:
+def forecast(
+    study: Study, ledger: Ledger, capacity: Capacity, busy: float, local: bool = True
+) -> Forecast:
     """What is missing of a study, estimated from what is known already: nothing is timed here.
-    busy: the cores that other programs wanted when the run began."""
+
+    busy: the cores that other programs wanted when the run began. Of a cluster elsewhere (not
+    `local`) this machine's prices say nothing.
+    """
     stands, where = standing(study, ledger), prices.machine(capacity)
+    estimate = _known(study, stands, ledger, capacity, where) if local else None
     disturbed = prices.disturbed(where, busy)
+    return Forecast(study.name, capacity, where.device, stands, estimate, disturbed)
+
+
+def _known(
+    study: Study, stands: Standing, ledger: Ledger, capacity: Capacity, where: prices.Machine
+) -> cost.Estimate | None:
     try:
         work = workload(study, stands, capacity.workers)
-        basis = cost.Basis(
-            prices.known(cost.kinds(work), where), history(ledger, where.device), capacity
-        )
-        estimate = cost.estimate(work, basis)
-    except InputError:  # Of data that are not where the driver runs: workers may see them.
-        estimate = None
-    return Forecast(study.name, capacity, where.device, stands, estimate, disturbed)
+        known = prices.known(cost.kinds(work), where)
+    except InputError:  # Data that only the workers see cannot be counted here.
+        return None
+    return cost.estimate(work, cost.Basis(known, history(ledger, where.device), capacity))
 
 
 def settle(

@@ -4,22 +4,22 @@ Work (trainables.work) times prices (tuner.prices), corrected by what finished t
 took (tuner.history), packed as the two stages pack it.
 """
 
-import heapq
 import math
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
 from trainables.work import Step, Steps, TransferKind, transfer_steps
 from tuner.cluster import Capacity
 from tuner.history import History
+from tuner.packing import makespan, shared_makespan
 from tuner.prices import Prices
 from tuner.workload import Chain, Workload
 
 # Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict;
 # a Ray Train fit until its worker trains (it keeps two cores busy); a transfer beyond its own time.
-START, FIT_START, BETWEEN = 22.0, 13.0, 0.3
+START, FIT_START, BETWEEN = 18.0, 13.0, 0.3
 FIT_START_CORES = 2
 # A trial's own time beyond its steps: building the network, reading theta and mask, writing.
 TRIAL_START = 0.15
@@ -187,27 +187,6 @@ def _transfers(
     middle = packed("middle")
     device = sum(n * (trials[kind].middle + between) for kind, n in counts.items())
     return Range(middle, packed("high") / middle - 1), device
-
-
-def makespan(durations: Iterable[float], slots: int) -> float:
-    """When the last job ends if each, in the order given, takes the slot that is free first."""
-    free = [0.0] * slots
-    for duration in durations:
-        heapq.heapreplace(free, free[0] + duration)
-    return max(free)
-
-
-def shared_makespan(durations: Iterable[float], side_by_side: int, cores: float) -> float:
-    """When the last job ends if up to `side_by_side` run at once, in the order given, and share
-    `cores` evenly where they are more than these."""
-    waiting, running, now = deque(durations), list[float](), 0.0
-    while waiting or running:
-        while waiting and len(running) < side_by_side:
-            running.append(waiting.popleft())
-        first = min(running)
-        now += first * max(1.0, len(running) / cores)
-        running = [left - first for left in running if left > first]
-    return now
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def _run(this: Run) -> int:
     forecast = None
     if _missing_source(this) or _missing_transfers(this):
         with cluster.cluster(this.settings) as capacity:
-            forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy)
+            local = this.settings.address is None
+            forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             failures += _source(this, capacity)
             failures += _transfers(this, capacity)
     this.tracker.catch_up()
