@@ -180,6 +180,15 @@ def test_finished_transfers_of_one_kind_correct_the_others(work):
         assert cost.trial(kind, corrected).error < cost.UNTRIED
 
 
+def test_transfers_on_data_that_have_gone_correct_nothing(work, tmp_path):
+    seen, *others = work.transfers
+    gone = seen.dataset.model_copy(update={"name": "npz", "path": str(tmp_path / "gone.npz")})
+    lost = seen.model_copy(update={"dataset": gone})
+    past = history.History({lost: [3.0] * 2}, [])
+    found = cost.trial(others[0], cost.Basis(priced(work), past, TWO_CORES))
+    assert found == cost.trial(others[0], cost.Basis(priced(work), NO_HISTORY, TWO_CORES))
+
+
 @pytest.mark.parametrize(
     ("ratios", "factor", "error"),
     [

@@ -8,8 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, median, pstdev
 
+from search_spaces.errors import InputError
 from trainables.work import Step, Steps, TransferKind, transfer_steps
 from tuner.cluster import Capacity
 from tuner.history import History
@@ -82,6 +84,19 @@ class Basis:
     history: History
     capacity: Capacity
 
+    @cached_property
+    def ratios(self) -> list[float]:
+        """Measured over modelled time of each kind of transfer that finished."""
+        found = []
+        for kind, took in self.history.trials.items():
+            try:
+                expected = _modelled(kind, self.prices)
+            except InputError:  # Its data have gone since.
+                continue
+            if expected:
+                found.append(fmean(took) / expected)
+        return found
+
 
 def estimate(work: Workload, basis: Basis) -> Estimate | None:
     """The cost of a study's work; None where a kind of step has no price and no history."""
@@ -123,12 +138,7 @@ def trial(kind: TransferKind, basis: Basis) -> Range | None:
     model = _modelled(kind, basis.prices)
     if model is None:
         return Range(took[0], UNTRIED) if took else None
-    ratios = [
-        fmean(others) / expected
-        for other, others in basis.history.trials.items()
-        if (expected := _modelled(other, basis.prices))
-    ]
-    factor, error = corrected(ratios)
+    factor, error = corrected(basis.ratios)
     return Range(model * factor, error)
 
 
