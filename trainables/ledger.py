@@ -43,6 +43,14 @@ class Ledger:
         """Is the result complete?"""
         return self.folder(spec).is_dir()
 
+    def keys(self, kind: type[Spec]) -> set[str]:
+        """The keys of all complete results of a kind."""
+        try:
+            names = os.listdir(self.root / _FOLDERS[kind])
+        except FileNotFoundError:
+            return set()
+        return {name for name in names if not name.startswith(".")}
+
     def result(self, spec: Spec) -> dict[str, Any]:
         """The result as it was written. Raises FileNotFoundError where there is none."""
         text = (self.folder(spec) / "result.json").read_text(encoding="utf-8")

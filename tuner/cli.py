@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from search_spaces import reading
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 from tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from tuner.state import Standing
 
 app = typer.Typer(
     name="python -m tuner",
@@ -27,6 +30,11 @@ SetOpt = Annotated[
 ]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+WorkersOpt = Annotated[
+    int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
+]
+CpusOpt = Annotated[float, typer.Option(help="CPUs of one transfer.")]
+GpusOpt = Annotated[float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")]
 
 
 @app.command()
@@ -38,13 +46,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster; default: this machine.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
-    ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="CPUs of one transfer.")] = 1.0,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")
-    ] = None,
+    workers: WorkersOpt = None,
+    cpus_per_trial: CpusOpt = 1.0,
+    gpus_per_trial: GpusOpt = None,
     settle: Annotated[
         bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
     ] = False,
@@ -70,12 +74,30 @@ def plan(
     against: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Print what the two set differently.")
     ] = None,
+    workers: WorkersOpt = None,
+    cpus_per_trial: CpusOpt = 1.0,
+    gpus_per_trial: GpusOpt = None,
+    hours: Annotated[
+        str, typer.Option(metavar="H,H,...", help="Budgets to say the worth of.")
+    ] = "10,50,200",
+    measure: Annotated[
+        bool, typer.Option(help="Time steps never timed on this machine; else cache and history.")
+    ] = True,
 ) -> None:
-    """Show what a run would do and what is already complete. Starts and writes nothing."""
-    if against is None:
-        _show(study, overrides, storage, data, planned=True)
-    else:
-        _compare(reading.load(study, overrides), reading.load(against))
+    """Show what a run would do, what is already complete, and what the rest will cost.
+
+    Starts nothing of the study and writes no results: steps of each kind are timed for seconds,
+    once for a machine, and kept in the user's cache.
+    """
+    if against is not None:
+        return _compare(reading.load(study, overrides), reading.load(against))
+    from tuner import plan as planning
+
+    budgets = _hours(hours)
+    settings = Settings(storage, data, None, workers, cpus_per_trial, gpus_per_trial)
+    capacity = planning.here(settings)
+    loaded, stands = _show(study, overrides, storage, data, planned=True)
+    return planning.show(loaded, stands, storage, capacity, _note, budgets, measure)
 
 
 @app.command()
@@ -184,15 +206,28 @@ def _compare(first: Study, second: Study) -> None:
     typer.echo(f"{len(rows)} fields differ")
 
 
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _hours(text: str) -> list[float]:
+    try:
+        budgets = [float(part) for part in text.split(",")]
+    except ValueError:
+        budgets = []
+    if not budgets or not all(0 < hours < 1e6 for hours in budgets):
+        raise InputError(f"--hours {text}: takes positive numbers, as in 10,50,200")
+    return budgets
+
+
 def _show(
     study: str, overrides: list[str] | None, storage: Path, data: Path, planned: bool
-) -> None:
+) -> "tuple[Study, Standing]":
     from rich.console import Console
     from rich.table import Table
 
     from trainables.ledger import Ledger
     from tuner import state
-    from tuner.agenda import agenda
 
     loaded = reading.load(study, overrides)
     try:
@@ -200,9 +235,8 @@ def _show(
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")
-    ledger = Ledger(storage)
-    work = agenda(loaded, ledger)
-    rows = state.rows(loaded, work, ledger)
+    stands = state.standing(loaded, Ledger(storage))
+    rows = state.rows(stands)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "what"):
         table.add_column(title)
@@ -214,8 +248,10 @@ def _show(
     Console(highlight=False).print(table)
     total, complete = sum(r.total for r in rows), sum(r.complete for r in rows)
     typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
-    if work.searches:
-        typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")
+    if stands.agenda.searches:
+        most = stands.agenda.most
+        typer.echo(f"{len(stands.agenda.searches)} searches may ask for {most} transfers in all")
+    return loaded, stands
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ A run is FINISHED only when all of it is written; runs cut short are removed and
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +138,14 @@ class Tracker:
         for entry in entries(self.study):
             if key(entry.spec) not in self._known and self.ledger.has(entry.spec):
                 self.log(entry)
+
+    def measure(self, numbers: dict[str, float]) -> None:
+        """Puts numbers of this run of the study under the parent run, beside earlier runs'."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        metrics = [Metric(name, value, now, 0) for name, value in numbers.items()]
+        self.client.log_batch(self.parent, metrics=metrics)
 
     def conclude(self, texts: dict[str, str], files: dict[str, bytes], complete: bool) -> None:
         """Puts the study's verdict under the parent run: texts and binary files by name."""
