@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.base import Name, Spec
+from search_spaces.base import UNHASHED, Name, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
+from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
 
 
@@ -121,6 +122,7 @@ class Study(Spec):
     pruning: dict[Name, PruningPlan] = Field(default={})
     downstream: tuple[Downstream, ...] = Field(min_length=1)
     evaluation: Evaluation
+    search: Search | None = Field(None, json_schema_extra=UNHASHED)
 
     @model_validator(mode="after")
     def _names_and_levels_fit(self) -> Self:

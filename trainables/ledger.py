@@ -8,21 +8,27 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.trials import Trial
 
 _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",
     Ticket: "tickets",
     Transfer: "transfers",
+    Trial: "trials",
 }
+
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,14 @@ class Ledger:
     def has(self, spec: Spec) -> bool:
         """Is the result complete?"""
         return self.folder(spec).is_dir()
+
+    def all(self, kind: type[S]) -> Iterator[S]:
+        """The specs of all complete results of a kind, in no order of meaning."""
+        for file in sorted((self.root / _FOLDERS[kind]).glob("[!.]*/spec.json")):
+            try:
+                yield kind.model_validate_json(file.read_bytes())
+            except ValidationError:
+                continue  # Written when specs had other fields: nothing of today has its key.
 
     def result(self, spec: Spec) -> dict[str, Any]:
         """The result as it was written. Raises FileNotFoundError where there is none."""

@@ -1,4 +1,4 @@
-"""The command line: run, plan, status, studies, ui. Heavy imports wait until they are needed."""
+"""The command line: run, search, plan, status, ... Heavy imports wait until they are needed."""
 
 import os
 import sys
@@ -25,43 +25,84 @@ SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
 ]
+WithOpt = Annotated[
+    Path | None,
+    typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
+]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+AddressOpt = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
+]
+WorkersOpt = Annotated[
+    int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
+]
+CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
+GpusOpt = Annotated[
+    float | None,
+    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
+]
 
 
 @app.command()
 def run(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster; default: this machine.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
-    ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="CPUs of one transfer.")] = 1.0,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")
-    ] = None,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
 
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, data, address, workers, cpus_per_trial, gpus_per_trial)
-    loaded = _load(study, overrides, data)
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
     from tuner.run import run as run_study
 
     raise typer.Exit(run_study(loaded, settings, study))
 
 
 @app.command()
+def search(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials wanted in all. Default: the study's.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="After so many, no trial is started.")
+    ] = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+) -> None:
+    """Search better hyper-parameters, as the study's search: section says, on validation images.
+
+    Running again resumes: every finished trial is kept. Writes the winning recipe as a file that
+    `run --with` takes.
+    """
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
+    from tuner.search import search as search_study
+
+    raise typer.Exit(search_study(loaded, settings, study, trials, minutes))
+
+
+@app.command()
 def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     against: Annotated[
@@ -70,20 +111,21 @@ def plan(
 ) -> None:
     """Show what a run would do and what is already complete. Starts and writes nothing."""
     if against is None:
-        _show(study, overrides, storage, data, planned=True)
+        _show(study, overrides, fragment, storage, data, planned=True)
     else:
-        _compare(reading.load(study, overrides), reading.load(against))
+        _compare(reading.load(study, overrides, fragment), reading.load(against))
 
 
 @app.command()
 def status(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    _show(study, overrides, storage, data, planned=False)
+    _show(study, overrides, fragment, storage, data, planned=False)
 
 
 @app.command("data")
@@ -131,11 +173,13 @@ def ui(
     os.execve(sys.executable, command, environment)
 
 
-def _load(study: str, overrides: list[str] | None, data: Path) -> Study:
+def _load(
+    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
+) -> Study:
     """A study with its data found: paths absolute, contents verified."""
     from tuner.data import resolve
 
-    return resolve(reading.load(study, overrides), data)
+    return resolve(reading.load(study, overrides, fragment), data)
 
 
 def _compare(first: Study, second: Study) -> None:
@@ -156,7 +200,12 @@ def _compare(first: Study, second: Study) -> None:
 
 
 def _show(
-    study: str, overrides: list[str] | None, storage: Path, data: Path, planned: bool
+    study: str,
+    overrides: list[str] | None,
+    fragment: Path | None,
+    storage: Path,
+    data: Path,
+    planned: bool,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -164,9 +213,9 @@ def _show(
     from trainables.ledger import Ledger
     from tuner import state
 
-    loaded = reading.load(study, overrides)
+    loaded = reading.load(study, overrides, fragment)
     try:
-        loaded = _load(study, overrides, data)
+        loaded = _load(study, overrides, data, fragment)
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")

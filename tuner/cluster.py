@@ -40,6 +40,12 @@ class Capacity:
         return max(1, min(wanted, int(room // self.workers)))
 
     @property
+    def trials(self) -> int:
+        """How many trials run side by side."""
+        room = self.cpus / self.trial_cpus
+        return max(1, int(min(room, self.gpus / self.trial_gpus) if self.trial_gpus else room))
+
+    @property
     def on_gpus(self) -> bool:
         """Does each Ray Train process get a GPU?"""
         return self.gpus >= self.workers

@@ -61,15 +61,16 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self) -> None:
-        """One more is done."""
+    def advance(self, note: str = "") -> None:
+        """One more is done; `note` says what is worth knowing by now."""
         self._done += 1
-        self._bar.advance(self._task)
+        note = f", {note}" if note else ""
+        self._bar.update(self._task, advance=1, description=f"{self._name}{note}")
         now = time.monotonic()
         finished = self._done == self._total
         if not self._console.is_terminal and (finished or now - self._printed > _PLAIN_SECONDS):
             self._printed = now
-            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}")
+            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}{note}")
 
     def _left(self, now: float) -> str:
         """Time left at the pace so far, once there is a pace to speak of."""
