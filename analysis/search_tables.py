@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.tables import format_table
 from search_spaces import trials
@@ -105,6 +104,9 @@ class Difference:
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     """first - second, pair by pair; at least two pairs."""
+    # Takes a second to import, and is needed once a search.
+    from scipy import stats
+
     differences = np.subtract(first, second)
     mean, n = float(differences.mean()), len(differences)
     error = float(differences.std(ddof=1)) / n**0.5

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from search_spaces import trials
+from search_spaces import fitting
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 
@@ -70,7 +70,7 @@ def validate(data: dict[str, Any], origin: str) -> Study:
     except ValidationError as error:
         raise InputError(f"{origin}: {_explain(error)}") from None
     try:
-        trials.check(study)
+        fitting.check(study)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
     return study

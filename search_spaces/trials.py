@@ -57,7 +57,7 @@ def searched(study: Study) -> Search:
 def trial(study: Study, point: Point, seeds: tuple[int, ...] | None = None) -> Trial:
     """The trial of a point. Raises InputError for a value that its field refuses."""
     search = searched(study)
-    task = study.downstream[_place(study, search)]
+    task = study.downstream[task_place(study, search)]
     evaluation = task.evaluation or study.evaluation
     regime = task.regimes[search.regime].regime.model_dump()
     # Schedulers and best epochs need a score after every epoch.
@@ -90,7 +90,7 @@ def shipped_point(study: Study) -> Point:
     point: Point = {}
     for name, domain in search.space.items():
         if domain.active(point):
-            point[name] = _own_value(study, search, name)
+            point[name] = own_value(study, search, name)
     return point
 
 
@@ -102,7 +102,7 @@ def first_points(study: Study) -> list[Point]:
         point: Point = {}
         for name, domain in search.space.items():
             if domain.active(point):
-                point[name] = given[name] if name in given else _own_value(study, search, name)
+                point[name] = given[name] if name in given else own_value(study, search, name)
         if point not in found:
             found.append(point)
     return found
@@ -136,7 +136,7 @@ def point_from(study: Study, among: dict[str, Value], wanted: str) -> Point | No
 def fragment(study: Study, point: Point) -> dict[str, Any]:
     """A point as overrides of the study: PATH -> value, as `--set` takes them."""
     search = searched(study)
-    start = f"downstream.{_place(study, search)}.regimes.{search.regime}"
+    start = f"downstream.{task_place(study, search)}.regimes.{search.regime}"
     regime = trial(study, point).regime.model_dump(mode="json", exclude_none=True)
     found: dict[str, Any] = {}
     for name, value in point.items():
@@ -149,66 +149,7 @@ def fragment(study: Study, point: Point) -> dict[str, Any]:
     return found
 
 
-def check(study: Study) -> None:
-    """Raises InputError naming what of the search does not fit the study."""
-    if study.search is None:
-        return
-    search = study.search
-    _check_names(study, search)
-    own: Point = {name: _own_value(study, search, name) for name in search.space}
-    for name, domain in search.space.items():
-        if not domain.holds(own[name]):
-            raise InputError(
-                f"search.space.{name}: does not hold the study's own value {own[name]}, "
-                "which is the first point: widen it"
-            )
-        for value in domain.samples:
-            trial(study, {name: value})
-    for place, point in enumerate(search.points):
-        for name, value in point.items():
-            if name not in search.space:
-                raise InputError(f"search.points.{place}: {name} is not in the space: add it there")
-            if not search.space[name].holds(value):
-                raise InputError(
-                    f"search.points.{place}.{name}: {value} is not in its domain: widen it"
-                )
-    for point in first_points(study):
-        trial(study, point)
-
-
-def _check_names(study: Study, search: Search) -> None:
-    task = study.downstream[_place(study, search)]
-    for field, name, known in (
-        ("pretraining", search.pretraining, study.source.pretrainings),
-        ("regime", search.regime, task.regimes),
-        ("pruning", search.pruning, study.pruning),
-    ):
-        if name is not None and name not in known:
-            names = ", ".join(known) or "none"
-            raise InputError(f"search.{field}: {name} is not in the study: it has {names}")
-    plan = study.pruning[search.pruning] if search.pruning else None
-    if plan and search.level not in plan.made_levels:
-        made = ", ".join(map(str, plan.made_levels))
-        raise InputError(
-            f"search.level: {search.level} is not made by {search.pruning}: it makes {made}"
-        )
-    if plan and not plan.starts_from(search.pretraining):
-        raise InputError(
-            f"search.pruning: {search.pruning} does not start from {search.pretraining}: "
-            "name another pretraining"
-        )
-    if "ra" in search.objectives and task.regimes[search.regime].attack is None:
-        raise InputError(
-            f"search.objectives: ra needs an attack, and regime {search.regime} has none: "
-            "search for sa there"
-        )
-    if RATE in search.space and (plan is None or plan.method != "imp"):
-        raise InputError(
-            f"search.space.{RATE}: needs a ticket of method imp: name pruning and level"
-        )
-
-
-def _place(study: Study, search: Search) -> int:
+def task_place(study: Study, search: Search) -> int:
     """The searched task's place; of several with one title, the one that has the fraction."""
     tasks = list(enumerate(study.downstream))
     if isinstance(search.task, int):
@@ -237,8 +178,8 @@ def _ticket(study: Study, search: Search, rate: Value | None) -> Ticket:
     return Ticket(theta=theta, pruning=changed, level=level)
 
 
-def _own_value(study: Study, search: Search, name: str) -> Value:
-    task: Downstream = study.downstream[_place(study, search)]
+def own_value(study: Study, search: Search, name: str) -> Value:
+    task: Downstream = study.downstream[task_place(study, search)]
     regime: DownstreamRegime = task.regimes[search.regime]
     if name == RATE:
         assert search.pruning is not None, "checked"

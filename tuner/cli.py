@@ -86,10 +86,9 @@ def search(
     cpus: CpusOpt = 1.0,
     gpus: GpusOpt = None,
 ) -> None:
-    """Search better hyper-parameters, as the study's search: section says, on validation images.
+    """Search better hyper-parameters on validation images, as the study's search: section says.
 
-    Running again resumes: every finished trial is kept. Writes the winning recipe as a file that
-    `run --with` takes.
+    Running again keeps every finished trial. The winning recipe is a file for `run --with`.
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
     loaded = _load(study, overrides, data, fragment)

@@ -2,29 +2,24 @@
 
 import time
 import uuid
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from shutil import rmtree
 from typing import Any
 
-import optuna
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
-from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from search_spaces import trials
 from search_spaces.search import Search
-from search_spaces.spaces import AnyDomain, Choice, LogUniform, LogWhole, Point, Uniform, Whole
 from search_spaces.study import Study
 from search_spaces.trials import Trial
 from trainables.ledger import Ledger
-from trainables.search_trial import NOTHING, search_trial
-from trainables.seeding import derived
+from trainables.search_trial import search_trial
 from tuner import state
 from tuner.cluster import Capacity
+from tuner.sampler import searcher
 
 Found = Callable[[Trial], None]
 
@@ -58,101 +53,6 @@ def search(stage: Stage, total: int, deadline: float) -> None:
 def confirm(stage: Stage, wanted: list[Trial]) -> None:
     """Runs given trials, without a sampler."""
     _run(stage, 1, None, tune.grid_search([spec.model_dump_json() for spec in wanted]))
-
-
-def searcher(study: Study, ledger: Ledger, deadline: float) -> "UntilDeadline":
-    """Optuna, told of every finished trial, with the first points that are not among them queued.
-
-    OptunaSearch's own `evaluated_rewards` takes one objective, no conditions and no further
-    points, so the Optuna study is made here, in memory, and OptunaSearch continues it.
-    """
-    search, known = trials.searched(study), state.trials(study, ledger)
-    storage = optuna.storages.InMemoryStorage()
-    told = optuna.create_study(
-        storage=storage, study_name=study.name, directions=["maximize"] * len(search.objectives)
-    )
-    for finished in known:
-        told.add_trial(
-            optuna.trial.create_trial(
-                params=dict(finished.point),
-                distributions={n: distribution(search.space[n]) for n in finished.point},
-                values=[(finished.result["best"] or NOTHING)[o] for o in search.objectives],
-            )
-        )
-    points = [finished.point for finished in known]
-    for point in trials.first_points(study):
-        if point not in points:
-            told.enqueue_trial(dict(point))
-
-    def draw(trial: optuna.Trial) -> dict[str, str]:
-        point: Point = {}
-        for name, domain in search.space.items():
-            if domain.active(point):
-                point[name] = _suggest(trial, name, domain)
-        return {"trial": trials.trial(study, point).model_dump_json()}
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Seeded anew by what is known: the same seed would draw the finished points again.
-        sampler = optuna.samplers.TPESampler(
-            seed=derived(search.seed, "search", len(known)) % 2**32,
-            multivariate=True,
-            group=True,
-        )
-    found = UntilDeadline(
-        draw,
-        metric=list(search.objectives),
-        mode=["max"] * len(search.objectives),
-        sampler=sampler,
-        study_name=study.name,
-        storage=storage,
-    )
-    found.deadline = deadline
-    return found
-
-
-class UntilDeadline(OptunaSearch):
-    """OptunaSearch that has nothing more to suggest after a deadline (of time.monotonic)."""
-
-    deadline: float
-
-    def suggest(self, trial_id: str) -> Any:
-        if time.monotonic() > self.deadline:
-            return Searcher.FINISHED
-        return super().suggest(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        # Tune's copy for a restore that never comes here; it cannot hold a function.
-        return
-
-
-def distribution(domain: AnyDomain) -> optuna.distributions.BaseDistribution:
-    """A domain in Optuna's words."""
-    match domain:
-        case LogUniform():
-            return optuna.distributions.FloatDistribution(*domain.log_uniform, log=True)
-        case Uniform():
-            return optuna.distributions.FloatDistribution(*domain.uniform)
-        case Whole():
-            return optuna.distributions.IntDistribution(*domain.bounds)
-        case LogWhole():
-            return optuna.distributions.IntDistribution(*domain.log_int, log=True)
-        case Choice():
-            return optuna.distributions.CategoricalDistribution(domain.choice)
-
-
-def _suggest(trial: Any, name: str, domain: AnyDomain) -> Any:
-    match domain:
-        case LogUniform():
-            return trial.suggest_float(name, *domain.log_uniform, log=True)
-        case Uniform():
-            return trial.suggest_float(name, *domain.uniform)
-        case Whole():
-            return trial.suggest_int(name, *domain.bounds)
-        case LogWhole():
-            return trial.suggest_int(name, *domain.log_int, log=True)
-        case Choice():
-            return trial.suggest_categorical(name, domain.choice)
 
 
 class Halving(AsyncHyperBandScheduler):
