@@ -98,7 +98,8 @@ def pareto(study: Study, table: pd.DataFrame) -> Figure:
     )
     best = winner(study, scored)
     if best is not None:
-        axes.plot(100 * best["SA"], 100 * best["RA"], "D", color=BEST_COLOUR, ms=9, label="best")
+        place = 100 * best["SA"], 100 * best["RA"]
+        axes.plot(*place, "D", color=BEST_COLOUR, ms=9, label="best", zorder=4)
     own = scored[scored["shipped"]]
     axes.plot(
         100 * own["SA"], 100 * own["RA"], "*", color=OWN_COLOUR, ms=14, ls="none", label="shipped"

@@ -87,10 +87,18 @@ def result_lines(study: Study, table: pd.DataFrame) -> list[str]:
     percent = {name: 100 * shown[name] for name in ("SA", "RA") if shown[name].notna().any()}
     shown = shown.assign(**{"": ["shipped" if own else "" for own in shown["shipped"]]})
     shown = shown.assign(**{name: column.round(1) for name, column in percent.items()})
+    space = trials.searched(study).space
+    shown = shown.assign(**{name: shown[name].map(_brief) for name in space})
     columns = ["trial", *names, *(n for n in percent if n not in names), "state"]
-    columns += [*trials.searched(study).space, ""]
+    columns += [*space, ""]
     head = f"{what} of {len(table)} trials (validation accuracy in %)"
-    return [head, *format_table(shown[columns], "table").splitlines()]
+    lines = format_table(shown[columns], "table").splitlines()
+    return [head, *(line.rstrip() for line in lines)]
+
+
+def _brief(value: Any) -> Any:
+    """A value for people; a parameter that a trial has not is a missing value."""
+    return f"{value:.4g}" if isinstance(value, float) and value == value else value
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from search_spaces.keys import key
 from search_spaces.trials import Trial
 from trainables.ledger import open_ledger
 from tuner import sampler, search_stage, state
+from tuner.cluster import Capacity
 
 YAML = """
 name: small
@@ -36,6 +37,10 @@ search:
     recipe.batch_size: {log_int: [16, 256]}
     attack.steps: {int: [1, 5]}
 """
+
+
+def never():
+    return False
 
 
 def read(**search):
@@ -73,7 +78,7 @@ def store(study, ledger, points, state="complete"):
 @pytest.mark.parametrize("objectives", [["ra"], ["ra", "sa"]])
 def test_a_search_begins_with_the_points_written_and_stays_in_the_space(ledger, objectives):
     study = read(objectives=objectives)
-    points = drawn(study, sampler.searcher(study, ledger, math.inf), 15)
+    points = drawn(study, sampler.searcher(study, ledger, never), 15)
     assert points[:2] == trials.first_points(study)
     assert points[1]["recipe.lr"] == 0.5
     assert len({key(trials.trial(study, p)) for p in points}) == 15
@@ -85,9 +90,9 @@ def test_a_search_begins_with_the_points_written_and_stays_in_the_space(ledger, 
 @pytest.mark.parametrize("finished", [1, 4, 12])
 def test_a_search_taken_up_again_draws_nothing_twice(ledger, objectives, finished):
     study = read(objectives=objectives)
-    before = drawn(study, sampler.searcher(study, ledger, math.inf), finished)
+    before = drawn(study, sampler.searcher(study, ledger, never), finished)
     store(study, ledger, before)
-    searcher = sampler.searcher(study, ledger, math.inf)
+    searcher = sampler.searcher(study, ledger, never)
     after = drawn(study, searcher, 12)
     keys = [key(trials.trial(study, p)) for p in before + after]
     assert len(set(keys)) == len(keys)
@@ -97,10 +102,10 @@ def test_a_search_taken_up_again_draws_nothing_twice(ledger, objectives, finishe
 
 def test_optuna_knows_what_the_ledger_holds(ledger):
     study = read(objectives=["ra", "sa"])
-    points = drawn(study, sampler.searcher(study, ledger, math.inf), 6)
+    points = drawn(study, sampler.searcher(study, ledger, never), 6)
     store(study, ledger, points[:4])
     store(study, ledger, points[4:], "diverged")
-    searcher = sampler.searcher(study, ledger, math.inf)
+    searcher = sampler.searcher(study, ledger, never)
     told = optuna.load_study(study_name="small", storage=searcher._storage).trials
     known = state.trials(study, ledger)
     assert [t.params for t in told] == [f.point for f in known]
@@ -113,16 +118,27 @@ def test_optuna_knows_what_the_ledger_holds(ledger):
 def test_a_search_that_knows_more_draws_better(ledger):
     """The score is the learning rate here: told of enough, Optuna draws high ones."""
     study = read(points=[])
-    store(study, ledger, drawn(study, sampler.searcher(study, ledger, math.inf), 30))
-    points = drawn(study, sampler.searcher(study, ledger, math.inf), 10)
+    store(study, ledger, drawn(study, sampler.searcher(study, ledger, never), 30))
+    points = drawn(study, sampler.searcher(study, ledger, never), 10)
     rates = sorted(math.log10(p["recipe.lr"]) for p in points)
     # Drawn at random, the median of [0.01, 1] is 0.1.
     assert rates[5] > math.log10(0.3)
 
 
-def test_after_the_deadline_nothing_is_drawn(ledger):
-    searcher = sampler.searcher(read(), ledger, 0.0)
+def test_when_it_is_late_nothing_is_drawn(ledger):
+    searcher = sampler.searcher(read(), ledger, lambda: True)
     assert searcher.suggest("t0") == Searcher.FINISHED
+
+
+def test_time_is_left_for_the_confirmation(ledger):
+    """Trials of 10 s: one more, and 2 x 3 further trainings on 2 slots, are 40 s ahead."""
+    study = read(confirm=3)
+    capacity = Capacity(cpus=2, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
+    stage = search_stage.Stage(study, ledger, capacity, lambda trial: None, [])
+    assert search_stage._ahead(stage) == 0
+    point = trials.shipped_point(study)
+    ledger.write(trials.trial(study, point), {"started": 5.0, "ended": 15.0}, {})
+    assert search_stage._ahead(stage) == 40
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])

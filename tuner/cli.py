@@ -77,7 +77,7 @@ def search(
         int | None, typer.Option(min=1, help="Trials wanted in all. Default: the study's.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="After so many, no trial is started.")
+        float | None, typer.Option(min=0, help="Start no trial that would make it last longer.")
     ] = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,

@@ -1,5 +1,6 @@
 """What a search has found, from the ledger: the trials, the best recipe, and how sure that is."""
 
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -90,7 +91,7 @@ def write_fragment(
     Raises InputError if it cannot be written."""
     name = f"{study.name}-{key(trials.trial(study, best))}.yaml"
     path = ledger.root / "searches" / name
-    head = [f"python -m tuner run {origin} --with {path}", *lines]
+    head = [f"python -m tuner run {origin} --with {shown(path)}", *lines]
     text = "".join(f"# {line}".rstrip() + "\n" for line in head)
     text += yaml.safe_dump(trials.fragment(study, best), sort_keys=False)
     try:
@@ -101,6 +102,11 @@ def write_fragment(
     except OSError as error:
         raise InputError(f"recipe {path}: cannot be written: {error.strerror}") from None
     return path
+
+
+def shown(path: Path) -> str:
+    """A path as a user in this folder would write it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def figures(study: Study, found: "pd.DataFrame") -> dict[str, bytes]:

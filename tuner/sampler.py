@@ -1,7 +1,7 @@
 """Optuna, told of every finished trial of the ledger."""
 
-import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -17,8 +17,9 @@ from trainables.seeding import derived
 from tuner import state
 
 
-def searcher(study: Study, ledger: Ledger, deadline: float) -> "UntilDeadline":
-    """Optuna, told of every finished trial, with the first points that are not among them queued.
+def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLate":
+    """Optuna, told of every finished trial, with the first points that are not among them queued;
+    it has nothing more to suggest once it is `late`.
 
     OptunaSearch's own `evaluated_rewards` takes one objective, no conditions and no further
     points, so the Optuna study is made here, in memory, and OptunaSearch continues it.
@@ -56,7 +57,7 @@ def searcher(study: Study, ledger: Ledger, deadline: float) -> "UntilDeadline":
             multivariate=True,
             group=True,
         )
-    found = UntilDeadline(
+    found = UntilLate(
         draw,
         metric=list(search.objectives),
         mode=["max"] * len(search.objectives),
@@ -64,17 +65,17 @@ def searcher(study: Study, ledger: Ledger, deadline: float) -> "UntilDeadline":
         study_name=study.name,
         storage=storage,
     )
-    found.deadline = deadline
+    found.late = late
     return found
 
 
-class UntilDeadline(OptunaSearch):
-    """OptunaSearch that has nothing more to suggest after a deadline (of time.monotonic)."""
+class UntilLate(OptunaSearch):
+    """OptunaSearch that ends when it is told so."""
 
-    deadline: float
+    late: Callable[[], bool]
 
     def suggest(self, trial_id: str) -> Any:
-        if time.monotonic() > self.deadline:
+        if self.late():
             return Searcher.FINISHED
         return super().suggest(trial_id)
 

@@ -44,9 +44,9 @@ def search(
 ) -> int:
     """Runs the trials that the ledger lacks of the study's search, then says what they show.
 
-    total: trials wanted in all (None: as the study says); minutes: after so many, no trial is
-    started. Returns the exit code: 0, or 1 if something failed. Raises InputError before anything
-    is started.
+    total: trials wanted in all (None: as the study says); minutes: no trial is started that would
+    leave too few of them for the confirmation, by the pace so far. Returns the exit code: 0, or 1
+    if something failed. Raises InputError before anything is started.
     """
     wanted = total or trials.searched(study).trials
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -188,7 +188,7 @@ def _conclude(this: Searching, seconds: float) -> None:
 
 
 def _say_next(this: Searching, path: Path) -> None:
-    shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path
+    shown = findings.shown(path)
     look = f"python -m analysis search --study {this.study.name} --out ."
     this.console.print(f"\nwinning recipe: {shown}", markup=False)
     more = f"python -m tuner run {this.origin} --with {shown}"

@@ -1,10 +1,12 @@
 """The search stage: Optuna asks, Ray Tune trains, the ledger remembers."""
 
+import math
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from shutil import rmtree
+from statistics import fmean
 from typing import Any
 
 from ray import tune
@@ -36,18 +38,33 @@ class Stage:
 
 
 def search(stage: Stage, total: int, deadline: float) -> None:
-    """Runs trials until the ledger has `total` of the study's, starting none after `deadline`
-    (of time.monotonic).
+    """Runs trials until the ledger has `total` of the study's, starting none that would leave too
+    little time for the confirmation before `deadline` (of time.monotonic).
 
     The sampler may draw a point that is known, so there are rounds; one that finds nothing new is
     the last.
     """
     done = len(state.trials(stage.study, stage.ledger))
-    while done < total and time.monotonic() < deadline:
-        _run(stage, total - done, searcher(stage.study, stage.ledger, deadline))
+
+    def late() -> bool:
+        return time.monotonic() + _ahead(stage) > deadline
+
+    while done < total and not late():
+        _run(stage, total - done, searcher(stage.study, stage.ledger, late))
         before, done = done, len(state.trials(stage.study, stage.ledger))
         if done == before:
             return
+
+
+def _ahead(stage: Stage) -> float:
+    """Seconds that one more trial and the confirmation would take, at the pace of the last ten."""
+    search = trials.searched(stage.study)
+    last = [f.result for f in state.trials(stage.study, stage.ledger)[-10:]]
+    if not last:
+        return 0.0
+    each = fmean(result["ended"] - result["started"] for result in last)
+    rounds = math.ceil(2 * search.confirm / stage.capacity.trials)
+    return each * (1 + rounds / len(search.seeds))
 
 
 def confirm(stage: Stage, wanted: list[Trial]) -> None:
