@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces import reading
+from search_spaces import grid, reading
+from search_spaces.keys import key
+from search_spaces.trials import Trial
 from trainables.ledger import Ledger
 from tuner import state
 
@@ -29,7 +31,7 @@ downstream:
     regimes:
       adversarial:
         attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: {epochs: 4, batch_size: 32, lr: 0.1}
+        recipe: {epochs: 4, batch_size: 32, lr: 0.002}
 evaluation: {attack: {kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}}
 search:
   regime: adversarial
@@ -39,8 +41,8 @@ search:
   grace: 1
   trials: 12
   confirm: 2
-  # The second point diverges.
-  points: [{recipe.lr: 1.0e+8}]
+  # The study's own recipe hardly learns, the second point diverges, the third learns.
+  points: [{recipe.lr: 1.0e+8}, {recipe.lr: 0.1}]
   space:
     recipe.lr: {log_uniform: [1.0e-4, 1.0e+8]}
     recipe.epochs: {int: [2, 6]}
@@ -110,9 +112,18 @@ def test_a_killed_search_keeps_every_finished_trial(searched):
 
 def test_the_shipped_recipe_and_the_points_written_are_among_the_trials(searched):
     points = [f.point for f in finished(searched[0])]
-    own = {"recipe.lr": 0.1, "recipe.epochs": 4, "attack.alpha": 0.1}
+    own = {"recipe.lr": 0.002, "recipe.epochs": 4, "attack.alpha": 0.1}
     assert own in points
     assert {**own, "recipe.lr": 1e8} in points
+    assert {**own, "recipe.lr": 0.1} in points
+
+
+def test_the_best_recipe_is_tried_on_further_seeds(searched):
+    folder, _, out = searched
+    seeds = [t.seeds for t in Ledger(folder / "results").all(Trial)]
+    assert (seeds.count((1,)), seeds.count((2,))) == (2, 2)
+    lines = [line for line in out.splitlines() if "2 further seeds: best" in line]
+    assert [line.split(",")[0] for line in lines] == ["RA", "SA"]
 
 
 def test_trials_end_as_they_should(searched):
@@ -163,22 +174,14 @@ def test_run_takes_the_winning_recipe(searched):
     code, _, err = call("tuner", "run", "tiny.yaml", "--with", file, cwd=folder)
     assert code == 0, err + logs(folder)
     tuned = reading.load(str(folder / "tiny.yaml"), None, folder / file)
-    best = next(f for f in finished(folder) if file.endswith(f"-{f.trial and _key(f)}.yaml"))
+    best = next(f for f in finished(folder) if file.endswith(f"-{key(f.trial)}.yaml"))
     regime = tuned.downstream[0].regimes["adversarial"]
     assert regime.recipe.lr == best.point["recipe.lr"]
     assert regime.attack.alpha == best.point["attack.alpha"]
     # The transfer trained as the trial did: its curve on validation images is the trial's.
-    from search_spaces import grid
-
     result = Ledger(folder / "results").result(grid.transfers(tuned)[0].transfer)
     assert result["epochs"][-1]["loss"] == best.result["epochs"][-1]["loss"]
     assert result["val"] == best.result["best"]
-
-
-def _key(f):
-    from search_spaces.keys import key
-
-    return key(f.trial)
 
 
 def test_a_search_of_a_study_without_one_is_refused(tmp_path):

@@ -79,8 +79,12 @@ class UntilLate(OptunaSearch):
             return Searcher.FINISHED
         return super().suggest(trial_id)
 
+    # Tune keeps copies on disk for a restore that never comes here; they cannot hold functions.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
-        # Tune's copy for a restore that never comes here; it cannot hold a function.
         return
 
 
