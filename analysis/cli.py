@@ -137,6 +137,40 @@ def collapse(
     return 0
 
 
+@app.command()
+def search(
+    study: StudyName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for parallel.png and pareto.png.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(help='Rows to show, as in "RA > 0.5".')] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show: a,b,c.")] = None,
+    sort: Annotated[str | None, typer.Option(help="A column; -COLUMN for descending.")] = None,
+    form: Format = "table",
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Every finished trial of a hyper-parameter search, and its figures."""
+    from analysis import figures, load, query, search_figures, tables
+
+    if out is not None:
+        figures.check_path(out / "parallel.png")
+    content, table = load.search_trials(study, tracking_uri)
+    chosen = query.select(table, where, columns, sort)
+    if table.empty:
+        command = f"python -m tuner search {content.name}"
+        print(f"nothing to list in {content.name} yet: {command}", file=sys.stderr)
+        return 1
+    print(tables.format_table(chosen, form))
+    if out is not None:
+        drawn = {"parallel": search_figures.parallel}
+        if table["RA"].notna().any():
+            drawn["pareto"] = search_figures.pareto
+        for name, draw in drawn.items():
+            figures.save(draw(content, table), out / f"{name}.png")
+            print(f"wrote {out / name}.png", file=sys.stderr)
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (nothing there yet), 2 (bad input)."""
     try:

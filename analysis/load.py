@@ -1,6 +1,7 @@
 """From an MLflow store to a table: the only reader of MLflow."""
 
 import difflib
+import json
 import logging
 import os
 import sqlite3
@@ -25,8 +26,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from analysis import search_tables
 from analysis.records import Correct, unpack
-from search_spaces import grid, reading
+from search_spaces import grid, reading, trials
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 
@@ -121,6 +123,31 @@ def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFr
             labels = {name: transfer[name] for name in (*LABELS, "key", "state")}
             rows += [{**labels, "epoch": e, "FGSM": fgsm[e], "PGD": pgd[e]} for e in sorted(pgd)]
     return pd.DataFrame(rows, columns=[*LABELS, "key", "state", "epoch", "FGSM", "PGD"])
+
+
+def search_trials(
+    study: str | None = None, tracking_uri: str | None = None
+) -> tuple[Study, pd.DataFrame]:
+    """A study (default: the latest) and the finished trials of its search, in the order in which
+    they ended; the table is `search_tables.frame`'s. Raises InputError as `load` does, or if the
+    study has no search."""
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    _check_store(uri)
+    with _explained(uri):
+        client = MlflowClient(tracking_uri=uri)
+        parent = _parent(client, study, uri)
+        content = _study(client, parent)
+        query = "tags.stage = 'search' AND attributes.status = 'FINISHED'"
+        runs = sorted(_runs(client, [parent.info.experiment_id], query), key=_when)
+    rows = []
+    for run in {run.data.tags["key"]: run for run in runs}.values():
+        tags, metrics = run.data.tags, run.data.metrics
+        point = trials.point_from(content, json.loads(tags["values"]), tags["key"])
+        if point is not None:
+            scores = {name: metrics.get(f"best_val_{name}") for name in ("SA", "RA")}
+            rest = {"epochs": metrics.get("epochs"), "seconds": metrics.get("seconds")}
+            rows.append({"key": tags["key"], "state": tags["state"], **point, **scores, **rest})
+    return content, search_tables.frame(content, rows)
 
 
 def _check_store(uri: str) -> None:

@@ -95,8 +95,8 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
 
     For each metric: mean, sample standard deviation (NaN for one seed) and number n of seeds, and
     whether it is matching. `complete`: the level and its dense network have a value in every
-    metric, so the level can be judged. `same_seeds`: they were run on the same seeds.
-    `double_win`: complete and matching in every metric.
+    metric, so the level can be judged. `same_seeds`: none of its seeds is missing, and dense was
+    run on all of them. `double_win`: complete and matching in every metric.
     """
     rows = [
         _level_row({**group, "level": level}, at_level, dense)
@@ -162,7 +162,8 @@ def _level_row(
         row[f"{metric.name}_n"] = len(values)
         row[f"{metric.name}_matching"] = matches
         complete &= judged
-        same_seeds &= set(values.index) == set(reference.index)
+        wanted = set(at_level.loc[at_level["regime"] == metric.regime, "seed"])
+        same_seeds &= set(values.index) == wanted & set(reference.index) == wanted
         double_win &= matches
     return row | {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
 

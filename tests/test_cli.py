@@ -65,7 +65,7 @@ def left(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status"])
+@pytest.mark.parametrize("command", ["run", "search", "plan", "status"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -205,6 +205,35 @@ def test_status_counts_what_the_ledger_holds(tuner, folder, small):
     assert left(folder) == before
 
 
+def test_a_fragment_is_like_overrides(tuner, folder, small):
+    (folder / "winner.yaml").write_text("downstream.0.seeds: [0]\nname: tuned\n")
+    arguments = ("status", small, "--with", "winner.yaml", "--set", "downstream.0.fractions=[1.0]")
+    code, out, _ = tuner(*arguments)
+    assert code == 0
+    assert out.splitlines()[-1] == "tuned: 0 of 7 results complete in results"
+    (folder / "winner.yaml").write_text("downstream.9.seeds: [0]\n")
+    result = tuner("run", small, "--with", "winner.yaml")
+    assert_refused(result, "winner.yaml: downstream.9.seeds: 9 is not a place in a list of 1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", 0], "--trials"),
+        (["--minutes", -1], "--minutes"),
+        (["--set", "search.regime=standard"], "search.objectives: ra needs an attack"),
+        (["--set", "search.trials=x"], "search.trials: Input should be a valid integer"),
+        (["--cpus-per-trial", 9999], "--cpus-per-trial 9999: the cluster has"),
+        (["fat-collapse"], "study fat-collapse: has no search: section: add one to its YAML"),
+    ],
+    ids=lambda value: "_".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_searches_that_cannot_be_are_refused(tuner, folder, monkeypatch, arguments, words):
+    monkeypatch.setattr(tracking, "connect", lambda: pytest.fail("was not refused"))
+    assert_refused(tuner("search", *arguments), words)
+    assert left(folder) == []
+
+
 def test_plan_and_status_default_to_the_quickstart(tuner, folder):
     for command in (["plan", "--no-measure"], ["status"]):
         code, out, _ = tuner(*command)
@@ -225,5 +254,5 @@ def test_studies_lists_what_is_shipped_with_its_head(tuner, folder):
 def test_help_names_every_command(tuner, folder):
     code, out, _ = tuner("--help")
     assert code == 0
-    for command in ("run", "plan", "status", "studies", "ui"):
+    for command in ("run", "search", "plan", "status", "studies", "ui"):
         assert f"  {command} " in out

@@ -5,6 +5,7 @@ import json
 import math
 import socket
 import time
+from dataclasses import replace
 from collections import Counter
 from statistics import stdev
 
@@ -363,7 +364,13 @@ def test_disk_by_hand(work):
 
 def test_what_is_complete_costs_nothing(study, tmp_path):
     stands = standing(study, Ledger(tmp_path))
-    done = type(stands)(*([(c, True) for c, _ in cells] for cells in vars(stands).values()))
+    done = replace(
+        stands,
+        **{
+            name: [(cell, True) for cell, _ in getattr(stands, name)]
+            for name in ("thetas", "tickets", "transfers")
+        },
+    )
     left = workload(study, done, workers=1)
     assert (left.chains, left.transfers.total()) == ([], 0)
     nothing = estimated(left, known={})

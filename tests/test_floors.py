@@ -17,7 +17,11 @@ BELOW = {
     "analysis": {"analysis", "search_spaces"},
     "tuner": {"tuner", "analysis", "trainables", "search_spaces"},
 }
-RAY_WORKERS = {"trainables/source_worker.py", "trainables/transfer_trial.py"}
+RAY_WORKERS = {
+    "trainables/source_worker.py",
+    "trainables/transfer_trial.py",
+    "trainables/search_trial.py",
+}
 
 
 def modules(floor):

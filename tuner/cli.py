@@ -1,4 +1,4 @@
-"""The command line: run, plan, status, studies, ui. Heavy imports wait until they are needed."""
+"""The command line: run, search, plan, status, ... Heavy imports wait until they are needed."""
 
 import os
 import sys
@@ -28,27 +28,36 @@ SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
 ]
+WithOpt = Annotated[
+    Path | None,
+    typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
+]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+AddressOpt = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
+]
 WorkersOpt = Annotated[
     int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
 ]
-CpusOpt = Annotated[float, typer.Option(help="CPUs of one transfer.")]
-GpusOpt = Annotated[float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")]
+CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
+GpusOpt = Annotated[
+    float | None,
+    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
+]
 
 
 @app.command()
 def run(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster; default: this machine.")
-    ] = None,
+    address: AddressOpt = None,
     workers: WorkersOpt = None,
-    cpus_per_trial: CpusOpt = 1.0,
-    gpus_per_trial: GpusOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
     settle: Annotated[
         bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
     ] = False,
@@ -58,25 +67,55 @@ def run(
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, data, address, workers, cpus_per_trial, gpus_per_trial)
-    loaded = _load(study, overrides, data)
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
     from tuner.run import run as run_study
 
     raise typer.Exit(run_study(loaded, settings, study, settle))
 
 
 @app.command()
+def search(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials wanted in all. Default: the study's.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no trial that would make it last longer.")
+    ] = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+) -> None:
+    """Search better hyper-parameters on validation images, as the study's search: section says.
+
+    Running again keeps every finished trial. The winning recipe is a file for `run --with`.
+    """
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
+    from tuner.search import search as search_study
+
+    raise typer.Exit(search_study(loaded, settings, study, trials, minutes))
+
+
+@app.command()
 def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     against: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Print what the two set differently.")
     ] = None,
     workers: WorkersOpt = None,
-    cpus_per_trial: CpusOpt = 1.0,
-    gpus_per_trial: GpusOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
     hours: Annotated[
         str, typer.Option(metavar="H,H,...", help="Budgets to say the worth of.")
     ] = "10,50,200",
@@ -90,13 +129,12 @@ def plan(
     once for a machine, and kept in the user's cache.
     """
     if against is not None:
-        return _compare(reading.load(study, overrides), reading.load(against))
+        return _compare(reading.load(study, overrides, fragment), reading.load(against))
     from tuner import plan as planning
 
     budgets = _hours(hours)
-    settings = Settings(storage, data, None, workers, cpus_per_trial, gpus_per_trial)
-    capacity = planning.here(settings)
-    loaded, stands = _show(study, overrides, storage, data, planned=True)
+    capacity = planning.here(Settings(storage, data, None, workers, cpus, gpus))
+    loaded, stands = _show(study, overrides, fragment, storage, data, planned=True)
     return planning.show(loaded, stands, storage, capacity, _note, budgets, measure)
 
 
@@ -104,11 +142,12 @@ def plan(
 def status(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    _show(study, overrides, storage, data, planned=False)
+    _show(study, overrides, fragment, storage, data, planned=False)
 
 
 @app.command()
@@ -182,11 +221,13 @@ def ui(
     os.execve(sys.executable, command, environment)
 
 
-def _load(study: str, overrides: list[str] | None, data: Path) -> Study:
+def _load(
+    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
+) -> Study:
     """A study with its data found: paths absolute, contents verified."""
     from tuner.data import resolve
 
-    return resolve(reading.load(study, overrides), data)
+    return resolve(reading.load(study, overrides, fragment), data)
 
 
 def _compare(first: Study, second: Study) -> None:
@@ -221,7 +262,12 @@ def _hours(text: str) -> list[float]:
 
 
 def _show(
-    study: str, overrides: list[str] | None, storage: Path, data: Path, planned: bool
+    study: str,
+    overrides: list[str] | None,
+    fragment: Path | None,
+    storage: Path,
+    data: Path,
+    planned: bool,
 ) -> "tuple[Study, Standing]":
     from rich.console import Console
     from rich.table import Table
@@ -229,9 +275,9 @@ def _show(
     from trainables.ledger import Ledger
     from tuner import state
 
-    loaded = reading.load(study, overrides)
+    loaded = reading.load(study, overrides, fragment)
     try:
-        loaded = _load(study, overrides, data)
+        loaded = _load(study, overrides, data, fragment)
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")

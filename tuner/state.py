@@ -2,10 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search_spaces import grid
+from search_spaces import trials as searches
+from search_spaces.spaces import Point
 from search_spaces.study import Study
+from search_spaces.trials import Trial
 from trainables.ledger import Ledger
 from tuner.agenda import Agenda, agenda
 
@@ -90,3 +93,26 @@ def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
             continue
         records.append({**cell.labels, "key": name, **scores})
     return pd.DataFrame(records).astype({"SA": float, "RA": float}), correct
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial of a search that the ledger holds, and the point of the space that it tried."""
+
+    point: Point
+    trial: Trial
+    result: dict[str, Any]
+
+
+def trials(study: Study, ledger: Ledger) -> list[Finished]:
+    """Every finished trial of the study's search, in the order in which they ended.
+
+    The ledger does not know of searches: a trial belongs to every search whose space holds it, so
+    a search that is widened, or taken up with another sampler, keeps what it has.
+    """
+    found = []
+    for trial in ledger.all(Trial):
+        point = searches.point_of(study, trial)
+        if point is not None:
+            found.append(Finished(point, trial, ledger.result(trial)))
+    return sorted(found, key=lambda finished: finished.result["ended"])
