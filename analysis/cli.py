@@ -3,16 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from analysis import queries
+from analysis.options import Format, StudyName, TrackingUri
+from analysis.options import load_study as _load
+from analysis.options import nothing as _nothing
 from search_spaces.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.load import Results
 
 # pandas, mlflow and matplotlib are imported by the commands: --help must not wait for them.
 
@@ -23,14 +22,6 @@ app = typer.Typer(
     help="Verdicts, trials and curves of the studies that MLflow holds.",
 )
 
-Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
-StudyName = Annotated[str | None, typer.Option("--study", help="Its name. Default: the latest.")]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(help="MLflow's store. Default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db."),
-]
-
-SHOWN_MISSING = 3
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
 
 
@@ -61,29 +52,6 @@ def extreme(
         print(tables.format_table(judged, "csv"))
     else:
         print("\n".join(tables.verdict_lines(judged)))
-    return 0
-
-
-@app.command()
-def trials(
-    study: StudyName = None,
-    where: Annotated[
-        str | None, typer.Option(help="Rows to show, as in \"theta == 'standard' and SA > 0.9\".")
-    ] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns to show: a,b,c.")] = None,
-    sort: Annotated[str | None, typer.Option(help="A column; -COLUMN for descending.")] = None,
-    form: Format = "table",
-    tracking_uri: TrackingUri = None,
-) -> int:
-    """Every finished transfer: one row each."""
-    results = _load(study, tracking_uri)
-
-    from analysis import query, tables
-
-    chosen: pd.DataFrame = query.select(results.table, where, columns, sort)
-    if results.table.empty:
-        return _nothing("list", results)
-    print(tables.format_table(chosen, form))
     return 0
 
 
@@ -125,6 +93,9 @@ def collapse(
     return 0
 
 
+app.add_typer(queries.app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (nothing there yet), 2 (bad input)."""
     try:
@@ -137,32 +108,3 @@ def main(arguments: list[str] | None = None) -> int:
         reason = error.format_message()
     print(f"error: {' '.join(reason.split())}", file=sys.stderr)
     return 2
-
-
-def _load(study: str | None, tracking_uri: str | None) -> "Results":
-    from analysis.load import load
-
-    results = load(study, tracking_uri)
-    _name_missing(results)
-    return results
-
-
-def _name_missing(results: "Results") -> None:
-    """What is not there is said, and never on stdout."""
-    missing = results.missing
-    if not missing:
-        return
-    named = [
-        ", ".join(f"{label}={value}" for label, value in cell.labels.items() if label != "sparsity")
-        for cell in missing[:SHOWN_MISSING]
-    ]
-    if len(missing) > SHOWN_MISSING:
-        named.append(f"and {len(missing) - SHOWN_MISSING} more")
-    total = len(missing) + len(results.table)
-    print(f"missing: {len(missing)} of {total} transfers: {'; '.join(named)}", file=sys.stderr)
-
-
-def _nothing(what: str, results: "Results") -> int:
-    name = results.study.name
-    print(f"nothing to {what} in {name} yet: python -m tuner run {name}", file=sys.stderr)
-    return 1
