@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Verdicts, trials and curves of the studies that MLflow holds.",
 )
+
+FigureName = Literal["fig3", "fig4", "fig5", "a10"]
 
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
 
@@ -90,6 +92,28 @@ def collapse(
         return _nothing("draw", results)
     figures.save(figures.collapse(probes), out)
     print(f"wrote {out}")
+    return 0
+
+
+@app.command()
+def figure(
+    name: Annotated[FigureName, typer.Argument(help="Its number in the paper.")],
+    study: StudyName = None,
+    out: Annotated[Path, typer.Option(help="A folder; made if missing.")] = Path("figures"),
+    level: Annotated[
+        int | None, typer.Option(min=1, help="a10: compare here, not at the extreme double wins.")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Draw a figure of the paper from a study: NAME.png, .pdf, .svg and its data, NAME.csv."""
+    results = _load(study, tracking_uri)
+    if not (results.table["level"] > 0).any():
+        return _nothing("draw", results)
+    from analysis.figures import named
+
+    rows, drawn = named.over_scores(name, results.expected, results.study, level)
+    for path in named.write(name, rows, drawn, out):
+        print(f"wrote {path}")
     return 0
 
 

@@ -199,7 +199,7 @@ class Database:
         chosen = {"stages": json.dumps(sorted(stages)), "experiment": experiment}
         tags, metrics = self._by_run(_TAGS, chosen), self._by_run(_METRICS, chosen)
         return [
-            Run(*row, tags=tags.get(row[0], {}), metrics=metrics.get(row[0], {}))
+            Run(*(*row, tags.get(row[0], {}), metrics.get(row[0], {})))
             for row in self._connection.execute(_RUNS, chosen)
         ]
 
