@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from analysis import queries
-from analysis.options import Format, StudyName, TrackingUri
+from analysis.options import Format, StudyName, TableFormat, TrackingUri
 from analysis.options import load_study as _load
 from analysis.options import nothing as _nothing
 from search_spaces.errors import InputError
@@ -114,6 +114,36 @@ def figure(
     rows, drawn = named.over_scores(name, results.expected, results.study, level)
     for path in named.write(name, rows, drawn, out):
         print(f"wrote {path}")
+    return 0
+
+
+@app.command()
+def table(
+    name: Annotated[Literal["extreme", "levels", "ticks", "cost"], typer.Argument()],
+    study: StudyName = None,
+    level: Annotated[int | None, typer.Option(min=1, help="ticks: at this level.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="ticks: at this %, as 79.03.")] = None,
+    form: TableFormat = "table",
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """A table of the paper: extreme sparsities, levels' scores, winning ticks, or costs."""
+    results = _load(study, tracking_uri)
+    if not (results.table["level"] > 0).any():
+        return _nothing("judge", results)
+    from analysis import paper_tables as paper
+    from analysis import tables
+    from analysis.load import source_seconds
+
+    rows, content = results.expected, results.study
+    if name == "extreme":
+        found = paper.extreme_table(rows, content)
+    elif name == "ticks":
+        found = paper.ticks(rows, content, level, sparsity)
+    elif name == "levels":
+        found = paper.levels(rows, content)
+    else:
+        found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
+    print(tables.format_table(found, form))
     return 0
 
 

@@ -111,6 +111,13 @@ def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFr
     return labelled.drop(columns="run_id")
 
 
+def source_seconds(results: Results, tracking_uri: str | None = None) -> dict[str, float]:
+    """Key of each finished theta and ticket -> seconds it took."""
+    with opened(address(tracking_uri)) as store:
+        runs = latest(store.runs(["pretraining", "ticket"], results.parent.experiment))
+    return {key: run.metrics.get("seconds", 0.0) for key, run in runs.items()}
+
+
 def _parent(store: Store, study: str | None, uri: str) -> Run:
     """The run that stands for the study: of several the latest, by end or start."""
     parents = sorted(store.runs(["study"]), key=lambda run: run.when)

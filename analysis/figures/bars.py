@@ -71,6 +71,7 @@ def _groups(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
     at = rows.drop_duplicates("theta").set_index("theta")["at"]
     axes.set_xticks(range(len(thetas)), [f"θ {name}\n{100 * at[name]:.2f} %" for name in thetas])
     axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlim(-0.5, len(thetas) - 0.5)
     axes.set_ylim(bottom=0)
     tidy(axes)
 
