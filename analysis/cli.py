@@ -147,6 +147,29 @@ def table(
     return 0
 
 
+@app.command()
+def report(
+    study: StudyName = None,
+    out: Annotated[Path, typer.Option(help="An .html file.")] = Path("report.html"),
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Write the study on one page: verdicts, curves, tables, evidence, settings."""
+    results = _load(study, tracking_uri)
+    if results.table.empty:
+        return _nothing("report", results)
+    from analysis import load, page, store
+    from analysis.report import gather
+
+    uri = store.address(tracking_uri)
+    text = page.render(gather(results, uri, load.tags(results, uri)))
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
+    print(f"wrote {out}")
+    return 0
+
+
 app.add_typer(queries.app)
 
 

@@ -111,6 +111,19 @@ def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFr
     return labelled.drop(columns="run_id")
 
 
+def tags(results: Results, tracking_uri: str | None = None) -> dict[str, set[str]]:
+    """What the study's finished transfers ran on and with: tag -> its values."""
+    finished = set(results.table["run_id"])
+    with opened(address(tracking_uri)) as store:
+        runs = [
+            run
+            for run in store.runs(["transfer"], results.parent.experiment)
+            if run.run_id in finished
+        ]
+    names = ("torch", "device", "host")
+    return {name: {run.tags[name] for run in runs if name in run.tags} for name in names}
+
+
 def source_seconds(results: Results, tracking_uri: str | None = None) -> dict[str, float]:
     """Key of each finished theta and ticket -> seconds it took."""
     with opened(address(tracking_uri)) as store:
