@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Verdicts, trials and curves of the studies that MLflow holds.",
 )
 
-FigureName = Literal["fig3", "fig4", "fig5", "a10"]
+FigureName = Literal["fig3", "fig4", "fig5", "fig6", "fig7", "a8", "a9", "a10"]
 
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
 
@@ -109,9 +109,14 @@ def figure(
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("draw", results)
+    from analysis import evidence, store
     from analysis.figures import named
 
-    rows, drawn = named.over_scores(name, results.expected, results.study, level)
+    if name in named.OVER_EVIDENCE:
+        found = evidence.read(results.parent, store.address(tracking_uri))
+        rows, drawn = named.over_evidence(name, found, results.study)
+    else:
+        rows, drawn = named.over_scores(name, results.expected, results.study, level)
     for path in named.write(name, rows, drawn, out):
         print(f"wrote {path}")
     return 0

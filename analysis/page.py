@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import Report
+from analysis.report import Exhibit, Report
 from analysis.tables import cell_text, records
 
 
@@ -19,7 +19,7 @@ def render(report: Report) -> str:
         name=escape(report.name),
         verdicts=_items(report.verdicts) or "<p>Nothing to judge yet.</p>",
         lines=escape("\n".join(report.lines)),
-        trouble=_items(report.trouble) or "<p>Nothing is missing, and nothing is flagged.</p>",
+        trouble=_trouble(report.trouble),
         data=script_json(report.curves),
         levels=_table(report.levels),
         evidence=_evidence(report.evidence, report.name),
@@ -39,6 +39,12 @@ def _items(lines: list[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
+def _trouble(lines: list[str]) -> str:
+    if not lines:
+        return "<p>Nothing is missing, and nothing is flagged.</p>"
+    return f'<section class="trouble">{_items(lines)}</section>'
+
+
 def _facts(facts: dict[str, str]) -> str:
     rows = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
@@ -54,10 +60,11 @@ def _table(table: pd.DataFrame) -> str:
     return f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
 
 
-def _evidence(tables: dict[str, pd.DataFrame], name: str) -> str:
+def _evidence(tables: list[Exhibit], name: str) -> str:
     if not tables:
         return f"<p>None was computed: <code>python -m tuner evidence {escape(name)}</code></p>"
     return "".join(
-        f"<details><summary>{escape(title)} ({len(table)})</summary>{_table(table)}</details>"
-        for title, table in tables.items()
+        f"<details><summary>{escape(one.name)} ({one.rows} rows)</summary>"
+        f"<p class=about>{escape(one.about)}</p>{_table(one.shown)}</details>"
+        for one in tables
     )

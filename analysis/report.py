@@ -20,12 +20,21 @@ MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """A table of evidence: what it is, how many rows it has, and those that a page shows."""
+
+    name: str
+    about: str
+    rows: int
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything on the page, as text and tables; scores are shares in [0, 1].
 
     verdicts: a sentence each. lines: the verdict as the terminal prints it. trouble: what is
-    missing or flagged. curves: panels for the page's script (see `panels`). evidence: title ->
-    table. facts: label -> value.
+    missing or flagged. curves: panels for the page's script (see `panels`). facts: label -> value.
     """
 
     name: str
@@ -34,7 +43,7 @@ class Report:
     trouble: list[str]
     curves: list[dict[str, Any]]
     levels: pd.DataFrame
-    evidence: dict[str, pd.DataFrame]
+    evidence: list[Exhibit]
     settings: str
     facts: dict[str, str]
     commands: list[str]
@@ -46,15 +55,16 @@ def gather(results: Results, uri: str, runs: dict[str, set[str]]) -> Report:
     table, study = results.expected, results.study
     verdict, levels = extreme(table), levels_table(table)
     found = evidence_of.read(results.parent, uri)
-    shown = {name: found.table(name) for name in found.about} if found else {}
+    exhibits = _exhibits(found) if found else []
+    flags = found.table("flags") if found else pd.DataFrame()
     return Report(
         name=study.name,
         verdicts=sentences(verdict, pruners(study)),
         lines=tables.verdict_lines(verdict),
-        trouble=trouble(results, shown.get("flags", pd.DataFrame())),
+        trouble=trouble(results, flags),
         curves=panels(table, levels, verdict, random_prunings(study)),
         levels=paper_tables.levels(table, study),
-        evidence={name: _brief(rows) for name, rows in shown.items() if len(rows)},
+        evidence=exhibits,
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
         facts=_facts(results, uri, runs),
         commands=_commands(study.name, found is not None),
@@ -146,6 +156,15 @@ def _point(row: dict[Any, Any], metric: Any, table: pd.DataFrame, star: bool) ->
         "seeds": {str(seed): value for seed, value in metric.by_seed(table[same]).items()},
         "star": star,
     }
+
+
+def _exhibits(found: evidence_of.Evidence) -> list[Exhibit]:
+    rows = {name: found.table(name) for name in found.about}
+    return [
+        Exhibit(name, found.about[name], len(table), _brief(table))
+        for name, table in rows.items()
+        if len(table)
+    ]
 
 
 def _brief(rows: pd.DataFrame) -> pd.DataFrame:

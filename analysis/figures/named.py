@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import bars, paper
+from analysis.evidence import Evidence
+from analysis.figures import bars, landscapes, masks, paper
 from analysis.figures.style import SUFFIXES, placed, save
 from analysis.roles import main_pruning, pruners, random_prunings
 from search_spaces.errors import InputError
@@ -13,6 +14,7 @@ from search_spaces.grid import DENSE
 from search_spaces.study import Study
 
 OVER_SCORES = ("fig3", "fig4", "fig5", "a10")
+OVER_EVIDENCE = ("fig6", "fig7", "a8", "a9")
 
 
 def over_scores(
@@ -42,6 +44,26 @@ def over_scores(
         return rows, paper.fig5(rows)
     rows = bars.a10_rows(levels, main, level)
     return rows, bars.a10(rows)
+
+
+def over_evidence(
+    name: str, evidence: Evidence | None, study: Study
+) -> tuple[pd.DataFrame, Figure]:
+    """(rows behind it, figure) of one of OVER_EVIDENCE. fig6 is drawn in two random directions,
+    a9 in the plane of the training's path. Raises InputError if the evidence is not there."""
+    if evidence is None:
+        raise InputError(f"{name}: no evidence yet: python -m tuner evidence {study.name} first")
+    main = main_pruning(study) or ""
+    if name == "a8":
+        rows = masks.a8_rows(evidence.table("similarity"), evidence.table("structure"), main)
+        return rows, masks.a8(rows)
+    if name == "fig7":
+        rows = masks.fig7_rows(evidence.table("structure"), evidence.arrays, main)
+        return rows, masks.fig7(rows)
+    plane = "random" if name == "fig6" else "path"
+    found = evidence.table("landscape")
+    rows = landscapes.landscape_rows(found, evidence.arrays, plane, name)
+    return rows, landscapes.landscapes(rows)
 
 
 def write(name: str, rows: pd.DataFrame, figure: Figure, folder: Path) -> list[Path]:
