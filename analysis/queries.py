@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -53,7 +53,8 @@ def trials(
         rows = query.select(results.table, where)
         chosen = query.select(query.grouped(rows, group_by, agg, columns), sort=sort)
         pooled = [name for name in query.pooled(rows, group_by, LABELS) if name != "sparsity"]
-        print(f"note: each row is over all of {', '.join(pooled)}", file=sys.stderr)
+        if pooled:
+            print(f"note: each row is over all of {', '.join(pooled)}", file=sys.stderr)
     if results.table.empty:
         return nothing("list", results)
     shown = chosen if limit is None else chosen.head(limit)
@@ -91,7 +92,7 @@ def show(
     key: Key,
     study: StudyName = None,
     storage: Storage = Path("results"),
-    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    form: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
     tracking_uri: TrackingUri = None,
 ) -> int:
     """All about one theta, ticket or transfer: settings, scores, epochs, relatives, files."""

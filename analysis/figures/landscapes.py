@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import canvas
 from search_spaces.errors import InputError
+from search_spaces.grid import DENSE
 
 IMAGES = ("clean", "attacked")
-# At most this many rows of panels: one per network, dense and sparsest of each theta.
 LABELS = ["theta", "pruning", "level", "sparsity", "dataset", "regime", "seed"]
 
 
@@ -18,19 +18,20 @@ def landscape_rows(
     landscape: pd.DataFrame,
     arrays: Callable[[str], Mapping[str, np.ndarray]],
     plane: str,
-    name: str,
+    main: str,
 ) -> pd.DataFrame:
     """One row per network, image kind and grid point: x, y and loss; plane: random or path.
 
-    Of each theta, task and adversarial training the dense network and the sparsest ticket. The
-    training's path (epochs, projected by PCA) are the rows of kind path, without loss. flatness:
-    the mean rise of the loss around the network, in random directions. Raises InputError if the
-    evidence has no landscapes.
+    Of each theta and dataset the dense network and the sparsest ticket of the main pruning, trained
+    adversarially where there are such. The training's path (epochs, projected by PCA) are the rows
+    of kind path, without loss. flatness: the mean rise of the loss around the network, in random
+    directions. Raises InputError if the evidence has no landscapes.
     """
-    if landscape.empty:
-        raise InputError(f"{name}: the evidence holds no landscapes: python -m tuner evidence")
-    robust = landscape[landscape["regime"] != "standard"]
-    chosen = robust if len(robust) else landscape
+    own = landscape[landscape["pruning"].isin([DENSE, main])] if len(landscape) else landscape
+    if own.empty:
+        raise InputError("the evidence holds no loss landscapes: python -m tuner evidence")
+    robust = own[own["regime"] != "standard"]
+    chosen = robust if len(robust) else own
     ends = chosen.sort_values("level").groupby(["theta", "dataset"], sort=False)
     parts = []
     for record in pd.concat([ends.head(1), ends.tail(1)]).drop_duplicates("key").to_dict("records"):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, tidy
 from search_spaces.errors import InputError
@@ -72,8 +73,8 @@ def fig7_rows(
     for record in own[own["level"] == level].to_dict("records"):
         kept = arrays(str(record["file"]))
         for layer in record["layers"]:
-            if layer["name"] not in kept:
-                continue
+            if layer["name"] not in kept or np.prod(layer["shape"][2:]) == 1:
+                continue  # a 1 x 1 kernel is kept or not: no shares to see
             share = kept[layer["name"]] / np.prod(layer["shape"][2:])
             out, into = np.indices(share.shape)
             part = pd.DataFrame({"out": out.ravel(), "in": into.ravel(), "kept": share.ravel()})
@@ -83,8 +84,8 @@ def fig7_rows(
 
 
 def fig7(rows: pd.DataFrame) -> Figure:
-    """A row of heat maps per pre-training, a column per residual stage (its last layer): each
-    kernel's share of kept weights, output channels down, input channels across."""
+    """A row of heat maps per pre-training, a column per residual stage (its last layer of kernels
+    above 1 x 1): each kernel's share of kept weights, output channels down, inputs across."""
     thetas, stages = (list(dict.fromkeys(rows[name])) for name in ("theta", "stage"))
     figure = canvas(1 + 2.6 * len(stages), 0.8 + 2.6 * len(thetas))
     panels = figure.subplots(len(thetas), len(stages), squeeze=False)
@@ -105,3 +106,5 @@ def _heat(axes: Axes, rows: pd.DataFrame) -> None:
     last = rows[rows["layer"] == rows["layer"].iloc[-1]]
     grid = last.pivot(index="out", columns="in", values="kept").to_numpy()
     axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))

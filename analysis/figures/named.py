@@ -62,7 +62,7 @@ def over_evidence(
         return rows, masks.fig7(rows)
     plane = "random" if name == "fig6" else "path"
     found = evidence.table("landscape")
-    rows = landscapes.landscape_rows(found, evidence.arrays, plane, name)
+    rows = landscapes.landscape_rows(found, evidence.arrays, plane, main)
     return rows, landscapes.landscapes(rows)
 
 
