@@ -64,7 +64,12 @@ def _evidence(tables: list[Exhibit], name: str) -> str:
     if not tables:
         return f"<p>None was computed: <code>python -m tuner evidence {escape(name)}</code></p>"
     return "".join(
-        f"<details><summary>{escape(one.name)} ({one.rows} rows)</summary>"
+        f"<details class=evidence><summary>{escape(one.name)} ({_count(one)})</summary>"
         f"<p class=about>{escape(one.about)}</p>{_table(one.shown)}</details>"
         for one in tables
     )
+
+
+def _count(one: Exhibit) -> str:
+    first = f"the first {len(one.shown)} of " if len(one.shown) < one.rows else ""
+    return f"{first}{one.rows} rows"
