@@ -5,8 +5,8 @@ import json
 import math
 import socket
 import time
-from dataclasses import replace
 from collections import Counter
+from dataclasses import replace
 from statistics import stdev
 
 import pytest

@@ -5,6 +5,7 @@ from functools import partial
 
 from search_spaces import grid
 from search_spaces.grid import TransferCell
+from search_spaces.keys import keys
 from search_spaces.spec import Transfer
 from search_spaces.study import Study
 from trainables.ledger import Ledger
@@ -38,7 +39,8 @@ def agenda(study: Study, ledger: Ledger, settle: bool = False) -> Agenda:
     """What a run of the study would do: what is missing of the listed transfers, longest first, and
     its level searches, brought to where the ledger's transfers take them. With `settle`, searches
     go on beyond their budget until their verdicts are settled."""
-    cells = {cell.key: cell for cell in grid.transfers(study)}
+    found = grid.transfers(study)
+    cells = dict(zip(keys([cell.transfer for cell in found]), found, strict=True))
     complete = ledger.keys(Transfer) & cells.keys()
     missing = {n: c for n, c in cells.items() if not c.optional and n not in complete}
     fixed = _longest_first(missing)
