@@ -15,6 +15,7 @@ from typing import Any
 
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
+from search_spaces.evidence import KINDS as EVIDENCE
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 
@@ -22,6 +23,7 @@ _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",
     Ticket: "tickets",
     Transfer: "transfers",
+    **dict.fromkeys(EVIDENCE, "evidence"),
 }
 
 
