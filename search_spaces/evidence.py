@@ -60,7 +60,7 @@ class Landscape(Spec):
     points: int = Field(15, ge=3, le=201, description="of a plane, along each direction; odd")
     span: float = Field(1.0, gt=0)
     radius: float = Field(0.5, gt=0)
-    images: int = Field(256, ge=1)
+    images: int = Field(128, ge=1)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from search_spaces.evidence import (
 )
 from trainables import agreement, calibration, checks, landscape, mask_evidence, retraining
 from trainables import gradient_masking as masking
+from trainables.evaluation import judge
 from trainables.ledger import Ledger
 from trainables.records import provenance
 from trainables.weights import to_bytes
@@ -65,6 +66,9 @@ def _autoattack(
 ) -> tuple[dict[str, Any], Mapping[str, bytes]]:
     task = retraining.trained(spec.network, ledger)
     record, right = checks.run(spec.check, task.net, task.data)
-    flags = masking.warnings_flag(record["warnings"])
-    found = {**record, "epsilon": spec.check.epsilon, "flags": [vars(flag) for flag in flags]}
+    evaluation = spec.network.transfer.evaluation
+    same = task.data.test[: record["images"]]
+    ours = judge(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
+    flags = [vars(flag) for flag in masking.warnings_flag(record["warnings"])]
+    found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon, "flags": flags}
     return found, {"correct.safetensors": to_bytes({"autoattack": right})}

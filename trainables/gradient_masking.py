@@ -57,8 +57,7 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     found = []
     steps = sorted(int(name[4:]) for name in right if name.startswith("pgd_"))
     pairs = [
-        ("more_steps_are_weaker", f"pgd_{few}", f"pgd_{many}")
-        for few, many in pairwise(steps)
+        ("more_steps_are_weaker", f"pgd_{few}", f"pgd_{many}") for few, many in pairwise(steps)
     ]
     if "black_box" in right:
         pairs.append(("black_box_beats_white_box", "black_box", "white_box"))

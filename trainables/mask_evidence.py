@@ -9,7 +9,7 @@ from torch import Tensor
 from search_spaces.evidence import MaskEvidence
 from trainables.ledger import Ledger
 from trainables.masks import Mask, counts
-from trainables.weights import read, to_bytes
+from trainables.weights import npz, read
 
 
 def similarity(first: Mask, second: Mask) -> dict[str, float | int]:
@@ -32,9 +32,9 @@ def chance_similarity(first: float, second: float) -> float:
 
 
 def kernel_counts(layer: Tensor) -> Tensor:
-    """(out channels, in channels) int64: kept weights in each 2-D kernel of a layer's mask
+    """(out channels, in channels) int32: kept weights in each 2-D kernel of a layer's mask
     (out, in, height, width). Chen et al. 2022, figure 7."""
-    return layer.flatten(2).sum(2)
+    return layer.flatten(2).sum(2, dtype=torch.int32)
 
 
 def structure(mask: Mask) -> dict[str, Any]:
@@ -78,12 +78,10 @@ def _layer(name: str, m: Tensor) -> dict[str, Any]:
 
 def compare(spec: MaskEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files): each ticket's `structure` and each pair's similarity, by places in the spec;
-    file NUMBER.safetensors holds a ticket's kernel counts layer by layer."""
+    file PLACE.npz holds a ticket's kernel counts, a layer an array."""
     masks = [read(ledger.folder(ticket) / "mask.safetensors") for ticket in spec.tickets]
     files = {
-        f"{place}.safetensors": to_bytes(
-            {name: kernel_counts(m).to(torch.int32) for name, m in mask.items()}
-        )
+        f"{place}.npz": npz({name: kernel_counts(m).numpy() for name, m in mask.items()})
         for place, mask in enumerate(masks)
     }
     built = [structure(mask) for mask in masks]

@@ -1,4 +1,4 @@
-"""The command line: run, plan, status, studies, ui. Heavy imports wait until they are needed."""
+"""The command line: run, evidence, plan, status, studies, ui. Heavy imports wait."""
 
 import os
 import sys
@@ -27,6 +27,9 @@ SetOpt = Annotated[
 ]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+AddressOpt = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
+]
 
 
 @app.command()
@@ -35,9 +38,7 @@ def run(
     overrides: SetOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster; default: this machine.")
-    ] = None,
+    address: AddressOpt = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
     ] = None,
@@ -56,6 +57,46 @@ def run(
     from tuner.run import run as run_study
 
     raise typer.Exit(run_study(loaded, settings, study))
+
+
+@app.command()
+def evidence(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs of one task.")] = 1.0,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs of one task, fractions allowed.")
+    ] = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Re-train these levels, as in 0,4,9; default: dense, extreme, next."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Re-train every finished transfer.")
+    ] = False,
+    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 15,
+    images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
+    autoattack_images: Annotated[
+        int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
+    ] = 50,
+) -> None:
+    """Gather evidence on what is finished of a study: masks, agreement, landscapes, calibration,
+    masked gradients, AutoAttack.
+
+    Some transfers are trained again for their weights. Running again resumes. The evidence goes to
+    evidence/ among the artifacts of the study's MLflow run.
+    """
+    from tuner.evidence_plan import wish
+
+    wanted = wish(levels, everything, points, images, autoattack_images)
+    settings = Settings(storage, data, address, None, cpus_per_trial, gpus_per_trial)
+    loaded = _load(study, overrides, data)
+    from tuner.evidence import run as gather
+
+    raise typer.Exit(gather(loaded, settings, study, wanted))
 
 
 @app.command()

@@ -7,7 +7,7 @@ A run is FINISHED only when all of it is written; runs cut short are removed and
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,16 @@ class Tracker:
                 path.write_bytes(figure)
                 self.client.log_artifact(self.parent, str(path))
         self.client.set_tag(self.parent, "state", "complete" if complete else "incomplete")
+        self.client.set_terminated(self.parent)
+
+    def log_files(self, files: Mapping[str, bytes], folder: str) -> None:
+        """Puts files below a folder of the parent run's artifacts, in place of those there."""
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, content in files.items():
+                path = Path(temporary, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(self.parent, temporary, folder)
         self.client.set_terminated(self.parent)
 
 
