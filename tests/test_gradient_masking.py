@@ -1,11 +1,11 @@
-"""Signs of masked gradients: the decision on made-up records, and on networks that mask or don't."""
+"""Signs of masked gradients: the decision on made-up records, and a network that masks them."""
 
 import pytest
 import torch
 from torch import nn
 
 from search_spaces.regimes import Recipe, Regime
-from trainables.gradient_masking import excess, flags, warnings_flag, zero_gradients
+from trainables.gradient_masking import check_flags, excess, flags, warnings_flag, zero_gradients
 from trainables.training import fit
 
 
@@ -79,6 +79,18 @@ def test_autoattacks_warnings_are_quoted():
     (flag,) = warnings_flag(["Square Attack has decreased", "randomized defense"])
     assert flag.flag == "autoattack_warns"
     assert "Square Attack has decreased | randomized defense" in flag.rule
+
+
+def test_a_transfers_own_checks_are_heard():
+    record = {"attacked": right(0.4), "check.0": right(0.5, 100), "check.1": right(1.0, 100)}
+    quiet = {"kind": "autoattack", "warnings": []}
+    other = {"kind": "transfer_attack", "warnings": []}
+    assert check_flags([quiet, other], record) == []
+    # The first 100 of 1,000 images all withstand the evaluation's attack.
+    (flag,) = check_flags([other], record)
+    assert flag.flag == "black_box_beats_white_box" and flag.numbers["white_box"] == 1.0
+    warned = {"kind": "autoattack", "warnings": ["odd"]}
+    assert [f.flag for f in check_flags([warned], record)] == ["autoattack_warns"]
 
 
 class Steep(nn.Module):

@@ -233,9 +233,9 @@ def test_pairs_are_written_once(study, gathered, ledger):
 
 def test_files_hold_what_the_records_name(study, gathered, ledger):
     found = evidence_records.collect(study, ledger)
-    written = evidence_records.files(found, ["one reason"])
+    written = evidence_records.files(found, ["one reason"], 2)
     index = json.loads(written["index.json"])
-    assert index["skipped"] == ["one reason"] and index["format"] == 1
+    assert (index["skipped"], index["missing"], index["format"]) == (["one reason"], 2, 1)
     for name, count in index["records"].items():
         assert len(json.loads(written[f"{name}.json"])) == count
     for table in evidence_records.FOLDERS:

@@ -4,7 +4,7 @@ Gradient-based attacks fail on masked gradients without the network being robust
 2018). Carlini et al. 2019, section 4, name what gives it away; every sign here is one of theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -54,7 +54,7 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     right: (N,) bool by attack: `white_box` (the evaluation's own), `pgd_K` for some step numbers,
     `huge` and, where there was one, `black_box`. zero_gradients: share of images in [0, 1].
     """
-    found = []
+    found: list[Flag] = []
     steps = sorted(int(name[4:]) for name in right if name.startswith("pgd_"))
     pairs = [
         ("more_steps_are_weaker", f"pgd_{few}", f"pgd_{many}") for few, many in pairwise(steps)
@@ -62,11 +62,7 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     if "black_box" in right:
         pairs.append(("black_box_beats_white_box", "black_box", "white_box"))
     for flag, weaker, stronger in pairs:
-        gap, error = excess(right[weaker], right[stronger])
-        if gap > BEYOND_NOISE * error and gap > 0:
-            numbers = {weaker: _share(right[weaker]), stronger: _share(right[stronger])}
-            rule = f"accuracy under {stronger} is more than 3 standard errors above {weaker}'s"
-            found.append(Flag(flag, rule, {**numbers, "gap": gap, "standard_error": error}))
+        found += _weaker(flag, weaker, stronger, right)
     if zero_gradients > ZERO_GRADIENTS:
         rule = f"more than {ZERO_GRADIENTS:.0%} of images have a zero input gradient"
         found.append(Flag("zero_gradients", rule, {"zero_gradients": zero_gradients}))
@@ -76,12 +72,36 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     return found
 
 
+def _weaker(flag: str, weaker: str, stronger: str, right: Mapping[str, Tensor]) -> list[Flag]:
+    """A flag where the stronger attack leaves more images correct, beyond noise."""
+    gap, error = excess(right[weaker], right[stronger])
+    if gap <= max(0.0, BEYOND_NOISE * error):
+        return []
+    numbers = {weaker: _share(right[weaker]), stronger: _share(right[stronger])}
+    rule = f"accuracy under {stronger} is more than 3 standard errors above {weaker}'s"
+    return [Flag(flag, rule, {**numbers, "gap": gap, "standard_error": error})]
+
+
 def warnings_flag(warnings: list[str]) -> list[Flag]:
     """AutoAttack's own warnings as a flag: none, or one that quotes them."""
     if not warnings:
         return []
     said = " | ".join(warnings)
     return [Flag("autoattack_warns", f"AutoAttack says: {said}", {"warnings": len(warnings)})]
+
+
+def check_flags(checks: Sequence[Mapping[str, Any]], record: Mapping[str, Tensor]) -> list[Flag]:
+    """The signs in a transfer's own checks: AutoAttack's warnings, and an attack made on another
+    network that beats the evaluation's. checks: as stored in its result; record: its per-image
+    correctness."""
+    found: list[Flag] = []
+    for number, check in enumerate(checks):
+        found += warnings_flag(check["warnings"])
+        if check["kind"] == "transfer_attack":
+            other = record[f"check.{number}"]
+            pair = {"black_box": other, "white_box": record["attacked"][: len(other)]}
+            found += _weaker("black_box_beats_white_box", "black_box", "white_box", pair)
+    return found
 
 
 def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -81,7 +81,9 @@ def compare(spec: MaskEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[st
     file PLACE.npz holds a ticket's kernel counts, a layer an array."""
     masks = [read(ledger.folder(ticket) / "mask.safetensors") for ticket in spec.tickets]
     files = {
-        f"{place}.npz": npz({name: kernel_counts(m).numpy() for name, m in mask.items()})
+        f"{place}.npz": npz(
+            {name: kernel_counts(m).to(torch.uint8).numpy() for name, m in mask.items()}
+        )
         for place, mask in enumerate(masks)
     }
     built = [structure(mask) for mask in masks]

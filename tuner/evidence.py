@@ -69,7 +69,8 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         tracker = tracking.open_tracker(client, study, ledger)
         tracker.catch_up()
         found = evidence_records.collect(study, ledger)
-        tracker.log_files(evidence_records.files(found, planned.skipped), "evidence")
+        written = evidence_records.files(found, planned.skipped, len(this.missing()))
+        tracker.log_files(written, "evidence")
         _summarise(this, found, failures, time.monotonic() - started)
     return 1 if failures else 0
 

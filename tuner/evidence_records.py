@@ -35,21 +35,19 @@ FORMAT = 1
 Record = dict[str, Any]
 Records = dict[str, list[Record]]
 
-LABELS = (
-    *("theta", "pruning", "level", "sparsity", "dataset", "fraction", "regime", "seed"),
-    *("key", "reproduced"),
-)
+LABELS = ["theta", "pruning", "level", "sparsity", "dataset", "fraction", "regime", "seed", "key"]
 FOLDERS = {"structure": "kernels", "calibration": "images", "landscape": "landscapes"}
 
 TABLES = {
     "similarity": "a pair of tickets of one pruning and level, from two thetas: intersection, "
-    "union, similarity = intersection / union of kept weights, by_chance = what two random masks "
-    "of these densities would have (Chen et al. 2022, figure A8 top)",
+    "union, similarity = intersection / union of kept weights, by_chance: of two random masks of "
+    "these densities (Chen et al. 2022, figure A8 top)",
     "structure": "a ticket: kept, total; kernels, kernels_pruned (2-D kernels above 1 x 1, pruned "
     "whole; figure A8 bottom), filters, filters_pruned (output channels), layers (name, stage, "
     "shape, sparsity and the same counts); file: npz of kept weights per kernel, (out, in) a "
     "layer (figure 7)",
-    "classes": "a transfer: sa, ra, lists over classes (null: no test images); images, how many",
+    "classes": "a transfer: sa, ra, lists over classes (null: no test images); images, how many; "
+    "flags of the checks that the study itself asked for",
     "agreement": "a pair of transfers of one task and regime, on the same test images: "
     "clean_agreement, attacked_agreement, share of images both get right or both wrong, and "
     "clean_kappa, attacked_kappa, that beyond chance (Cohen 1960)",
@@ -65,9 +63,10 @@ TABLES = {
     "path_clean, path_attacked (surfaces (y, x)), path (epochs, 2), path_epochs (figures 6, A9)",
     "attacks": "a transfer: ra by attack (clean, white_box: the study's evaluation; pgd_K: K "
     "steps; huge: epsilon huge_epsilon; black_box: made on the surrogate, table A2), "
-    "zero_gradients (share of images), surrogate: that network's transfer key",
+    "zero_gradients (share of images), surrogate (its transfer key), surrogate_theta, "
+    "surrogate_seed, flags",
     "autoattack": "a transfer: ra under AutoAttack on the first `images` test images, "
-    "pgd_ra: under the study's evaluation on the same, epsilon, warnings: the library's own",
+    "pgd_ra: under the study's evaluation on the same, epsilon, warnings: the library's own, flags",
     "flags": "a sign of masked gradients: flag, rule, numbers. Transfers in `attacks` or "
     "`autoattack` without one here were looked at and show none",
 }
@@ -81,16 +80,12 @@ class Collected:
     arrays: dict[str, Path]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Names:
-    """A study's names for what evidence is about, by content key, in the study's order."""
+    """A study's names for what evidence is about, by content key, and their order in the study."""
 
     labels: dict[str, Record]
     place: dict[str, int]
-
-    def known(self, spec: Evidence) -> bool:
-        """Is all that a piece of evidence is about part of the study?"""
-        return all(key(subject) in self.place for subject in _subjects(spec))
 
 
 def collect(study: Study, ledger: Ledger) -> Collected:
@@ -100,12 +95,15 @@ def collect(study: Study, ledger: Ledger) -> Collected:
     found: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
     for spec, result in _pieces(ledger):
-        if not names.known(spec):
+        if not all(key(subject) in names.place for subject in _subjects(spec)):
             continue
         for table, subjects, record in _records(spec, result, ledger):
             keys = [key(subject) for subject in subjects]
             where = tuple(names.place[k] for k in keys)
             found[table][where] = {**_labelled(keys, names), **record}
+            if other := record.get("surrogate"):
+                own = {f"surrogate_{n}": names.labels[other][n] for n in ("theta", "seed")}
+                found[table][where] |= own
             if source := record.get("file"):
                 name = f"{FOLDERS[table]}/{keys[0]}.npz"
                 found[table][where]["file"] = f"evidence/{name}"
@@ -114,17 +112,22 @@ def collect(study: Study, ledger: Ledger) -> Collected:
     return Collected({**tables, "flags": _flags(tables)}, arrays)
 
 
-def files(found: Collected, skipped: list[str]) -> dict[str, bytes]:
-    """The content of every artifact, by its name below evidence/."""
+def files(found: Collected, skipped: list[str], missing: int) -> dict[str, bytes]:
+    """The content of every artifact, by its name below evidence/. skipped: what cannot be had, and
+    why; missing: how many pieces of the last plan failed."""
     written = {f"{name}.json": _json(rows) for name, rows in found.tables.items()}
     index = {
         "format": FORMAT,
         "tables": TABLES,
         "records": {name: len(rows) for name, rows in found.tables.items()},
         "skipped": skipped,
+        "missing": missing,
     }
-    written["index.json"] = _json(index)
-    return written | {name: path.read_bytes() for name, path in found.arrays.items()}
+    return (
+        written
+        | {"index.json": _json(index)}
+        | {name: path.read_bytes() for name, path in found.arrays.items()}
+    )
 
 
 def _json(content: Any) -> bytes:
@@ -190,7 +193,7 @@ def _records(spec: Evidence, result: Record, ledger: Ledger) -> Iterator[Labelle
             yield "structure", (ticket,), {**result["structures"][place], "file": f"{place}.npz"}
         for pair in result["pairs"]:
             i, j = pair["pair"]
-            record = {name: value for name, value in pair.items() if name != "pair"}
+            record = _of(pair, "intersection", "union", "similarity", "by_chance")
             yield "similarity", (spec.tickets[i], spec.tickets[j]), record
     elif isinstance(spec, RecordEvidence):
         for transfer, classes in zip(spec.transfers, result["classes"], strict=True):
@@ -200,12 +203,10 @@ def _records(spec: Evidence, result: Record, ledger: Ledger) -> Iterator[Labelle
             record = _flat(_of(pair, "clean", "attacked"))
             yield "agreement", (spec.transfers[i], spec.transfers[j]), record
     elif isinstance(spec, Retraining):
-        scores = {**result["test"], **_flat({"stored": result["stored"]})}
-        record = {"reproduced": result["reproduced"], **scores}
+        record = {**_of(result, "reproduced"), **result["test"], **_flat(_of(result, "stored"))}
         yield "networks", (spec.transfer,), record
     else:
-        reproduced = ledger.result(spec.network)["reproduced"]
-        record = {"reproduced": reproduced, **_probed(spec, result)}
+        record = {**_of(ledger.result(spec.network), "reproduced"), **_probed(spec, result)}
         yield spec.kind, (spec.network.transfer,), record
 
 
@@ -230,7 +231,7 @@ def _flags(tables: Records) -> list[Record]:
     """Every flag as a record of its own, under its transfer's labels."""
     return [
         {**_of(record, *LABELS), **flag}
-        for table in ("attacks", "autoattack")
+        for table in ("attacks", "autoattack", "classes")
         for record in tables[table]
         for flag in record["flags"]
     ]
