@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.mask_evidence import chance_similarity, kernel_counts, similarity, structure
+from trainables.mask_evidence import (
+    chance_in_layers,
+    chance_similarity,
+    kernel_counts,
+    similarity,
+    structure,
+)
 
 
 def mask(*rows):
@@ -52,6 +58,16 @@ def test_chance_is_what_random_masks_have():
     first, second = (torch.rand(200_000, generator=rng) < d for d in (0.3, 0.1))
     seen = similarity({"w": first}, {"w": second})["similarity"]
     assert seen == pytest.approx(chance_similarity(0.3, 0.1), abs=0.004)
+
+
+def test_chance_in_layers_by_hand():
+    """Two of four kept in one layer, none of the other four: 2 x 2 / 4 in common, of 2 + 2 - 1."""
+    some, none = torch.tensor([True, True, False, False]), torch.zeros(4, dtype=torch.bool)
+    uneven = {"a": some, "b": none}
+    assert chance_in_layers(uneven, uneven) == pytest.approx(1 / 3)
+    assert chance_similarity(0.25, 0.25) == pytest.approx(1 / 7)
+    one = {"a": some}
+    assert chance_in_layers(one, one) == pytest.approx(chance_similarity(0.5, 0.5))
 
 
 def layered():

@@ -31,6 +31,14 @@ def chance_similarity(first: float, second: float) -> float:
     return first * second / (first + second - first * second)
 
 
+def chance_in_layers(first: Mask, second: Mask) -> float:
+    """The similarity to expect of random masks that keep as many weights as these do in each layer:
+    what is above it is agreement on which weights of a layer to keep, not on which layers."""
+    both = sum(int(m.sum()) * int(second[name].sum()) / m.numel() for name, m in first.items())
+    either = counts(first)[0] + counts(second)[0] - both
+    return both / either if either else 1.0
+
+
 def kernel_counts(layer: Tensor) -> Tensor:
     """(out channels, in channels) int32: kept weights in each 2-D kernel of a layer's mask
     (out, in, height, width). Chen et al. 2022, figure 7."""
@@ -92,6 +100,7 @@ def compare(spec: MaskEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[st
             "pair": [i, j],
             **similarity(masks[i], masks[j]),
             "by_chance": chance_similarity(1 - built[i]["sparsity"], 1 - built[j]["sparsity"]),
+            "by_chance_in_layers": chance_in_layers(masks[i], masks[j]),
         }
         for i, j in combinations(range(len(masks)), 2)
     ]

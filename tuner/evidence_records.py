@@ -41,7 +41,7 @@ FOLDERS = {"structure": "kernels", "calibration": "images", "landscape": "landsc
 TABLES = {
     "similarity": "a pair of tickets of one pruning and level, from two thetas: intersection, "
     "union, similarity = intersection / union of kept weights, by_chance: of two random masks of "
-    "these densities (Chen et al. 2022, figure A8 top)",
+    "these densities, by_chance_in_layers: of these layers' (Chen et al. 2022, figure A8 top)",
     "structure": "a ticket: kept, total; kernels, kernels_pruned (2-D kernels above 1 x 1, pruned "
     "whole; figure A8 bottom), filters, filters_pruned (output channels), layers (name, stage, "
     "shape, sparsity and the same counts); file: npz of kept weights per kernel, (out, in) a "
@@ -193,7 +193,7 @@ def _records(spec: Evidence, result: Record, ledger: Ledger) -> Iterator[Labelle
             yield "structure", (ticket,), {**result["structures"][place], "file": f"{place}.npz"}
         for pair in result["pairs"]:
             i, j = pair["pair"]
-            record = _of(pair, "intersection", "union", "similarity", "by_chance")
+            record = {name: value for name, value in pair.items() if name != "pair"}
             yield "similarity", (spec.tickets[i], spec.tickets[j]), record
     elif isinstance(spec, RecordEvidence):
         for transfer, classes in zip(spec.transfers, result["classes"], strict=True):
