@@ -75,21 +75,28 @@ def test_without_another_network_there_is_no_black_box():
 
 
 def test_autoattacks_warnings_are_quoted():
-    assert warnings_flag([]) == []
-    (flag,) = warnings_flag(["Square Attack has decreased", "randomized defense"])
+    assert warnings_flag([], 1000) == []
+    (flag,) = warnings_flag(["Square Attack has decreased", "randomized defense"], 1000)
     assert flag.flag == "autoattack_warns"
     assert "Square Attack has decreased | randomized defense" in flag.rule
 
 
+def test_one_image_of_few_is_no_sign():
+    """The library warns of 0.2 points: on 50 images a single one is 2."""
+    assert warnings_flag(["Square Attack has decreased"], 50) == []
+    (flag,) = warnings_flag(["Square Attack has decreased", "zero gradient"], 50)
+    assert flag.rule == "AutoAttack says: zero gradient"
+
+
 def test_a_transfers_own_checks_are_heard():
     record = {"attacked": right(0.4), "check.0": right(0.5, 100), "check.1": right(1.0, 100)}
-    quiet = {"kind": "autoattack", "warnings": []}
-    other = {"kind": "transfer_attack", "warnings": []}
+    quiet = {"kind": "autoattack", "images": 100, "warnings": []}
+    other = {"kind": "transfer_attack", "images": 100, "warnings": []}
     assert check_flags([quiet, other], record) == []
     # The first 100 of 1,000 images all withstand the evaluation's attack.
     (flag,) = check_flags([other], record)
     assert flag.flag == "black_box_beats_white_box" and flag.numbers["white_box"] == 1.0
-    warned = {"kind": "autoattack", "warnings": ["odd"]}
+    warned = {"kind": "autoattack", "images": 100, "warnings": ["odd"]}
     assert [f.flag for f in check_flags([warned], record)] == ["autoattack_warns"]
 
 

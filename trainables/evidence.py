@@ -69,6 +69,6 @@ def _autoattack(
     evaluation = spec.network.transfer.evaluation
     same = task.data.test[: record["images"]]
     ours = judge(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
-    flags = [vars(flag) for flag in masking.warnings_flag(record["warnings"])]
+    flags = [vars(flag) for flag in masking.warnings_flag(record["warnings"], len(right))]
     found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon, "flags": flags}
     return found, {"correct.safetensors": to_bytes({"autoattack": right})}
