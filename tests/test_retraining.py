@@ -18,7 +18,7 @@ from search_spaces.evidence import (
     from_json,
 )
 from search_spaces.keys import key
-from trainables import evidence, retraining, transfer
+from trainables import evidence, gradient_masking, retraining, transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
 from trainables.training import Shard
@@ -221,8 +221,21 @@ def test_records_carry_the_studys_names(study, gathered, ledger):
     right = sum(n * (a or 0) for n, a in zip(classes["images"], classes["sa"], strict=True))
     stored = ledger.result(grid.transfers(study)[0].transfer)["test"]["sa"]
     assert right / sum(classes["images"]) == pytest.approx(stored)
+    first = grid.transfers(study)[0]
     for name in ("networks", "calibration", "landscape", "attacks"):
-        assert all(set(evidence_records.LABELS) <= set(row) for row in tables[name])
+        assert all({*first.labels, "key", "reproduced"} <= set(row) for row in tables[name])
+
+
+def test_flags_carry_the_studys_names(study, gathered, ledger, monkeypatch):
+    before = evidence_records.collect(study, ledger).tables
+    flagged = {row["key"] for row in before["flags"]}
+    assert flagged <= {row["key"] for row in before["attacks"]}
+    # Stricter than any network can be: the decision is taken from stored numbers, as they are read.
+    monkeypatch.setattr(gradient_masking, "ZERO_GRADIENTS", -1.0)
+    tables = evidence_records.collect(study, ledger).tables
+    rows = [row for row in tables["flags"] if row["flag"] == "zero_gradients"]
+    assert [row["key"] for row in rows] == [row["key"] for row in tables["attacks"]]
+    assert rows[0]["regime"] == "adversarial" and "zero input gradient" in rows[0]["rule"]
 
 
 def test_pairs_are_written_once(study, gathered, ledger):

@@ -7,9 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from search_spaces.evidence import RecordEvidence
-from search_spaces.spec import Transfer
 from trainables import datasets
-from trainables.gradient_masking import check_flags
 from trainables.ledger import Ledger
 from trainables.weights import read
 
@@ -43,8 +41,7 @@ def per_class(right: Tensor, labels: Tensor, classes: int) -> list[float | None]
 
 def examine(spec: RecordEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, no files): `class_images`, how many each class has; `classes`, for each transfer its
-    sa and ra class by class, and what its own checks flag; `pairs`, the agreement of each two, by
-    places in the spec."""
+    sa and ra class by class; `pairs`, the agreement of each two, by places in the spec."""
     data = datasets.splits(spec.transfers[0].dataset)
     labels = data.test.y
     records = [read(ledger.folder(t) / "correct.safetensors") for t in spec.transfers]
@@ -52,9 +49,8 @@ def examine(spec: RecordEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[
         {
             "sa": per_class(record["clean"], labels, data.classes),
             "ra": per_class(record["attacked"], labels, data.classes),
-            "flags": [vars(f) for f in check_flags(_checks(transfer, ledger), record)],
         }
-        for transfer, record in zip(spec.transfers, records, strict=True)
+        for record in records
     ]
     pairs = [
         {"pair": [i, j], **_both(records[i], records[j])}
@@ -62,11 +58,6 @@ def examine(spec: RecordEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[
     ]
     images = labels.bincount(minlength=data.classes).tolist()
     return {"class_images": images, "classes": classes, "pairs": pairs}, {}
-
-
-def _checks(transfer: Transfer, ledger: Ledger) -> list[dict[str, Any]]:
-    checks: list[dict[str, Any]] = ledger.result(transfer).get("checks", [])
-    return checks
 
 
 def _both(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Any]:

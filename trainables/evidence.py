@@ -19,8 +19,15 @@ from search_spaces.evidence import (
     Retraining,
     from_json,
 )
-from trainables import agreement, calibration, checks, landscape, mask_evidence, retraining
-from trainables import gradient_masking as masking
+from trainables import (
+    agreement,
+    calibration,
+    checks,
+    gradient_masking,
+    landscape,
+    mask_evidence,
+    retraining,
+)
 from trainables.evaluation import judge
 from trainables.ledger import Ledger
 from trainables.records import provenance
@@ -56,7 +63,7 @@ def compute(spec: Evidence, ledger: Ledger) -> tuple[dict[str, Any], Mapping[str
         case Calibration():
             return calibration.calibrate(spec, ledger)
         case AttackEvidence():
-            return masking.attack(spec, ledger)
+            return gradient_masking.attack(spec, ledger)
         case AutoAttackEvidence():
             return _autoattack(spec, ledger)
 
@@ -69,6 +76,5 @@ def _autoattack(
     evaluation = spec.network.transfer.evaluation
     same = task.data.test[: record["images"]]
     ours = judge(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
-    flags = [vars(flag) for flag in masking.warnings_flag(record["warnings"], len(right))]
-    found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon, "flags": flags}
+    found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon}
     return found, {"correct.safetensors": to_bytes({"autoattack": right})}

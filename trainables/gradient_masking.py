@@ -109,8 +109,8 @@ def check_flags(checks: Sequence[Mapping[str, Any]], record: Mapping[str, Tensor
 
 
 def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(result, files): `ra` by attack, `zero_gradients`, and `flags`; correct.safetensors holds the
-    correctness of each image under each attack.
+    """(result, files): `ra` by attack and `zero_gradients`; correct.safetensors holds each image's
+    correctness under each attack. What they mean, `flags` decides when they are read.
 
     All attacks but the evaluation's own count by their last iterate. PGD-K's step is 2.5 epsilon /
     K (Madry et al. 2018), at most 2 epsilon.
@@ -128,12 +128,10 @@ def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[s
         other = retraining.trained(spec.surrogate, ledger).net
         x, y = first_images(images, None)
         right["black_box"] = checks.withstands_other(task.net, other, x, y, evaluation.attack)
-    zero = zero_gradients(task.net, images)
     result = {
         "images": len(images),
         "ra": {name: _share(bits) for name, bits in right.items()},
-        "zero_gradients": zero,
-        "flags": [vars(flag) for flag in flags(right, zero)],
+        "zero_gradients": zero_gradients(task.net, images),
     }
     return result, {"correct.safetensors": to_bytes(right)}
 

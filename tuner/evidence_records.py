@@ -30,12 +30,12 @@ from search_spaces.keys import key
 from search_spaces.spec import Ticket, Transfer
 from search_spaces.study import Study
 from trainables.ledger import Ledger
+from tuner import evidence_flags
 
 FORMAT = 1
 Record = dict[str, Any]
 Records = dict[str, list[Record]]
 
-LABELS = ["theta", "pruning", "level", "sparsity", "dataset", "fraction", "regime", "seed", "key"]
 FOLDERS = {"structure": "kernels", "calibration": "images", "landscape": "landscapes"}
 
 TABLES = {
@@ -46,8 +46,7 @@ TABLES = {
     "whole; figure A8 bottom), filters, filters_pruned (output channels), layers (name, stage, "
     "shape, sparsity and the same counts); file: npz of kept weights per kernel, (out, in) a "
     "layer (figure 7)",
-    "classes": "a transfer: sa, ra, lists over classes (null: no test images); images, how many; "
-    "flags of the checks that the study itself asked for",
+    "classes": "a transfer: sa, ra, lists over classes (null: no test images); images, how many",
     "agreement": "a pair of transfers of one task and regime, on the same test images: "
     "clean_agreement, attacked_agreement, share of images both get right or both wrong, and "
     "clean_kappa, attacked_kappa, that beyond chance (Cohen 1960)",
@@ -64,9 +63,9 @@ TABLES = {
     "attacks": "a transfer: ra by attack (clean, white_box: the study's evaluation; pgd_K: K "
     "steps; huge: epsilon huge_epsilon; black_box: made on the surrogate, table A2), "
     "zero_gradients (share of images), surrogate (its transfer key), surrogate_theta, "
-    "surrogate_seed, flags",
+    "surrogate_seed",
     "autoattack": "a transfer: ra under AutoAttack on the first `images` test images, "
-    "pgd_ra: under the study's evaluation on the same, epsilon, warnings: the library's own, flags",
+    "pgd_ra: under the study's evaluation on the same, epsilon, warnings: the library's own",
     "flags": "a sign of masked gradients: flag, rule, numbers. Transfers in `attacks` or "
     "`autoattack` without one here were looked at and show none",
 }
@@ -94,6 +93,7 @@ def collect(study: Study, ledger: Ledger) -> Collected:
     names = _names(study)
     found: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
+    flags: dict[tuple[int, str], Record] = {}
     for spec, result in _pieces(ledger):
         if not all(key(subject) in names.place for subject in _subjects(spec)):
             continue
@@ -108,8 +108,11 @@ def collect(study: Study, ledger: Ledger) -> Collected:
                 name = f"{FOLDERS[table]}/{keys[0]}.npz"
                 found[table][where]["file"] = f"evidence/{name}"
                 arrays[name] = ledger.folder(spec) / source
+        for transfer, flag in evidence_flags.raised(spec, ledger):
+            name = key(transfer)
+            flags[names.place[name], flag.flag] = {**names.labels[name], **vars(flag)}
     tables = {name: [rows[where] for where in sorted(rows)] for name, rows in found.items()}
-    return Collected({**tables, "flags": _flags(tables)}, arrays)
+    return Collected({**tables, "flags": [flags[where] for where in sorted(flags)]}, arrays)
 
 
 def files(found: Collected, skipped: list[str], missing: int) -> dict[str, bytes]:
@@ -222,19 +225,9 @@ def _probed(spec: Probe, result: Record) -> Record:
         case AttackEvidence():
             other = key(spec.surrogate.transfer) if spec.surrogate else None
             own = {"surrogate": other, "huge_epsilon": spec.huge_epsilon}
-            return {**_of(result, "ra", "zero_gradients", "images", "flags"), **own}
+            return {**_of(result, "ra", "zero_gradients", "images"), **own}
         case AutoAttackEvidence():
-            return _of(result, "ra", "pgd_ra", "images", "epsilon", "warnings", "flags")
-
-
-def _flags(tables: Records) -> list[Record]:
-    """Every flag as a record of its own, under its transfer's labels."""
-    return [
-        {**_of(record, *LABELS), **flag}
-        for table in ("attacks", "autoattack", "classes")
-        for record in tables[table]
-        for flag in record["flags"]
-    ]
+            return _of(result, "ra", "pgd_ra", "images", "epsilon", "warnings")
 
 
 def _of(record: Record, *names: str) -> Record:
