@@ -51,7 +51,9 @@ class Landscape(Spec):
     trained weights (Li et al. 2018): two filter-normalised random directions, from -span to span,
     and the path's principal directions, as far as the path goes.
 
-    Attacked images are made once, at the trained weights. Flatness is the mean rise of the loss
+    Attacked images are made once, at the trained weights, so that their loss may well fall around
+    these; with `reattack` they are made anew at each point, by so many PGD steps (Wu et al. 2020:
+    the loss that adversarial training sees; as much dearer). Flatness is the mean rise of the loss
     over the random plane's points within `radius`, and the largest Hessian eigenvalue.
     """
 
@@ -62,6 +64,7 @@ class Landscape(Spec):
     radius: float = Field(0.5, gt=0)
     images: int = Field(128, ge=1)
     seed: int = Field(0, ge=0)
+    reattack: int | None = Field(None, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _centre_is_a_point(self) -> Self:

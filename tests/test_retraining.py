@@ -18,7 +18,7 @@ from search_spaces.evidence import (
     from_json,
 )
 from search_spaces.keys import key
-from trainables import evidence, gradient_masking, retraining, transfer
+from trainables import evidence, gradient_masking, landscape, retraining, transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
 from trainables.training import Shard
@@ -160,6 +160,18 @@ def test_a_landscapes_middle_is_the_trained_network(study, gathered, ledger):
     assert found["path"].shape == (4, 2)
     assert found["path_x"][0] < found["path"][:, 0].min()
     assert found["path_y"][-1] > found["path"][:, 1].max()
+
+
+def test_attacks_made_at_each_point_are_stronger_there(gathered, ledger):
+    spec = next(p for p in gathered.probes if isinstance(p, Landscape))
+    fixed = arrays(ledger, spec, "surfaces.npz")
+    anew = spec.model_copy(update={"reattack": 5})
+    result, files = landscape.survey(anew, ledger)
+    with np.load(io.BytesIO(files["surfaces.npz"])) as found:
+        assert np.array_equal(found["random_clean"], fixed["random_clean"])
+        higher = found["random_attacked"] > fixed["random_attacked"]
+    assert higher.mean() > 0.8
+    assert result["flatness"]["clean"] == ledger.result(spec)["flatness"]["clean"]
 
 
 def test_calibration_counts_the_stored_accuracy(gathered, ledger):

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from search_spaces.evidence import Landscape
+from search_spaces.regimes import Attack
 from trainables import retraining
 from trainables.attacks import perturb
 from trainables.evaluation import BATCH, first_images
@@ -120,16 +120,17 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
     surfaces.npz with x, y, clean, attacked of both planes (`random_`, `path_`) and the path."""
     task = retraining.trained(spec.network, ledger)
     net, mask = task.net, task.mask or {}
-    attack = spec.network.transfer.evaluation.attack
     x, y = first_images(task.data.test, spec.images)
-    rng = generator(spec.seed, "landscape-attack", device=x.device)
-    views = {"clean": x, "attacked": perturb(net, x, y, attack, rng)}
-    centre = {name: p.detach() for name, p in net.named_parameters()}
-    buffers = dict(net.named_buffers())
+    views = {"clean": x, "attacked": _attacked(net, x, y, spec, None)}
+    centre = {name: p.detach().clone() for name, p in net.named_parameters()}
 
     def losses(weights: Mapping[str, Tensor]) -> list[float]:
+        _load(net, weights)
+        harder = views["attacked"]
+        if spec.reattack:
+            harder = _attacked(net, x, y, spec, spec.reattack)
         with torch.no_grad():
-            return [_loss(net, {**weights, **buffers}, v, y).item() for v in views.values()]
+            return [_loss(net, view, y).item() for view in (x, harder)]
 
     draw = generator(spec.seed, "landscape")
     plane = (filter_normalised(centre, mask, draw), filter_normalised(centre, mask, draw))
@@ -140,6 +141,7 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
     first, second = retraining.directions(spec.network, ledger)
     principal = tuple({n: d[n].to(x.device) for n in centre} for d in (first, second))
     walked = surface(losses, centre, (principal[0], principal[1]), across, up)
+    _load(net, centre)
     flatness = {
         view: {
             "loss": float(random[k, spec.points // 2, spec.points // 2]),
@@ -162,19 +164,33 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
     return result, {"surfaces.npz": npz(arrays)}
 
 
-def _loss(net: nn.Module, state: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+def _attacked(net: nn.Module, x: Tensor, y: Tensor, spec: Landscape, steps: int | None) -> Tensor:
+    """x under the evaluation's attack on the network as it is, or under PGD of so many steps."""
+    attack = spec.network.transfer.evaluation.attack
+    if steps:
+        alpha = min(1.0, 2.0 * attack.epsilon, 2.5 * attack.epsilon / steps)
+        attack = Attack(kind="pgd", epsilon=attack.epsilon, alpha=alpha, steps=steps)
+    return perturb(net, x, y, attack, generator(spec.seed, "landscape-attack", device=x.device))
+
+
+def _load(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def _loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy, a batch at a time."""
     parts = [
-        F.cross_entropy(functional_call(net, dict(state), (a,)), b, reduction="sum")
+        F.cross_entropy(net(a), b, reduction="sum")
         for a, b in zip(x.split(BATCH), y.split(BATCH), strict=True)
     ]
     return torch.stack(parts).sum() / len(y)
 
 
 def _sharpness(net: nn.Module, mask: Mask, x: Tensor, y: Tensor, seed: int) -> float:
-    weights = dict(net.named_parameters())
     rng = generator(seed, "power-iteration")
-    return top_eigenvalue(lambda: _loss(net, {}, x, y), weights, mask, rng)
+    return top_eigenvalue(lambda: _loss(net, x, y), dict(net.named_parameters()), mask, rng)
 
 
 def _around(values: Sequence[float], points: int) -> list[float]:

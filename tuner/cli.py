@@ -79,6 +79,10 @@ def evidence(
     ] = False,
     points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 15,
     images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
+    reattack: Annotated[
+        int | None,
+        typer.Option(min=1, help="PGD steps at each point of a landscape; default: attack once."),
+    ] = None,
     autoattack_images: Annotated[
         int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
     ] = 50,
@@ -91,7 +95,7 @@ def evidence(
     """
     from tuner.evidence_plan import wish
 
-    wanted = wish(levels, everything, points, images, autoattack_images)
+    wanted = wish(levels, everything, points, images, reattack, autoattack_images)
     settings = Settings(storage, data, address, None, cpus_per_trial, gpus_per_trial)
     loaded = _load(study, overrides, data)
     from tuner.evidence import run as gather

@@ -34,19 +34,25 @@ class Wish:
     """What of a study to re-train and look into, and how finely.
 
     levels: these, first seed only; None: the dense network, the extreme level and the next one.
-    everything: every finished transfer instead. points, images: of a landscape. autoattack_images:
-    0 for no AutoAttack.
+    everything: every finished transfer instead. points, images, reattack: of a landscape.
+    autoattack_images: 0 for no AutoAttack.
     """
 
     levels: frozenset[int] | None = None
     everything: bool = False
     points: int = 15
     images: int = 128
+    reattack: int | None = None
     autoattack_images: int = 50
 
 
 def wish(
-    levels: str | None, everything: bool, points: int, images: int, autoattack_images: int
+    levels: str | None,
+    everything: bool,
+    points: int,
+    images: int,
+    reattack: int | None,
+    autoattack_images: int,
 ) -> Wish:
     """A wish as the command line writes it, levels as in 0,4,9. Raises InputError for what cannot
     be meant."""
@@ -60,7 +66,7 @@ def wish(
         if not all(part.isdecimal() and len(part) < 4 for part in parts):
             raise InputError(f"--levels {levels}: write whole numbers from 0, as in 0,4,9")
         chosen = frozenset(map(int, parts))
-    return Wish(chosen, everything, points, images, autoattack_images)
+    return Wish(chosen, everything, points, images, reattack, autoattack_images)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def plan(study: Study, ledger: Ledger, wish: Wish) -> EvidencePlan:
     probes: list[Probe] = []
     for cell in chosen:
         network = networks[cell.key]
-        probes.append(Landscape(network=network, points=wish.points, images=wish.images))
+        size = {"points": wish.points, "images": wish.images, "reattack": wish.reattack}
+        probes.append(Landscape(network=network, **size))
         probes.append(Calibration(network=network))
     attacked = [cell for cell in chosen if cell.transfer.regime.attack]
     for cell in attacked:
