@@ -51,20 +51,21 @@ class Landscape(Spec):
     trained weights (Li et al. 2018): two filter-normalised random directions, from -span to span,
     and the path's principal directions, as far as the path goes.
 
-    Attacked images are made once, at the trained weights, so that their loss may well fall around
-    these; with `reattack` they are made anew at each point, by so many PGD steps (Wu et al. 2020:
-    the loss that adversarial training sees; as much dearer). Flatness is the mean rise of the loss
-    over the random plane's points within `radius`, and the largest Hessian eigenvalue.
+    Images are attacked anew at each point, by `reattack` steps of PGD: the loss that adversarial
+    training sees (Wu et al. 2020). With 0 they are attacked once, at the trained weights, by the
+    evaluation's attack: cheaper, but away from these weights their loss may even fall. Flatness is
+    the mean rise of the loss over the random plane's points within `radius`, and the largest
+    Hessian eigenvalue (on images attacked once).
     """
 
     kind: Literal["landscape"] = "landscape"
     network: Retraining
-    points: int = Field(15, ge=3, le=201, description="of a plane, along each direction; odd")
+    points: int = Field(11, ge=3, le=201, description="of a plane, along each direction; odd")
     span: float = Field(1.0, gt=0)
     radius: float = Field(0.5, gt=0)
     images: int = Field(128, ge=1)
     seed: int = Field(0, ge=0)
-    reattack: int | None = Field(None, ge=1, le=1000)
+    reattack: int = Field(2, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _centre_is_a_point(self) -> Self:

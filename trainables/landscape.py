@@ -121,7 +121,7 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
     task = retraining.trained(spec.network, ledger)
     net, mask = task.net, task.mask or {}
     x, y = first_images(task.data.test, spec.images)
-    views = {"clean": x, "attacked": _attacked(net, x, y, spec, None)}
+    views = {"clean": x, "attacked": _attacked(net, x, y, spec, 0)}
     centre = {name: p.detach().clone() for name, p in net.named_parameters()}
 
     def losses(weights: Mapping[str, Tensor]) -> list[float]:

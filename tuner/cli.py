@@ -77,12 +77,11 @@ def evidence(
     everything: Annotated[
         bool, typer.Option("--all", help="Re-train every finished transfer.")
     ] = False,
-    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 15,
+    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 11,
     images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
     reattack: Annotated[
-        int | None,
-        typer.Option(min=1, help="PGD steps at each point of a landscape; default: attack once."),
-    ] = None,
+        int, typer.Option(min=0, help="PGD steps at each point of a landscape; 0: attack once.")
+    ] = 2,
     autoattack_images: Annotated[
         int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
     ] = 50,

@@ -40,9 +40,9 @@ class Wish:
 
     levels: frozenset[int] | None = None
     everything: bool = False
-    points: int = 15
+    points: int = 11
     images: int = 128
-    reattack: int | None = None
+    reattack: int = 2
     autoattack_images: int = 50
 
 
@@ -51,7 +51,7 @@ def wish(
     everything: bool,
     points: int,
     images: int,
-    reattack: int | None,
+    reattack: int,
     autoattack_images: int,
 ) -> Wish:
     """A wish as the command line writes it, levels as in 0,4,9. Raises InputError for what cannot

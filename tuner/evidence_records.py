@@ -217,7 +217,7 @@ def _probed(spec: Probe, result: Record) -> Record:
     """What a network's probe says, without when and where."""
     match spec:
         case Landscape():
-            own = _of(result, "radius", "images", "explained")
+            own = {**_of(result, "radius", "images", "explained"), "reattack": spec.reattack}
             return {**_flat(result["flatness"]), **own, "file": "surfaces.npz"}
         case Calibration():
             views = _of(result, "clean", "attacked")
