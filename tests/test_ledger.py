@@ -168,7 +168,12 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
     open_ledger(tmp_path / "deep" / "results").write(THETA, {"state": "complete"}, {})
     again = open_ledger(tmp_path / "deep" / "results")
     assert again.result(THETA) == {"state": "complete"}
-    assert {path.name for path in again.root.iterdir()} == {"thetas", "tickets", "transfers", "evidence"}
+    assert {path.name for path in again.root.iterdir()} == {
+        "thetas",
+        "tickets",
+        "transfers",
+        "evidence",
+    }
 
 
 def test_workers_in_other_folders_find_the_ledger(tmp_path, monkeypatch):
