@@ -281,6 +281,21 @@ def test_evidence_on_another_study_is_left_out(study, gathered, ledger):
     assert len(tables["similarity"]) == 3
 
 
+@pytest.mark.parametrize("change", [("points", 5, 7), ("kind", "landscape", "ancient")])
+def test_evidence_of_another_version_is_passed_over(study, gathered, ledger, change):
+    """Settings that have come since change what an old spec means, so its key no longer fits."""
+    before = evidence_records.collect(study, ledger).tables
+    spec = next(p for p in gathered.probes if isinstance(p, Landscape))
+    place, (name, old, new) = ledger.folder(spec) / "spec.json", change
+    text = place.read_text()
+    assert json.loads(text)[name] == old
+    place.write_text(json.dumps({**json.loads(text), name: new}))
+    after = evidence_records.collect(study, ledger).tables
+    place.write_text(text)
+    assert len(after["landscape"]) == len(before["landscape"]) - 1
+    assert after["calibration"] == before["calibration"]
+
+
 def test_gathering_again_writes_nothing(gathered, ledger):
     spec = gathered.pieces[0]
     before = (ledger.folder(spec) / "result.json").stat().st_mtime_ns

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from search_spaces import grid
 from search_spaces.evidence import (
     AttackEvidence,
@@ -180,9 +182,14 @@ def _subjects(spec: Evidence) -> tuple[Ticket | Transfer, ...]:
 def _pieces(ledger: Ledger) -> list[tuple[Evidence, Record]]:
     """All evidence in the ledger with its results, by the time it was found."""
     folder = ledger.root / "evidence"
-    places = [] if not folder.is_dir() else sorted(folder.glob("[!.]*/spec.json"))
-    specs = [from_json(place.read_text(encoding="utf-8")) for place in places]
-    pieces = [(spec, ledger.result(spec)) for spec in specs]
+    pieces = []
+    for place in sorted(folder.glob("[!.]*/spec.json")):
+        try:
+            spec = from_json(place.read_text(encoding="utf-8"))
+        except ValidationError:
+            continue  # Of another version, which knew other settings.
+        if key(spec) == place.parent.name:  # A setting added since would change its key.
+            pieces.append((spec, ledger.result(spec)))
     return sorted(pieces, key=lambda piece: piece[1]["ended"])
 
 
