@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
+from search_spaces.evidence import KINDS as EVIDENCE
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.trials import Trial
@@ -29,6 +30,7 @@ _FOLDERS: dict[type[Spec], str] = {
     Ticket: "tickets",
     Transfer: "transfers",
     Trial: "trials",
+    **dict.fromkeys(EVIDENCE, "evidence"),
 }
 
 S = TypeVar("S", bound=Spec)

@@ -104,6 +104,48 @@ def search(
 
 
 @app.command()
+def evidence(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Re-train these levels, as in 0,4,9; default: dense, extreme, next."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Re-train every finished transfer.")
+    ] = False,
+    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 11,
+    images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
+    reattack: Annotated[
+        int, typer.Option(min=0, help="PGD steps at each point of a landscape; 0: attack once.")
+    ] = 2,
+    autoattack_images: Annotated[
+        int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
+    ] = 50,
+) -> None:
+    """Gather evidence on what is finished of a study: masks, agreement, landscapes, calibration,
+    masked gradients, AutoAttack.
+
+    Some transfers are trained again for their weights. Running again resumes. The evidence goes to
+    evidence/ among the artifacts of the study's MLflow run.
+    """
+    from tuner.evidence_plan import wish
+
+    wanted = wish(levels, everything, points, images, reattack, autoattack_images)
+    settings = Settings(storage, data, address, None, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
+    from tuner.evidence import run as gather
+
+    raise typer.Exit(gather(loaded, settings, study, wanted))
+
+
+@app.command()
 def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,

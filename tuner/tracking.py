@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,13 +172,15 @@ class Tracker:
         metrics = [Metric(name, value, now, 0) for name, value in numbers.items()]
         self.client.log_batch(self.parent, metrics=metrics)
 
-    def attach(self, files: dict[str, bytes], folder: str | None = None) -> None:
-        """Puts files under the parent run, in a folder of it if one is named."""
+    def attach(self, files: Mapping[str, bytes], folder: str | None = None) -> None:
+        """Puts files, named by their paths, under the parent run, in a folder of it if one is
+        named, in place of those there."""
         with tempfile.TemporaryDirectory() as scratch:
             for name, content in files.items():
-                path = Path(scratch) / name
+                path = Path(scratch, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-                self.client.log_artifact(self.parent, str(path), folder)
+            self.client.log_artifacts(self.parent, scratch, folder)
 
     def end(self) -> None:
         """This run of the study is over."""
