@@ -3,16 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from analysis import queries
+from analysis.options import Format, StudyName, TableFormat, TrackingUri
+from analysis.options import load_study as _load
+from analysis.options import nothing as _nothing
 from search_spaces.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.load import Results
 
 # pandas, mlflow and matplotlib are imported by the commands: --help must not wait for them.
 
@@ -23,14 +22,8 @@ app = typer.Typer(
     help="Verdicts, trials and curves of the studies that MLflow holds.",
 )
 
-Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
-StudyName = Annotated[str | None, typer.Option("--study", help="Its name. Default: the latest.")]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(help="MLflow's store. Default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db."),
-]
+FigureName = Literal["fig3", "fig4", "fig5", "fig6", "fig7", "a8", "a9", "a10"]
 
-SHOWN_MISSING = 3
 _FIELDS = {"one-std": "extreme", "non-inferiority": "non_inferiority"}
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
 
@@ -48,10 +41,11 @@ def extreme(
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import rules, tables, verdict
+    from analysis import load, rules, tables, verdict
 
+    correct = load.correct(results, tracking_uri)
     judged = verdict.extreme(results.expected)
-    shown = rules.non_inferiority(results.study, results.expected, results.correct)
+    shown = rules.non_inferiority(results.study, results.expected, correct)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1
@@ -73,29 +67,6 @@ def extreme(
         blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
         blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
         print("\n\n".join("\n".join(block) for block in blocks))
-    return 0
-
-
-@app.command()
-def trials(
-    study: StudyName = None,
-    where: Annotated[
-        str | None, typer.Option(help="Rows to show, as in \"theta == 'standard' and SA > 0.9\".")
-    ] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns to show: a,b,c.")] = None,
-    sort: Annotated[str | None, typer.Option(help="A column; -COLUMN for descending.")] = None,
-    form: Format = "table",
-    tracking_uri: TrackingUri = None,
-) -> int:
-    """Every finished transfer: one row each."""
-    results = _load(study, tracking_uri)
-
-    from analysis import query, tables
-
-    chosen: pd.DataFrame = query.select(results.table, where, columns, sort)
-    if results.table.empty:
-        return _nothing("list", results)
-    print(tables.format_table(chosen, form))
     return 0
 
 
@@ -137,6 +108,122 @@ def collapse(
     return 0
 
 
+@app.command()
+def search(
+    study: StudyName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for parallel.png and pareto.png.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(help='Rows to show, as in "RA > 0.5".')] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show: a,b,c.")] = None,
+    sort: Annotated[str | None, typer.Option(help="A column; -COLUMN for descending.")] = None,
+    form: Format = "table",
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Every finished trial of a hyper-parameter search, and its figures."""
+    from analysis import figures, load, query, search_figures, tables
+
+    if out is not None:
+        figures.check_path(out / "parallel.png")
+    content, table = load.search_trials(study, tracking_uri)
+    chosen = query.select(table, where, columns, sort)
+    if table.empty:
+        command = f"python -m tuner search {content.name}"
+        print(f"nothing to list in {content.name} yet: {command}", file=sys.stderr)
+        return 1
+    print(tables.format_table(chosen, form))
+    if out is not None:
+        drawn = {"parallel": search_figures.parallel}
+        if table["RA"].notna().any():
+            drawn["pareto"] = search_figures.pareto
+        for name, draw in drawn.items():
+            figures.save(draw(content, table), out / f"{name}.png")
+            print(f"wrote {out / name}.png", file=sys.stderr)
+    return 0
+
+
+def figure(
+    name: Annotated[FigureName, typer.Argument(help="Its number in the paper.")],
+    study: StudyName = None,
+    out: Annotated[Path, typer.Option(help="A folder; made if missing.")] = Path("figures"),
+    level: Annotated[
+        int | None, typer.Option(min=1, help="a10: compare here, not at the extreme double wins.")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Draw a figure of the paper from a study: NAME.png, .pdf, .svg and its data, NAME.csv."""
+    results = _load(study, tracking_uri)
+    if not (results.table["level"] > 0).any():
+        return _nothing("draw", results)
+    from analysis import evidence, store
+    from analysis.figures import named
+
+    if name in named.OVER_EVIDENCE:
+        found = evidence.read(results.parent, store.address(tracking_uri))
+        rows, drawn = named.over_evidence(name, found, results.study)
+    else:
+        rows, drawn = named.over_scores(name, results.expected, results.study, level)
+    for path in named.write(name, rows, drawn, out):
+        print(f"wrote {path}")
+    return 0
+
+
+@app.command()
+def table(
+    name: Annotated[Literal["extreme", "levels", "ticks", "cost"], typer.Argument()],
+    study: StudyName = None,
+    level: Annotated[int | None, typer.Option(min=1, help="ticks: at this level.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="ticks: at this %, as 79.03.")] = None,
+    form: TableFormat = "table",
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """A table of the paper: extreme sparsities, levels' scores, winning ticks, or costs."""
+    results = _load(study, tracking_uri)
+    if not (results.table["level"] > 0).any():
+        return _nothing("judge", results)
+    from analysis import paper_tables as paper
+    from analysis import tables
+    from analysis.load import source_seconds
+
+    rows, content = results.expected, results.study
+    if name == "extreme":
+        found = paper.extreme_table(rows, content)
+    elif name == "ticks":
+        found = paper.ticks(rows, content, level, sparsity)
+    elif name == "levels":
+        found = paper.levels(rows, content)
+    else:
+        found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
+    print(tables.format_table(found, form))
+    return 0
+
+
+@app.command()
+def report(
+    study: StudyName = None,
+    out: Annotated[Path, typer.Option(help="An .html file.")] = Path("report.html"),
+    tracking_uri: TrackingUri = None,
+) -> int:
+    """Write the study on one page: verdicts, curves, tables, evidence, settings."""
+    results = _load(study, tracking_uri)
+    if results.table.empty:
+        return _nothing("report", results)
+    from analysis import load, page, store
+    from analysis.report import gather
+
+    uri = store.address(tracking_uri)
+    text = page.render(gather(results, uri, load.tags(results, uri)))
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
+    print(f"wrote {out}")
+    return 0
+
+
+app.add_typer(queries.app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (nothing there yet), 2 (bad input)."""
     try:
@@ -149,32 +236,3 @@ def main(arguments: list[str] | None = None) -> int:
         reason = error.format_message()
     print(f"error: {' '.join(reason.split())}", file=sys.stderr)
     return 2
-
-
-def _load(study: str | None, tracking_uri: str | None) -> "Results":
-    from analysis.load import load
-
-    results = load(study, tracking_uri)
-    _name_missing(results)
-    return results
-
-
-def _name_missing(results: "Results") -> None:
-    """What is not there is said, and never on stdout."""
-    missing = results.missing
-    if not missing:
-        return
-    named = [
-        ", ".join(f"{label}={value}" for label, value in cell.labels.items() if label != "sparsity")
-        for cell in missing[:SHOWN_MISSING]
-    ]
-    if len(missing) > SHOWN_MISSING:
-        named.append(f"and {len(missing) - SHOWN_MISSING} more")
-    total = len(missing) + len(results.table)
-    print(f"missing: {len(missing)} of {total} transfers: {'; '.join(named)}", file=sys.stderr)
-
-
-def _nothing(what: str, results: "Results") -> int:
-    name = results.study.name
-    print(f"nothing to {what} in {name} yet: python -m tuner run {name}", file=sys.stderr)
-    return 1

@@ -51,10 +51,51 @@ def select(
         _check("--sort", [column], table)
         table = table.sort_values(column, ascending=not sort.startswith("-"), kind="stable")
     if columns is not None:
-        names = [name.strip() for name in columns.split(",")]
-        _check("--columns", names, table)
-        table = table[names]
+        _check("--columns", _names(columns), table)
+        table = table[_names(columns)]
     return table
+
+
+STATISTICS = {
+    "mean": "mean",
+    "std": "std",
+    "n": "count",
+    "min": "min",
+    "max": "max",
+    "median": "median",
+}
+
+
+def grouped(table: pd.DataFrame, by: str, statistics: str, columns: str | None) -> pd.DataFrame:
+    """One row per value of the columns `by`, in the table's order, with statistics of others.
+
+    by, statistics, columns: names joined by commas; statistics are those of STATISTICS (std is the
+    sample's), columns numbers (default: SA and RA). Results are called COLUMN_STATISTIC. Raises
+    InputError naming what is wrong.
+    """
+    groups, wanted = _names(by), _names(statistics)
+    _check("--group-by", groups, table)
+    for name in wanted:
+        if name not in STATISTICS:
+            raise InputError(f"--agg {name}: {_nearest(name, STATISTICS)}")
+    measured = _names(columns) if columns else ["SA", "RA"]
+    _check("--columns", measured, table)
+    for name in measured:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"--columns {name}: is text: with --group-by name numbers, as SA")
+    asked = {f"{name}_{part}": (name, STATISTICS[part]) for name in measured for part in wanted}
+    return table.groupby(groups, sort=False, as_index=False).agg(**asked)
+
+
+def pooled(table: pd.DataFrame, by: str, labels: Iterable[str]) -> list[str]:
+    """The labels that take several values within a group: what its statistics are taken over."""
+    groups = table.groupby(_names(by), sort=False)
+    others = [name for name in labels if name not in _names(by)]
+    return [name for name in others if (groups[name].nunique() > 1).any()]
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _holds(table: pd.DataFrame, where: str) -> pd.Series:
@@ -86,6 +127,9 @@ def _holds(table: pd.DataFrame, where: str) -> pd.Series:
 def _check(place: str, names: Iterable[str], table: pd.DataFrame) -> None:
     for name in names:
         if name not in table.columns:
-            near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(table.columns)}"
-            raise InputError(f"{place}: no column {name}: {hint}")
+            raise InputError(f"{place}: no column {name}: {_nearest(name, table.columns)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

@@ -1,13 +1,23 @@
-"""Tables as text: for people (aligned), for spreadsheets (CSV) and for programs (JSON)."""
+"""Tables as text: for people (aligned), spreadsheets (CSV), programs (JSON), pages (Markdown) and
+papers (LaTeX, with booktabs)."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.verdict import GROUP, METRICS, RULE
 
-Format = Literal["table", "csv", "json"]
+Format = Literal["table", "csv", "json", "markdown", "latex"]
+
+
+_LATEX = str.maketrans(
+    {character: "\\" + character for character in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+    | {"±": r"$\pm$", "<": "$<$", ">": "$>$", "✓": r"\checkmark{}"}
+)
 
 
 def format_table(table: pd.DataFrame, form: Format) -> str:
@@ -16,11 +26,18 @@ def format_table(table: pd.DataFrame, form: Format) -> str:
         return table.to_csv(index=False).rstrip("\n")
     if form == "json":
         return json.dumps(records(table), indent=2, ensure_ascii=False)
+    if form == "markdown":
+        return _markdown(table)
+    if form == "latex":
+        return _latex(table)
     if table.empty:
         return "  ".join(table.columns)
     # pandas writes a missing integer as <NA>, whatever na_rep says.
     holes = [name for name in table.columns if table[name].dtype == "Int64"]
-    shown = table.assign(**{name: table[name].astype(object).fillna("-") for name in holes})
+    flags = [name for name in table.columns if table[name].dtype.kind == "b"]
+    texts = {name: table[name].astype(object).fillna("-") for name in holes}
+    texts |= {name: table[name].map(cell_text, na_action=None) for name in flags}
+    shown = table.assign(**texts)
     with pd.option_context("display.precision", 4):
         return shown.to_string(index=False, na_rep="-")
 
@@ -29,6 +46,37 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as one dict per row, of values that JSON has; missing values are None."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
+
+
+def cell_text(value: Any) -> str:
+    """A value of a table for people: numbers with 4 significant digits, - for a missing one."""
+    if value is None or value is pd.NA or value != value:
+        return "-"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:.4g}"
+    return str(value)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
+    rows = (map(cell_text, row) for row in table.itertuples(index=False, name=None))
+    return "\n".join([line(map(str, table.columns)), line(rule), *map(line, rows)])
+
+
+def _latex(table: pd.DataFrame) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+
+    places = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in table)
+    rows = (map(cell_text, row) for row in table.itertuples(index=False, name=None))
+    head, body = line(map(str, table.columns)), map(line, rows)
+    inside = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([rf"\begin{{tabular}}{{{places}}}", *inside, r"\end{tabular}"])
 
 
 def task_title(rows: pd.DataFrame) -> str:

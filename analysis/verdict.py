@@ -10,8 +10,8 @@ is no more than one standard deviation of the dense network below the dense mean
 ticket matches in SA under standard training and in both SA and RA under adversarial training.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,6 @@ class Metric:
     @property
     def name(self) -> str:
         return f"{self.score}_{self.regime}"
-
-    def by_seed(self, table: pd.DataFrame) -> pd.Series:
-        """The metric's values in [0, 1], indexed by seed; seeds without a value are left out."""
-        rows = table[table["regime"] == self.regime]
-        return rows.set_index("seed")[self.score].astype(float).dropna()
 
 
 METRICS = (Metric("SA", "standard"), Metric("SA", "adversarial"), Metric("RA", "adversarial"))
@@ -95,14 +90,20 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
 
     For each metric: mean, sample standard deviation (NaN for one seed) and number n of seeds, and
     whether it is matching. `complete`: the level and its dense network have a value in every
-    metric, so the level can be judged. `same_seeds`: they were run on the same seeds.
-    `double_win`: complete and matching in every metric.
+    metric, so the level can be judged. `same_seeds`: none of its seeds is missing, and dense was
+    run on all of them. `double_win`: complete and matching in every metric.
     """
-    rows = [
-        _level_row({**group, "level": level}, at_level, dense)
-        for group, dense, pruned in groups(table)
-        for level, at_level in [(0, dense), *_by_level(pruned)]
-    ]
+    found = samples(table)
+    rows = []
+    for group, levels in _ladders(found).items():
+        theta, _, dataset, fraction = group
+        dense = found.get((theta, DENSE, dataset, fraction, 0), Sample())
+        labels = dict(zip(GROUP, group, strict=True))
+        rows.append(_level_row({**labels, "level": 0}, dense, dense))
+        rows += [
+            _level_row({**labels, "level": level}, found[*group, level], dense)
+            for level in sorted(levels)
+        ]
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
 
 
@@ -143,26 +144,60 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame, 
             yield dict(zip(GROUP, labels, strict=True)), dense, pruned
 
 
-def _by_level(pruned: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    for level in sorted(pruned["level"].unique()):
-        yield int(level), pruned[pruned["level"] == level]
+@dataclass
+class Sample:
+    """The transfers of one ticket to one task: its sparsity, and for each metric {seed: score},
+    NaN for a transfer that is missing."""
+
+    sparsity: float = 0.0
+    scores: dict[str, dict[int, float]] = field(
+        default_factory=lambda: {metric.name: {} for metric in METRICS}
+    )
 
 
-def _level_row(
-    labels: dict[str, Any], at_level: pd.DataFrame, dense: pd.DataFrame
-) -> dict[str, Any]:
-    row = labels | {"sparsity": at_level["sparsity"].iloc[0] if len(at_level) else 0.0}
+def samples(table: pd.DataFrame) -> dict[tuple[Any, ...], Sample]:
+    """(theta, pruning, dataset, fraction, level) -> its cell, in the table's order."""
+    cells: dict[tuple[Any, ...], Sample] = {}
+    columns = [*GROUP, "level", "sparsity", "regime", "seed"]
+    scores = {metric: table[metric.score].astype(float).tolist() for metric in METRICS}
+    rows = table[columns].itertuples(index=False, name=None)
+    for place, (*labels, sparsity, regime, seed) in enumerate(rows):
+        for metric in METRICS:
+            if metric.regime == regime:
+                cell = cells.setdefault(tuple(labels), Sample(sparsity))
+                cell.scores[metric.name][seed] = scores[metric][place]
+    return cells
+
+
+def _ladders(samples: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[int]]:
+    """(theta, pruning, dataset, fraction) -> the pruned levels that were tried."""
+    ladders: dict[tuple[Any, ...], list[int]] = {}
+    tasks: dict[tuple[Any, ...], None] = {}
+    for theta, _, dataset, fraction, _ in samples:
+        tasks[theta, dataset, fraction] = None
+    for *group, level in samples:
+        if group[1] != DENSE:
+            ladders.setdefault(tuple(group), []).append(level)
+    order = {task: place for place, task in enumerate(tasks)}
+    return dict(sorted(ladders.items(), key=lambda item: order[item[0][0], *item[0][2:]]))
+
+
+def _level_row(labels: dict[str, Any], at_level: Sample, dense: Sample) -> dict[str, Any]:
+    row = labels | {"sparsity": at_level.sparsity}
     complete = same_seeds = double_win = True
     for metric in METRICS:
-        values, reference = metric.by_seed(at_level), metric.by_seed(dense)
+        wanted, there = at_level.scores[metric.name], dense.scores[metric.name]
+        values = {seed: value for seed, value in wanted.items() if not np.isnan(value)}
+        reference = {seed: value for seed, value in there.items() if not np.isnan(value)}
+        own = np.array(list(values.values()))
         judged = len(values) > 0 and len(reference) > 0
-        matches = judged and matching(values, reference)
-        row[f"{metric.name}_mean"] = values.mean()
-        row[f"{metric.name}_std"] = values.std(ddof=1)
-        row[f"{metric.name}_n"] = len(values)
+        matches = judged and matching(own, list(reference.values()))
+        row[f"{metric.name}_mean"] = own.mean() if len(own) else np.nan
+        row[f"{metric.name}_std"] = own.std(ddof=1) if len(own) > 1 else np.nan
+        row[f"{metric.name}_n"] = len(own)
         row[f"{metric.name}_matching"] = matches
         complete &= judged
-        same_seeds &= set(values.index) == set(reference.index)
+        same_seeds &= values.keys() == wanted.keys() and wanted.keys() <= reference.keys()
         double_win &= matches
     return row | {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
 

@@ -1,5 +1,7 @@
 """The sparsity ladder: level k is reached after k pruning rounds."""
 
+import math
+
 
 def density(level: int, rate: float = 0.2) -> float:
     """Share of prunable weights left at `level`, in (0, 1]: (1 - rate) ** level."""
@@ -12,6 +14,12 @@ def sparsity(level: int, rate: float = 0.2) -> float:
     At rate 0.2, levels 1 to 19 are the ladder of Chen et al. (ICML 2022): 20.00 % to 98.56 %.
     """
     return 1.0 - density(level, rate)
+
+
+def level_at(rate: float, level: int, other: float) -> int:
+    """The smallest level at `rate` that is at least as sparse as `level` at the `other` rate."""
+    # Equal sparsities may differ in their last bits: nine digits decide.
+    return math.ceil(round(level * math.log1p(-other) / math.log1p(-rate), 9))
 
 
 def kept(total: int, level: int, rate: float = 0.2) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from search_spaces import fitting
 from search_spaces.errors import InputError
 from search_spaces.study import LISTED, Study
 
@@ -39,12 +40,16 @@ def head_comment(text: str) -> str:
     return "\n".join(lines)
 
 
-def load(study: str, overrides: list[str] | None = None) -> Study:
-    """Reads a shipped study by name, or a YAML file by path, and applies `a.b.0.c=value` overrides.
+def load(study: str, overrides: list[str] | None = None, fragment: Path | None = None) -> Study:
+    """Reads a shipped study by name, or a YAML file by path, and applies overrides: those of a
+    `fragment` file first, then `a.b.0.c=value`.
 
     Raises InputError naming the file or the field, the rule and the remedy.
     """
     data = parse(_text(study), study)
+    if fragment is not None:
+        for path, value in _fragment(fragment).items():
+            _put(data, path, value, f"{fragment}: {path}")
     for override in overrides or []:
         _override(data, override)
     return validate(data, study)
@@ -61,9 +66,14 @@ def parse(text: str, origin: str) -> dict[str, Any]:
 def validate(data: dict[str, Any], origin: str) -> Study:
     """A mapping to a Study; raises InputError with the path and the rule of the first fault."""
     try:
-        return Study.model_validate(data)
+        study = Study.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{origin}: {_explain(error)}") from None
+    try:
+        fitting.check(study)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
+    return study
 
 
 class _Loader(yaml.SafeLoader):
@@ -92,14 +102,28 @@ def _text(study: str) -> str:
         return known[study]
     path = Path(study)
     if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-            raise InputError(f"study {study}: cannot be read: {reason}") from None
+        return _read(path, f"study {study}")
     near = difflib.get_close_matches(study, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)};"
     raise InputError(f"study {study}: unknown: {hint} a path to your own must end in .yaml")
+
+
+def _read(path: Path, place: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        raise InputError(f"{place}: cannot be read: {reason}") from None
+
+
+def _fragment(path: Path) -> dict[str, Any]:
+    """A file of overrides: a YAML mapping PATH: VALUE, as a search writes it."""
+    data = _yaml(_read(path, f"--with {path}"), f"--with {path}: not valid YAML")
+    if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+        raise InputError(
+            f"--with {path}: must map paths to values, as in downstream.0.seeds: [0, 1]"
+        )
+    return data
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -107,31 +131,42 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise InputError(f"--set {override}: write PATH=VALUE, as in downstream.0.seeds=[0,1]")
     value = _yaml(text, f"--set {override}: the value is not valid YAML")
+    _put(data, path, value, f"--set {override}")
+
+
+def _put(data: dict[str, Any], path: str, value: Any, place: str) -> None:
+    """Sets what is at a dotted path; `place` names it in errors."""
     *parents, last = path.split(".")
     node: Any = data
-    for part in parents:
+    while parents:
+        # A search's space has names with dots in them.
+        if isinstance(node, dict) and ".".join([*parents, last]) in node:
+            parents, last = [], ".".join([*parents, last])
+            break
+        part = parents.pop(0)
         # An anchored node is shared between places: only this place is to change.
-        child = copy(_child(node, part, override))
+        child = copy(_child(node, part, place))
         node[int(part) if isinstance(node, list) else part] = child
         node = child
     if isinstance(node, list):
-        _child(node, last, override)
+        _child(node, last, place)
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise InputError(f"--set {override}: {'.'.join(parents)} is a single value, not a mapping")
+        above = path.removesuffix(f".{last}")
+        raise InputError(f"{place}: {above} is a single value, not a mapping")
 
 
-def _child(node: Any, part: str, override: str) -> Any:
+def _child(node: Any, part: str, place: str) -> Any:
     if isinstance(node, list):
         if part.isdecimal() and len(part) < 10 and int(part) < len(node):
             return node[int(part)]
-        raise InputError(f"--set {override}: {part} is not a place in a list of {len(node)}")
+        raise InputError(f"{place}: {part} is not a place in a list of {len(node)}")
     if isinstance(node, dict) and part in node:
         return node[part]
     known = ", ".join(map(str, node)) if isinstance(node, dict) else "nothing below it"
-    raise InputError(f"--set {override}: no field {part} there (known: {known})")
+    raise InputError(f"{place}: no field {part} there (known: {known})")
 
 
 def _explain(error: ValidationError) -> str:

@@ -174,7 +174,7 @@ class Ticket(Spec):
     """A mask and the theta it rewinds to. Level 0 is the dense network and has no pruning."""
 
     theta: Theta
-    pruning: Pruning | None
+    pruning: Pruning | None = None
     level: int = Field(ge=0)
 
     @model_validator(mode="after")

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from search_spaces.base import Name, Spec
+from search_spaces.base import UNHASHED, Name, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
+from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
 
 
@@ -202,6 +203,7 @@ class Study(Spec):
     pruning: dict[Name, PruningPlan] = Field(default={})
     downstream: tuple[Downstream, ...] = Field(min_length=1)
     evaluation: Evaluation
+    search: Search | None = Field(None, json_schema_extra=UNHASHED)
 
     @model_validator(mode="after")
     def _names_and_levels_fit(self) -> Self:

@@ -1,5 +1,6 @@
 """The command line: bad input is refused in one line and leaves nothing behind."""
 
+import os
 import sys
 import time
 
@@ -34,6 +35,7 @@ def folder(tmp_path, monkeypatch):
     """An empty working folder; nothing may connect to a store outside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     return tmp_path
 
 
@@ -63,7 +65,7 @@ def left(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status"])
+@pytest.mark.parametrize("command", ["run", "search", "plan", "status"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -125,6 +127,7 @@ def test_what_this_machine_cannot_meet_is_refused(tuner, folder, monkeypatch, ar
     # What is not refused would go on to start Ray; here it ends at the door of the tracking.
     monkeypatch.setattr(tracking, "connect", lambda: pytest.fail("was not refused"))
     assert_refused(tuner("run", *arguments), words)
+    assert_refused(tuner("plan", "--no-measure", *arguments), words)
     assert left(folder) == []
 
 
@@ -154,10 +157,10 @@ def small(folder):
 
 
 def test_plan_counts_the_work_and_writes_nothing(tuner, folder, small):
-    code, out, err = tuner("plan", small)
+    code, out, err = tuner("plan", small, "--no-measure")
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["stage", "what", "total", "complete", "to", "run"]
-    assert [line.split()[-3:] for line in out.splitlines()[1:-1]] == [
+    assert [line.split()[-3:] for line in out.splitlines()[1:-2]] == [
         ["1", "0", "1"],  # one theta
         ["2", "0", "2"],  # levels 1 and 2
         ["6", "0", "6"],  # standard: 2 levels x 3 seeds
@@ -166,13 +169,20 @@ def test_plan_counts_the_work_and_writes_nothing(tuner, folder, small):
         ["6", "0", "6"],
     ]
     assert "digits 10 % of the data adversarial" in out
-    assert out.splitlines()[-1] == "small: 0 of 27 results complete in results"
+    assert out.splitlines()[-2] == "small: 0 of 27 results complete in results"
+    assert out.splitlines()[-1] == "cost: not known: 6 of 6 kinds of step were never timed here"
     assert left(folder) == ["small.yaml"]
 
 
+@pytest.mark.parametrize("hours", ["", "ten", "10,,50", "0", "-1", "nan", "inf"])
+def test_hours_that_buy_nothing_are_refused(tuner, folder, hours):
+    assert_refused(tuner("plan", "--hours", hours), f"--hours {hours}: takes positive numbers")
+
+
 def test_plan_takes_overrides(tuner, folder, small):
-    _, out, _ = tuner("plan", small, "--set", "downstream.0.seeds=[0]", "--set", "name=tiny")
-    assert out.splitlines()[-1] == "tiny: 0 of 11 results complete in results"
+    arguments = ["--set", "downstream.0.seeds=[0]", "--set", "name=tiny", "--no-measure"]
+    _, out, _ = tuner("plan", small, *arguments)
+    assert out.splitlines()[-2] == "tiny: 0 of 11 results complete in results"
 
 
 def test_status_counts_what_the_ledger_holds(tuner, folder, small):
@@ -190,16 +200,45 @@ def test_status_counts_what_the_ledger_holds(tuner, folder, small):
     assert counts[:2] == [["1", "1"], ["2", "1"]]
     assert sum(int(complete) for _, complete in counts) == 4
     assert out.splitlines()[-1] == "small: 4 of 27 results complete in elsewhere"
-    _, planned, _ = tuner("plan", small, "--storage", "elsewhere")
+    _, planned, _ = tuner("plan", small, "--storage", "elsewhere", "--no-measure")
     assert planned.splitlines()[2].split()[-3:] == ["2", "1", "1"]
     assert left(folder) == before
 
 
+def test_a_fragment_is_like_overrides(tuner, folder, small):
+    (folder / "winner.yaml").write_text("downstream.0.seeds: [0]\nname: tuned\n")
+    arguments = ("status", small, "--with", "winner.yaml", "--set", "downstream.0.fractions=[1.0]")
+    code, out, _ = tuner(*arguments)
+    assert code == 0
+    assert out.splitlines()[-1] == "tuned: 0 of 7 results complete in results"
+    (folder / "winner.yaml").write_text("downstream.9.seeds: [0]\n")
+    result = tuner("run", small, "--with", "winner.yaml")
+    assert_refused(result, "winner.yaml: downstream.9.seeds: 9 is not a place in a list of 1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", 0], "--trials"),
+        (["--minutes", -1], "--minutes"),
+        (["--set", "search.regime=standard"], "search.objectives: ra needs an attack"),
+        (["--set", "search.trials=x"], "search.trials: Input should be a valid integer"),
+        (["--cpus-per-trial", 9999], "--cpus-per-trial 9999: the cluster has"),
+        (["fat-collapse"], "study fat-collapse: has no search: section: add one to its YAML"),
+    ],
+    ids=lambda value: "_".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_searches_that_cannot_be_are_refused(tuner, folder, monkeypatch, arguments, words):
+    monkeypatch.setattr(tracking, "connect", lambda: pytest.fail("was not refused"))
+    assert_refused(tuner("search", *arguments), words)
+    assert left(folder) == []
+
+
 def test_plan_and_status_default_to_the_quickstart(tuner, folder):
-    for command in ("plan", "status"):
-        code, out, _ = tuner(command)
+    for command in (["plan", "--no-measure"], ["status"]):
+        code, out, _ = tuner(*command)
         assert code == 0
-        assert out.splitlines()[-1].startswith("quickstart: 0 of ")
+        assert "\nquickstart: 0 of " in out
     assert left(folder) == []
 
 
@@ -215,5 +254,5 @@ def test_studies_lists_what_is_shipped_with_its_head(tuner, folder):
 def test_help_names_every_command(tuner, folder):
     code, out, _ = tuner("--help")
     assert code == 0
-    for command in ("run", "plan", "status", "studies", "ui"):
+    for command in ("run", "search", "plan", "status", "studies", "ui"):
         assert f"  {command} " in out

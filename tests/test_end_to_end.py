@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from search_spaces import grid, reading
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger, open_ledger
 from trainables.training import Shard
+from tuner import history
 
 pytestmark = pytest.mark.ray
 
@@ -135,6 +137,18 @@ def test_mlflow_holds_what_the_ledger_holds(first, study):
         assert (row["SA"], row["RA"]) == (result["test"]["sa"], result["test"]["ra"])
         assert row["state"] == result["state"]
         assert row["epochs"] == len(result["epochs"])
+
+
+def test_the_run_is_accounted_for(first, study):
+    folder, _ = first
+    (account,) = history.records(folder / "results")
+    assert (account.results, account.failures) == (37, 0)
+    assert account.source + account.transfers < account.wall
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    client = mlflow.MlflowClient(store)
+    (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.stage = 'study'")
+    assert parent.data.metrics["wall_seconds"] == pytest.approx(account.wall)
 
 
 def test_a_second_run_trains_nothing_and_every_number_is_identical(first):

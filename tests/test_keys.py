@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from search_spaces import grid
+from search_spaces import grid, reading
 from search_spaces.keys import canonical, key
+from search_spaces.keys import keys as keys_of
 from search_spaces.regimes import Recipe
 from search_spaces.spec import Checkpoint, Dataset, Model, Pretraining, Pruning, Theta, Transfer
 from search_spaces.study import Study
@@ -307,3 +308,18 @@ def shuffled(node, random):
 def test_keys_do_not_depend_on_the_order_of_fields(random):
     text = yaml.safe_dump(shuffled(FULL, random), sort_keys=False)
     assert key(Transfer.model_validate(yaml.safe_load(text))) == key(Transfer(**FULL))
+
+
+def test_many_keys_at_once_are_those_of_each():
+    study = reading.load("quickstart")
+    specs = [cell.transfer for cell in grid.transfers(study)]
+    specs += [cell.ticket for cell in grid.tickets(study)]
+    assert keys_of(specs) == [key(spec) for spec in specs]
+    assert keys_of([]) == []
+
+
+def test_canonical_text_is_what_json_writes():
+    spec = Theta(**LOADED)
+    content = spec.model_dump(mode="json", exclude_none=True)
+    del content["pretraining"]["load"]["path"], content["dataset"]["path"]
+    assert canonical(spec) == json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -169,7 +169,8 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
     open_ledger(tmp_path / "deep" / "results").write(THETA, {"state": "complete"}, {})
     again = open_ledger(tmp_path / "deep" / "results")
     assert again.result(THETA) == {"state": "complete"}
-    assert {path.name for path in again.root.iterdir()} == {"thetas", "tickets", "transfers"}
+    kinds = {"thetas", "tickets", "transfers", "trials", "evidence"}
+    assert {path.name for path in again.root.iterdir()} == kinds
 
 
 def test_workers_in_other_folders_find_the_ledger(tmp_path, monkeypatch):

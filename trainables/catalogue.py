@@ -24,6 +24,18 @@ CHANNELS_AND_CLASSES = {
     "visda17": (3, 12),
 }
 
+SPLIT_SIZES = {
+    "mnist-mini": (7_500, 1_000, 2_000),
+    "digits": (1_000, 297, 500),
+    "cifar10": (45_000, 5_000, 10_000),
+    "cifar100": (45_000, 5_000, 10_000),
+    "svhn": (68_257, 5_000, 26_032),
+    "imagenet": (1_271_167, 10_000, 50_000),
+    "cub200": (5_395, 599, 5_794),
+    "visda17": (142_397, 10_000, 55_388),
+}
+"""Images in train, val and test, as published and as `datasets.splits` parts them."""
+
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 _IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Mean and std as in the code of Chen et al. (2022), which takes ImageNet's for all its folders.

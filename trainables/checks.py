@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import InputError
+from search_spaces.regimes import Attack
 from search_spaces.spec import AutoAttackCheck, Check, TransferAttackCheck
 from trainables import checkpoints, models
 from trainables.attacks import perturb
-from trainables.evaluation import BATCH, evaluating
+from trainables.evaluation import BATCH, evaluating, first_images
 from trainables.images import Splits
 from trainables.seeding import derived, generator
 
@@ -32,7 +33,8 @@ def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Ten
         "kind": check.kind,
         "images": len(right),
         "ra": right.double().mean().item(),
-        "warnings": said,
+        # APGD repeats itself at every restart.
+        "warnings": list(dict.fromkeys(said)),
     }
     return record, right
 
@@ -60,7 +62,7 @@ def _autoattack(check: AutoAttackCheck, net: nn.Module, data: Splits) -> Tensor:
         ) from None
     if data.classes < 4:
         raise InputError(f"check autoattack: its losses need 4 classes, there are {data.classes}")
-    x, y = _test_images(data, check.images)
+    x, y = first_images(data.test, check.images)
     adversary = AutoAttack(net, eps=check.epsilon, device=x.device, seed=0, version="standard")
     # Its targeted attacks aim at nine other classes, where there are as many.
     targets = min(9, data.classes - 1)
@@ -71,27 +73,26 @@ def _autoattack(check: AutoAttackCheck, net: nn.Module, data: Splits) -> Tensor:
 
 def _transfer_attack(check: TransferAttackCheck, net: nn.Module, data: Splits) -> Tensor:
     """(N,) bool: which images stay correct when attacked on the surrogate?"""
-    x, y = _test_images(data, check.images)
     own = check.model.normalisation
     mean, std = (own.mean, own.std) if own else (data.mean, data.std)
     surrogate = models.build(check.model, data.classes, mean, std, seed=0)
     surrogate.load_state_dict(checkpoints.state_for(check.load, check.model, surrogate))
-    surrogate.to(x.device).eval()
+    x, y = first_images(data.test, check.images)
+    return withstands_other(net, surrogate.to(x.device), x, y, check.attack)
+
+
+def withstands_other(
+    net: nn.Module, surrogate: nn.Module, x: Tensor, y: Tensor, attack: Attack
+) -> Tensor:
+    """(N,) bool on the CPU: which images stay correct for `net` when attacked on the surrogate?
+    `net` is in eval mode; the surrogate is put into it."""
+    surrogate.eval()
     parts = []
     for number, start in enumerate(range(0, len(y), BATCH)):
         rng = generator(derived(0, "transfer-attack"), number, device=x.device)
         end = start + BATCH
-        parts.append(perturb(surrogate, x[start:end], y[start:end], check.attack, rng))
+        parts.append(perturb(surrogate, x[start:end], y[start:end], attack, rng))
     return _correct(net, torch.cat(parts), y)
-
-
-def _test_images(data: Splits, count: int | None) -> tuple[Tensor, Tensor]:
-    """The first test images as pixels in [0, 1], and their labels."""
-    part = data.test[slice(0, count)]
-    places = torch.arange(len(part)).split(BATCH)
-    batches = list(part.stream(places, None))
-    x = torch.cat([batch.pixels() for batch in batches])
-    return x, torch.cat([batch.y for batch in batches])
 
 
 def _correct(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:

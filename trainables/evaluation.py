@@ -77,6 +77,13 @@ def judge_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> Ju
     return judge(model, images, evaluation.attack, evaluation.protocol)
 
 
+def first_images(images: ImageSet, count: int | None) -> tuple[Tensor, Tensor]:
+    """The first `count` images (None: all) as pixels in [0, 1], and their labels."""
+    part = images[slice(0, count)]
+    batches = list(part.stream(torch.arange(len(part)).split(BATCH), None))
+    return torch.cat([batch.pixels() for batch in batches]), torch.cat([b.y for b in batches])
+
+
 def _stands(
     model: nn.Module,
     x: Tensor,

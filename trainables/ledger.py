@@ -10,24 +10,29 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from safetensors.numpy import load_file
 
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
+from search_spaces.evidence import KINDS as EVIDENCE
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.trials import Trial
 
 _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",
     Ticket: "tickets",
     Transfer: "transfers",
+    Trial: "trials",
+    **dict.fromkeys(EVIDENCE, "evidence"),
 }
 SUMS = "SHA256SUMS"
 _ALWAYS = {"spec.json", "result.json"}
@@ -35,6 +40,8 @@ _ALWAYS = {"spec.json", "result.json"}
 
 class DamagedError(RuntimeError):
     """A file of a finished result is not what was written."""
+
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,22 @@ class Ledger:
     def has(self, spec: Spec) -> bool:
         """Is the result complete?"""
         return self.folder(spec).is_dir()
+
+    def keys(self, kind: type[Spec]) -> set[str]:
+        """The keys of all complete results of a kind."""
+        try:
+            names = os.listdir(self.root / _FOLDERS[kind])
+        except FileNotFoundError:
+            return set()
+        return {name for name in names if not name.startswith(".")}
+
+    def all(self, kind: type[S]) -> Iterator[S]:
+        """The specs of all complete results of a kind, in no order of meaning."""
+        for file in sorted((self.root / _FOLDERS[kind]).glob("[!.]*/spec.json")):
+            try:
+                yield kind.model_validate_json(file.read_bytes())
+            except ValidationError:
+                continue  # Written when specs had other fields: nothing of today has its key.
 
     def result(self, spec: Spec) -> dict[str, Any]:
         """The result as it was written. Raises FileNotFoundError where there is none."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,11 +31,16 @@ class Task:
     started: float
 
 
-def prepare(spec: Transfer, ledger: Ledger, device: torch.device) -> Task:
-    """Reads theta and mask from the ledger; the head is drawn from the transfer's seed."""
+def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
+    """Reads theta and mask from the ledger; the head is drawn from the transfer's seed.
+
+    Without test images, their place in the task is empty, and they are not touched."""
     started = time.time()
     ticket = spec.ticket
-    data = datasets.training_part(spec).to(device)
+    data = datasets.training_part(spec)
+    if not with_test:
+        data = replace(data, test=data.val[:0])
+    data = data.to(device)
     seed = derived(spec.seed, "head")
     net = models.build(ticket.theta.model, data.classes, data.mean, data.std, seed)
     theta = read(ledger.folder(ticket.theta) / "weights.safetensors")

@@ -1,8 +1,12 @@
 """Weights and masks to and from bytes, by safetensors: nothing in such a file can run."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -20,3 +24,10 @@ def read(path: Path) -> dict[str, Tensor]:
 def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state without its head, which belongs to the task it was trained on."""
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays as the content of a compressed npz file, for readers without torch."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

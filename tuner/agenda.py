@@ -5,6 +5,8 @@ from functools import partial
 
 from search_spaces import grid
 from search_spaces.grid import TransferCell
+from search_spaces.keys import keys
+from search_spaces.spec import Transfer
 from search_spaces.study import Study
 from trainables.ledger import Ledger
 from tuner.schedule import Schedule, Search
@@ -13,9 +15,11 @@ from tuner.schedule import Schedule, Search
 @dataclass(frozen=True)
 class Agenda:
     """cells: all transfers of the study by key, also those that its searches may never choose;
-    searches: for the tasks whose levels are searched for; schedule: hands out missing keys."""
+    complete: the keys that the ledger had; searches: for the tasks whose levels are searched for;
+    schedule: hands out missing keys."""
 
     cells: dict[str, TransferCell]
+    complete: set[str]
     searches: list[Search[str]]
     schedule: Schedule[str]
 
@@ -25,26 +29,28 @@ class Agenda:
         return sum(search.search.plan.budget for search in self.searches)
 
     @property
-    def wanted(self) -> list[TransferCell]:
+    def wanted(self) -> dict[str, TransferCell]:
         """All that a complete study has, as far as its searches have asked."""
         asked = {job for search in self.searches for job in search.jobs}
-        return [c for name, c in self.cells.items() if not c.optional or name in asked]
+        return {n: cell for n, cell in self.cells.items() if not cell.optional or n in asked}
 
 
 def agenda(study: Study, ledger: Ledger, settle: bool = False) -> Agenda:
     """What a run of the study would do: what is missing of the listed transfers, longest first, and
     its level searches, brought to where the ledger's transfers take them. With `settle`, searches
     go on beyond their budget until their verdicts are settled."""
-    cells = {cell.key: cell for cell in grid.transfers(study)}
-    missing = {n: c for n, c in cells.items() if not c.optional and not ledger.has(c.transfer)}
+    found = grid.transfers(study)
+    cells = dict(zip(keys([cell.transfer for cell in found]), found, strict=True))
+    complete = ledger.keys(Transfer) & cells.keys()
+    missing = {n: c for n, c in cells.items() if not c.optional and n not in complete}
     fixed = _longest_first(missing)
     if not any(task.adaptive for task in study.downstream):
-        return Agenda(cells, [], Schedule(fixed))
+        return Agenda(cells, complete, [], Schedule(fixed))
     from tuner.level_searches import known_result, level_searches
 
     searches = list(level_searches(study, cells, settle))
     known = partial(known_result, ledger, cells)
-    return Agenda(cells, searches, Schedule(fixed, searches, known))
+    return Agenda(cells, complete, searches, Schedule(fixed, searches, known))
 
 
 def _longest_first(cells: dict[str, TransferCell]) -> list[str]:

@@ -1,9 +1,9 @@
-"""The command line: run, plan, status, studies, ui. Heavy imports wait until they are needed."""
+"""The command line: run, search, plan, status, ... Heavy imports wait until they are needed."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from search_spaces import reading
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 from tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from tuner.state import Standing
 
 app = typer.Typer(
     name="python -m tuner",
@@ -25,26 +28,36 @@ SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
 ]
+WithOpt = Annotated[
+    Path | None,
+    typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
+]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
 StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+AddressOpt = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
+]
+WorkersOpt = Annotated[
+    int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
+]
+CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
+GpusOpt = Annotated[
+    float | None,
+    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
+]
 
 
 @app.command()
 def run(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
-    address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster; default: this machine.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
-    ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="CPUs of one transfer.")] = 1.0,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs of one transfer, fractions allowed.")
-    ] = None,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
     settle: Annotated[
         bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
     ] = False,
@@ -54,39 +67,129 @@ def run(
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, data, address, workers, cpus_per_trial, gpus_per_trial)
-    loaded = _load(study, overrides, data)
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
     from tuner.run import run as run_study
 
     raise typer.Exit(run_study(loaded, settings, study, settle))
 
 
 @app.command()
+def search(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials wanted in all. Default: the study's.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no trial that would make it last longer.")
+    ] = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+) -> None:
+    """Search better hyper-parameters on validation images, as the study's search: section says.
+
+    Running again keeps every finished trial. The winning recipe is a file for `run --with`.
+    """
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
+    from tuner.search import search as search_study
+
+    raise typer.Exit(search_study(loaded, settings, study, trials, minutes))
+
+
+@app.command()
+def evidence(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Re-train these levels, as in 0,4,9; default: dense, extreme, next."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Re-train every finished transfer.")
+    ] = False,
+    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 11,
+    images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
+    reattack: Annotated[
+        int, typer.Option(min=0, help="PGD steps at each point of a landscape; 0: attack once.")
+    ] = 2,
+    autoattack_images: Annotated[
+        int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
+    ] = 50,
+) -> None:
+    """Gather evidence on what is finished of a study: masks, agreement, landscapes, calibration,
+    masked gradients, AutoAttack.
+
+    Some transfers are trained again for their weights. Running again resumes. The evidence goes to
+    evidence/ among the artifacts of the study's MLflow run.
+    """
+    from tuner.evidence_plan import wish
+
+    wanted = wish(levels, everything, points, images, reattack, autoattack_images)
+    settings = Settings(storage, data, address, None, cpus, gpus)
+    loaded = _load(study, overrides, data, fragment)
+    from tuner.evidence import run as gather
+
+    raise typer.Exit(gather(loaded, settings, study, wanted))
+
+
+@app.command()
 def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     against: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Print what the two set differently.")
     ] = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    hours: Annotated[
+        str, typer.Option(metavar="H,H,...", help="Budgets to say the worth of.")
+    ] = "10,50,200",
+    measure: Annotated[
+        bool, typer.Option(help="Time steps never timed on this machine; else cache and history.")
+    ] = True,
 ) -> None:
-    """Show what a run would do and what is already complete. Starts and writes nothing."""
-    if against is None:
-        _show(study, overrides, storage, data, planned=True)
-    else:
-        _compare(reading.load(study, overrides), reading.load(against))
+    """Show what a run would do, what is already complete, and what the rest will cost.
+
+    Starts nothing of the study and writes no results: steps of each kind are timed for seconds,
+    once for a machine, and kept in the user's cache.
+    """
+    if against is not None:
+        return _compare(reading.load(study, overrides, fragment), reading.load(against))
+    from tuner import plan as planning
+
+    budgets = _hours(hours)
+    capacity = planning.here(Settings(storage, data, None, workers, cpus, gpus))
+    loaded, stands = _show(study, overrides, fragment, storage, data, planned=True)
+    return planning.show(loaded, stands, storage, capacity, _note, budgets, measure)
 
 
 @app.command()
 def status(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
+    fragment: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    _show(study, overrides, storage, data, planned=False)
+    _show(study, overrides, fragment, storage, data, planned=False)
 
 
 @app.command()
@@ -160,11 +263,13 @@ def ui(
     os.execve(sys.executable, command, environment)
 
 
-def _load(study: str, overrides: list[str] | None, data: Path) -> Study:
+def _load(
+    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
+) -> Study:
     """A study with its data found: paths absolute, contents verified."""
     from tuner.data import resolve
 
-    return resolve(reading.load(study, overrides), data)
+    return resolve(reading.load(study, overrides, fragment), data)
 
 
 def _compare(first: Study, second: Study) -> None:
@@ -184,25 +289,42 @@ def _compare(first: Study, second: Study) -> None:
     typer.echo(f"{len(rows)} fields differ")
 
 
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _hours(text: str) -> list[float]:
+    try:
+        budgets = [float(part) for part in text.split(",")]
+    except ValueError:
+        budgets = []
+    if not budgets or not all(0 < hours < 1e6 for hours in budgets):
+        raise InputError(f"--hours {text}: takes positive numbers, as in 10,50,200")
+    return budgets
+
+
 def _show(
-    study: str, overrides: list[str] | None, storage: Path, data: Path, planned: bool
-) -> None:
+    study: str,
+    overrides: list[str] | None,
+    fragment: Path | None,
+    storage: Path,
+    data: Path,
+    planned: bool,
+) -> "tuple[Study, Standing]":
     from rich.console import Console
     from rich.table import Table
 
     from trainables.ledger import Ledger
     from tuner import state
-    from tuner.agenda import agenda
 
-    loaded = reading.load(study, overrides)
+    loaded = reading.load(study, overrides, fragment)
     try:
-        loaded = _load(study, overrides, data)
+        loaded = _load(study, overrides, data, fragment)
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")
-    ledger = Ledger(storage)
-    work = agenda(loaded, ledger)
-    rows = state.rows(loaded, work, ledger)
+    stands = state.standing(loaded, Ledger(storage))
+    rows = state.rows(stands)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "what"):
         table.add_column(title)
@@ -214,8 +336,10 @@ def _show(
     Console(highlight=False).print(table)
     total, complete = sum(r.total for r in rows), sum(r.complete for r in rows)
     typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
-    if work.searches:
-        typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")
+    if stands.agenda.searches:
+        most = stands.agenda.most
+        typer.echo(f"{len(stands.agenda.searches)} searches may ask for {most} transfers in all")
+    return loaded, stands
 
 
 def main() -> None:

@@ -40,6 +40,16 @@ class Capacity:
         return max(1, min(wanted, int(room // self.workers)))
 
     @property
+    def trials(self) -> int:
+        """How many transfers run side by side. Ray does not split one over two GPUs."""
+        rooms = [int(self.cpus / self.trial_cpus)]
+        if self.trial_gpus:
+            rooms.append(int(self.gpus // self.trial_gpus))
+            if self.trial_gpus < 1:
+                rooms[-1] = int(self.gpus) * int(1 / self.trial_gpus)
+        return max(1, min(rooms))
+
+    @property
     def on_gpus(self) -> bool:
         """Does each Ray Train process get a GPU?"""
         return self.gpus >= self.workers

@@ -12,7 +12,7 @@ def differences(first: Study, second: Study) -> list[tuple[str, str, str]]:
     """(field, first's value, second's value) for every field that differs, in the first's order.
 
     Fields are dotted paths as `--set` takes them; '-' stands for a field that a study lacks. The
-    studies' names are not compared.
+    studies' names are not compared, nor what they search: a run trains none of it.
     """
     one, two = (dict(_leaves(_fields(study), ())) for study in (first, second))
     return [
@@ -23,7 +23,7 @@ def differences(first: Study, second: Study) -> list[tuple[str, str, str]]:
 
 
 def _fields(study: Study) -> dict[str, Any]:
-    return study.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    return study.model_dump(mode="json", exclude_none=True, exclude={"name", "search"})
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:

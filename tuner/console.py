@@ -61,17 +61,22 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self, left: int | None = None) -> None:
-        """One more is done; `left` says how many are to come, where that has changed."""
+    def advance(self, left: int | None = None, note: str = "") -> None:
+        """One more is done; `left` says how many are to come, where that has changed; `note` what
+        is worth knowing by now."""
         self._done += 1
         if left is not None:
             self._total = self._done + left
-        self._bar.update(self._task, completed=self._done, total=self._total)
+        note = f", {note}" if note else ""
+        description = f"{self._name}{note}"
+        self._bar.update(
+            self._task, completed=self._done, total=self._total, description=description
+        )
         now = time.monotonic()
         finished = self._done == self._total
         if not self._console.is_terminal and (finished or now - self._printed > _PLAIN_SECONDS):
             self._printed = now
-            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}")
+            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}{note}")
 
     def _left(self, now: float) -> str:
         """Time left at the pace so far, once there is a pace to speak of."""

@@ -1,7 +1,7 @@
 """The story of a run: source stage, transfer stage, verdict."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, source_stage, state, tracking
+from tuner import accounts, cluster, data, prices, source_stage, state, tracking
 from tuner.agenda import Agenda, agenda
 from tuner.console import Stage, duration, quiet
+from tuner.history import RunRecord, keep
 from tuner.settings import Settings
 
 
@@ -29,6 +30,10 @@ class Run:
     console: Console
     log: Path
     settle: bool
+    started: float
+    busy: float
+    took: dict[str, float] = field(default_factory=dict)
+    """Wall seconds of each stage that had something to do."""
 
     def agenda(self) -> Agenda:
         """What is left to transfer."""
@@ -41,6 +46,7 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
     `origin` is what the user calls the study, a name or a path; `settle`: see agenda. Returns
     the exit code: 0, or 1 if something failed. Raises InputError before anything is started.
     """
+    started, busy = time.monotonic(), prices.cores_busy()
     cluster.check_local(settings)
     data.check(study)
     tracking.check_server()
@@ -48,19 +54,28 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        return _run(Run(study, origin, ledger, settings, tracker, console, log, settle))
+        this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
+        return _run(this)
 
 
 def _run(this: Run) -> int:
-    started = time.monotonic()
     this.tracker.catch_up()
     failures: list[str] = []
+    forecast = None
     if _missing_source(this) or not this.agenda().schedule.over:
         with cluster.cluster(this.settings) as capacity:
+            local = this.settings.address is None
+            forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             failures += _source(this, capacity)
             failures += _transfers(this, capacity)
     this.tracker.catch_up()
-    _conclude(this, failures, time.monotonic() - started)
+    wall = time.monotonic() - this.started
+    account = None
+    if forecast:
+        account = accounts.settle(forecast, this.ledger, wall, this.took, len(failures))
+        keep(account, this.ledger.root)
+        this.tracker.measure(accounts.numbers(account))
+    _conclude(this, failures, wall, account)
     return 1 if failures else 0
 
 
@@ -81,7 +96,8 @@ def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance()
 
         failures = source_stage.run(this.study, this.ledger, capacity, found)
-    this.console.print(f"source stage: {duration(time.monotonic() - started)}")
+    this.took["source"] = time.monotonic() - started
+    this.console.print(f"source stage: {duration(this.took['source'])}")
     return failures
 
 
@@ -101,11 +117,12 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance(agenda.schedule.left)
 
         failures = transfer_stage.run(agenda, this.ledger, capacity, found)
-    this.console.print(f"transfer stage: {duration(time.monotonic() - started)}")
+    this.took["transfers"] = time.monotonic() - started
+    this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
     return failures
 
 
-def _conclude(this: Run, failures: list[str], seconds: float) -> None:
+def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord | None) -> None:
     """Prints the verdict and where to look next; the same goes to MLflow."""
     from analysis import records
     from analysis.figures import curves
@@ -133,6 +150,8 @@ def _conclude(this: Run, failures: list[str], seconds: float) -> None:
     this.tracker.conclude(texts, files, done == total)
     name, say = this.study.name, this.console.print
     say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
+    if account and (compared := accounts.in_words(account)):
+        say(compared)
     if stopped:
         say(f"{stopped} stopped in catastrophic overfitting; judged by their best state before it")
     say()

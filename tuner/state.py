@@ -2,12 +2,15 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search_spaces import grid
+from search_spaces import trials as searches
+from search_spaces.spaces import Point
 from search_spaces.study import Study
+from search_spaces.trials import Trial
 from trainables.ledger import Ledger
-from tuner.agenda import Agenda
+from tuner.agenda import Agenda, agenda
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,19 +28,40 @@ class Row:
     complete: int
 
 
-def rows(study: Study, agenda: Agenda, ledger: Ledger) -> list[Row]:
-    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime; of
-    searches, what they have asked for so far."""
+@dataclass(frozen=True)
+class Standing:
+    """Everything of a study, each with whether the ledger has it; of its searches, what they have
+    asked for so far."""
+
+    thetas: list[tuple[grid.ThetaCell, bool]]
+    tickets: list[tuple[grid.TicketCell, bool]]
+    transfers: list[tuple[grid.TransferCell, bool]]
+    agenda: Agenda
+
+
+def standing(study: Study, ledger: Ledger) -> Standing:
+    """Where a study stands."""
+    work = agenda(study, ledger)
+    return Standing(
+        [(cell, ledger.has(cell.theta)) for cell in grid.thetas(study)],
+        [(cell, ledger.has(cell.ticket)) for cell in grid.tickets(study)],
+        [(cell, name in work.complete) for name, cell in work.wanted.items()],
+        work,
+    )
+
+
+def rows(stands: Standing) -> list[Row]:
+    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
     work = [
-        *((("pre-training", c.pretraining), c.theta) for c in grid.thetas(study)),
-        *((("tickets", f"{c.pretraining} {c.pruning}"), c.ticket) for c in grid.tickets(study)),
-        *((("transfers", _task(c)), c.transfer) for c in agenda.wanted),
+        *((("pre-training", c.pretraining), done) for c, done in stands.thetas),
+        *((("tickets", f"{c.pretraining} {c.pruning}"), done) for c, done in stands.tickets),
+        *((("transfers", _task(c)), done) for c, done in stands.transfers),
     ]
-    for line, spec in work:
+    for line, done in work:
         total[line] += 1
-        complete[line] += ledger.has(spec)
+        complete[line] += done
     return [
         Row(stage, what, count, complete[stage, what]) for (stage, what), count in total.items()
     ]
@@ -56,11 +80,11 @@ def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
     those that a search has not asked for have no row."""
     import pandas as pd
 
-    wanted = {cell.key for cell in agenda.wanted}
+    wanted = agenda.wanted
     records, correct = [], {}
     for name, cell in agenda.cells.items():
         scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
-        if ledger.has(cell.transfer):
+        if name in agenda.complete:
             result = ledger.result(cell.transfer)
             test = result["test"]
             scores = {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}
@@ -69,3 +93,26 @@ def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
             continue
         records.append({**cell.labels, "key": name, **scores})
     return pd.DataFrame(records).astype({"SA": float, "RA": float}), correct
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial of a search that the ledger holds, and the point of the space that it tried."""
+
+    point: Point
+    trial: Trial
+    result: dict[str, Any]
+
+
+def trials(study: Study, ledger: Ledger) -> list[Finished]:
+    """Every finished trial of the study's search, in the order in which they ended.
+
+    The ledger does not know of searches: a trial belongs to every search whose space holds it, so
+    a search that is widened, or taken up with another sampler, keeps what it has.
+    """
+    found = []
+    for trial in ledger.all(Trial):
+        point = searches.point_of(study, trial)
+        if point is not None:
+            found.append(Finished(point, trial, ledger.result(trial)))
+    return sorted(found, key=lambda finished: finished.result["ended"])

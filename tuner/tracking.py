@@ -4,23 +4,26 @@ One experiment a study, a parent run for the study, child runs for thetas, ticke
 A run is FINISHED only when all of it is written; runs cut short are removed and written again.
 """
 
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from search_spaces import grid
+from search_spaces import grid, trials
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.grid import TransferCell
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Study
+from search_spaces.trials import Trial
 from trainables.ledger import Ledger
 
 # A server that is not there is to be named within seconds, not after minutes of retries.
@@ -39,7 +42,9 @@ _EXPERIMENT_TAGS = {
         "study: its verdict is in its description, its curves and YAML under its artifacts. Below "
         "it: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, named "
         "THETA PRUNING SPARSITY > DATASET REGIME SEED. SA and RA are test accuracies, clean and "
-        "under attack, of the best state by validation; last_SA and last_RA of the last epoch."
+        "under attack, of the best state by validation; last_SA and last_RA of the last epoch. "
+        "`search` runs are trials of a hyper-parameter search: they know no test images, and "
+        "best_val_SA and best_val_RA are what they are judged by."
     ),
 }
 
@@ -50,7 +55,7 @@ class Entry:
 
     stage: str
     name: str
-    spec: Theta | Ticket | Transfer
+    spec: Theta | Ticket | Transfer | Trial
     labels: dict[str, str | int | float]
 
 
@@ -80,6 +85,26 @@ def transfer_entry(cell: TransferCell) -> Entry:
         f" {cell.regime} seed {labels['seed']}"
     )
     return Entry("transfer", name, cell.transfer, labels)
+
+
+def trial_entry(study: Study, trial: Trial) -> Entry:
+    """The entry of one trial of the study's search."""
+    search = trials.searched(study)
+    cell = grid.TicketCell(search.pretraining, search.pruning or grid.DENSE, trial.ticket)
+    task = trial.dataset.title
+    seeds = ",".join(map(str, trial.seeds))
+    labels: dict[str, str | int | float] = {
+        "theta": cell.pretraining,
+        "pruning": cell.pruning,
+        "level": cell.level,
+        "sparsity": cell.sparsity,
+        "dataset": task,
+        "fraction": trial.fraction,
+        "regime": search.regime,
+        "seeds": seeds,
+    }
+    name = f"search {_ticket_name(cell)} > {task} {search.regime} {key(trial)[:6]} seed {seeds}"
+    return Entry("search", name, trial, labels)
 
 
 def _ticket_name(cell: grid.TicketCell) -> str:
@@ -115,6 +140,7 @@ class Tracker:
                 "key": name,
                 "state": result["state"],
                 **{tag: str(result[tag]) for tag in ("host", "device", "workers", "torch")},
+                **_extra_tags(entry.spec, result),
             },
         )
         from mlflow.entities import Param
@@ -138,19 +164,37 @@ class Tracker:
             if key(entry.spec) not in self._known and self.ledger.has(entry.spec):
                 self.log(entry)
 
+    def measure(self, numbers: dict[str, float]) -> None:
+        """Puts numbers of this run of the study under the parent run, beside earlier runs'."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        metrics = [Metric(name, value, now, 0) for name, value in numbers.items()]
+        self.client.log_batch(self.parent, metrics=metrics)
+
+    def attach(self, files: Mapping[str, bytes], folder: str | None = None) -> None:
+        """Puts files, named by their paths, under the parent run, in a folder of it if one is
+        named, in place of those there."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, content in files.items():
+                path = Path(scratch, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(self.parent, scratch, folder)
+
+    def end(self) -> None:
+        """This run of the study is over."""
+        self.client.set_terminated(self.parent)
+
     def conclude(self, texts: dict[str, str], files: dict[str, bytes], complete: bool) -> None:
         """Puts the study's verdict under the parent run: texts and binary files by name."""
         for name, text in texts.items():
             self.client.log_text(self.parent, text, name)
         note = f"```\n{texts['verdict.txt']}\n```"
         self.client.set_tag(self.parent, "mlflow.note.content", note)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                path = Path(folder) / name
-                path.write_bytes(content)
-                self.client.log_artifact(self.parent, str(path))
+        self.attach(files)
         self.client.set_tag(self.parent, "state", "complete" if complete else "incomplete")
-        self.client.set_terminated(self.parent)
+        self.end()
 
 
 def connect() -> Any:
@@ -216,10 +260,19 @@ def _search(client: Any, experiment: str, condition: str) -> Iterator[Any]:
             return
 
 
+def _extra_tags(spec: Spec, result: dict[str, Any]) -> dict[str, str]:
+    """What finds a trial's point again exactly, and why it failed, if it did."""
+    if not isinstance(spec, Trial):
+        return {}
+    return {"values": json.dumps(trials.values(spec)), "reason": result.get("reason", "")}
+
+
 def _own(spec: Spec) -> dict[str, Any]:
     """A spec's own settings, flattened to dotted names; what its parents fixed is theirs."""
     if isinstance(spec, Theta):
         fields = spec.model_dump(mode="json", exclude_none=True)
+    elif isinstance(spec, Trial):
+        fields = dict(trials.values(spec))
     elif isinstance(spec, Ticket):
         fields = spec.model_dump(mode="json", exclude_none=True, include={"pruning"})
     else:
@@ -244,7 +297,7 @@ def _metrics(result: dict[str, Any]) -> Iterator[Any]:
 
     when = int(1000 * result["ended"])
     final = {"seconds": result["ended"] - result["started"]}
-    groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"))
+    groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"), ("best_val_", "best"))
     for prefix, group in groups:
         for name, value in result.get(group, {}).items():
             final[f"{prefix}{name.upper()}"] = value

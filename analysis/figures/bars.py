@@ -1,0 +1,87 @@
+"""Bars: the dense network against its tickets at one sparsity."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from analysis.figures.paper import all_data
+from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, tidy
+from analysis.roles import RANDOM
+from analysis.verdict import METRICS
+from search_spaces.errors import InputError
+
+DENSE_BAR = "dense"
+
+
+def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.DataFrame:
+    """The dense network and every pruning's ticket at one level: with all data, at `level`, or else
+    at the extreme double win of the main pruning. One row per dataset, theta, bar and metric:
+    `at` is that level's sparsity, mean and std are shares in [0, 1], n counts seeds.
+
+    Raises InputError if nothing is at that level.
+    """
+    found = []
+    for (_, _), own in all_data(levels).groupby(["dataset", "theta"], sort=False):
+        mine = own[own["pruning"] == main]
+        chosen = mine[mine["extreme"]] if level is None else own[own["level"] == level]
+        if chosen.empty:
+            continue
+        first = chosen.iloc[0]
+        dense = own[own["level"] == 0].head(1).assign(pruner=DENSE_BAR)
+        bars = own[(own["level"] == first["level"]) & (own["level"] > 0)]
+        found.append(pd.concat([dense, bars]).assign(at=first["sparsity"]))
+    if not found:
+        which = "with an extreme double win" if level is None else f"at level {level}"
+        raise InputError(f"a10: the study has no finished ticket {which}: see `trials --where`")
+    return _long(pd.concat(found))
+
+
+def a10(rows: pd.DataFrame) -> Figure:
+    """A row of panels per dataset, a column per metric; a group of bars per theta: the dense
+    network, then its tickets at the sparsity written below; random ones red. Lines: one std."""
+    bars = list(dict.fromkeys(rows["bar"]))
+    plain = [bar for bar in bars if bar != DENSE_BAR and not bar.startswith(RANDOM)]
+    colours = {bar: COLOURS[i % len(COLOURS)] for i, bar in enumerate(plain)}
+    colours = {bar: colours.get(bar, RANDOM_COLOUR) for bar in bars} | {DENSE_BAR: "#BBBBBB"}
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    figure = canvas(12, 1.2 + 2.6 * len(datasets))
+    panels = figure.subplots(len(datasets), len(METRICS), squeeze=False)
+    for line, dataset in zip(panels, datasets, strict=True):
+        for axes, metric in zip(line, METRICS, strict=True):
+            own = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric.name)]
+            _groups(axes, own, colours)
+        line[0].set_ylabel(f"{dataset}\ntest accuracy, %")
+    for axes, metric in zip(panels[0], METRICS, strict=True):
+        axes.set_title(f"{metric.score}, {metric.regime} training", size=11)
+    keys = [Patch(color=colour, label=bar) for bar, colour in colours.items()]
+    figure.legend(handles=keys, loc="outside upper center", frameon=False, ncols=len(keys))
+    return figure
+
+
+def _groups(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
+    thetas = list(dict.fromkeys(rows["theta"]))
+    width = 0.8 / len(colours)
+    for place, (bar, colour) in enumerate(colours.items()):
+        own = rows[rows["bar"] == bar]
+        x = [thetas.index(theta) + width * (place + 0.5) - 0.4 for theta in own["theta"]]
+        height, std = 100 * own["mean"], 100 * own["std"].fillna(0)
+        axes.bar(x, height, 0.9 * width, color=colour, label=bar)
+        axes.errorbar(x, height, yerr=std, linestyle="none", color=GREY, capsize=2, linewidth=0.8)
+    at = rows.drop_duplicates("theta").set_index("theta")["at"]
+    axes.set_xticks(range(len(thetas)), [f"θ {name}\n{100 * at[name]:.2f} %" for name in thetas])
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlim(-0.5, len(thetas) - 0.5)
+    axes.set_ylim(bottom=0)
+    tidy(axes)
+
+
+def _long(levels: pd.DataFrame) -> pd.DataFrame:
+    """One row per bar from one row per level."""
+    labels = ["dataset", "fraction", "theta", "pruning", "level", "at"]
+    parts = []
+    for metric in METRICS:
+        own = levels[[*labels, "pruner"]].rename(columns={"pruner": "bar"})
+        values = {part: levels[f"{metric.name}_{part}"] for part in ("mean", "std", "n")}
+        parts.append(own.assign(metric=metric.name, **values))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,75 @@
+"""From what a user types to a theta, a ticket or a transfer of a study."""
+
+import difflib
+from collections.abc import Mapping
+
+from search_spaces import grid
+from search_spaces.errors import InputError
+from search_spaces.grid import ThetaCell, TicketCell, TransferCell
+from search_spaces.keys import keys
+from search_spaces.spec import Ticket
+from search_spaces.study import Study
+
+Cell = ThetaCell | TicketCell | TransferCell
+SHORTEST_PREFIX = 4
+
+
+def tickets(study: Study) -> list[TicketCell]:
+    """The study's tickets, the dense networks first."""
+    dense = [
+        TicketCell(cell.pretraining, grid.DENSE, Ticket(theta=cell.theta, pruning=None, level=0))
+        for cell in grid.thetas(study)
+    ]
+    return [*dense, *grid.tickets(study)]
+
+
+def path(cell: TicketCell) -> str:
+    """What a ticket is called on the command line: THETA/PRUNING/LEVEL, or THETA/dense."""
+    level = f"/{cell.level}" if cell.level else ""
+    return f"{cell.pretraining}/{cell.pruning}{level}"
+
+
+def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tuple[str, Cell]:
+    """(key, cell) of what `text` names: a key, a prefix of just one, or a ticket's path.
+
+    `transfers` are the study's by key. Raises InputError that offers the nearest.
+    """
+    named = tickets(study)
+    by_path = {path(cell): cell for cell in named}
+    cells: dict[str, Cell] = dict(zip(keys([cell.ticket for cell in named]), named, strict=True))
+    if text in by_path:
+        return next((key, cell) for key, cell in cells.items() if cell is by_path[text])
+    if "/" in text:
+        near = difflib.get_close_matches(text, by_path, n=1, cutoff=0)
+        raise InputError(f"{text}: no such ticket in {study.name}: did you mean {near[0]}?")
+    cells |= {cell.key: cell for cell in grid.thetas(study)} | dict(transfers)
+    return _by_prefix(text, study.name, cells)
+
+
+def _by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cell]:
+    found = [key for key in cells if key.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
+    if len(found) == 1:
+        return found[0], cells[found[0]]
+    if found:
+        some = ", ".join(sorted(found)[:3])
+        raise InputError(f"key {text}: begins {len(found)} keys of {name}: {some}: write more")
+    if len(text) < SHORTEST_PREFIX:
+        raise InputError(f"key {text}: too short: write {SHORTEST_PREFIX} or more of its digits")
+    near = difflib.get_close_matches(text, cells, n=1, cutoff=0)
+    raise InputError(
+        f"key {text}: not in {name}: the nearest is {near[0]}; keys are in `trials`, tickets also "
+        "go by THETA/PRUNING/LEVEL"
+    )
+
+
+def title(cell: Cell) -> str:
+    """What a thing is, for people."""
+    if isinstance(cell, ThetaCell):
+        return f"theta {cell.pretraining}"
+    if isinstance(cell, TicketCell):
+        share = f" level {cell.level}, {100 * cell.sparsity:.2f} %" if cell.level else ""
+        return f"{cell.pretraining} {cell.pruning}{share}"
+    labels = cell.labels
+    part = "" if labels["fraction"] == 1 else f" {100 * cell.transfer.fraction:g} % of the data"
+    where = f"{labels['dataset']}{part} {cell.regime} seed {labels['seed']}"
+    return f"{title(cell.ticket_cell)} > {where}"

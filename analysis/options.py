@@ -1,0 +1,54 @@
+"""What the commands share: options, opening a study, and what is said when there is nothing."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from analysis.load import Results
+
+Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
+TableFormat = Annotated[
+    Literal["table", "csv", "json", "markdown", "latex"], typer.Option("--format")
+]
+StudyName = Annotated[str | None, typer.Option("--study", help="Its name. Default: the latest.")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(help="MLflow's store. Default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db."),
+]
+Storage = Annotated[Path, typer.Option(help="Folder of finished results that the run was given.")]
+
+SHOWN_MISSING = 3
+
+
+def load_study(study: str | None, tracking_uri: str | None) -> "Results":
+    """Reads a study and says on stderr what of it is missing."""
+    from analysis.load import load
+
+    results = load(study, tracking_uri)
+    _name_missing(results)
+    return results
+
+
+def _name_missing(results: "Results") -> None:
+    """What is not there is said, and never on stdout."""
+    missing = results.missing
+    if not missing:
+        return
+    named = [
+        ", ".join(f"{label}={value}" for label, value in cell.labels.items() if label != "sparsity")
+        for cell in missing[:SHOWN_MISSING]
+    ]
+    if len(missing) > SHOWN_MISSING:
+        named.append(f"and {len(missing) - SHOWN_MISSING} more")
+    total = len(missing) + len(results.table)
+    print(f"missing: {len(missing)} of {total} transfers: {'; '.join(named)}", file=sys.stderr)
+
+
+def nothing(what: str, results: "Results") -> int:
+    """Says that the study has nothing to show yet; the exit code of that."""
+    name = results.study.name
+    print(f"nothing to {what} in {name} yet: python -m tuner run {name}", file=sys.stderr)
+    return 1

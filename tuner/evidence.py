@@ -1,0 +1,163 @@
+"""The story of `python -m tuner evidence`: plan, first pieces, probes, MLflow, a summary."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from search_spaces.errors import InputError
+from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
+from search_spaces.study import Study
+from trainables.ledger import Ledger, open_ledger
+from tuner import cluster, data, evidence_records, tracking
+from tuner.console import Stage, duration, quiet
+from tuner.evidence_plan import EvidencePlan, Wish, plan
+from tuner.settings import Settings
+
+_NAMES = {
+    "masks": "mask comparisons",
+    "records": "record comparisons",
+    "retraining": "re-trainings",
+    "landscape": "landscapes",
+    "calibration": "calibrations",
+    "attacks": "attack series",
+    "autoattack": "AutoAttacks",
+}
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """One `python -m tuner evidence`: what it works on."""
+
+    study: Study
+    origin: str
+    ledger: Ledger
+    settings: Settings
+    plan: EvidencePlan
+    console: Console
+    log: Path
+
+    def missing(self) -> list[Evidence]:
+        return [piece for piece in self.plan.pieces if not self.ledger.has(piece)]
+
+
+def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
+    """Gathers what the ledger lacks of a study's evidence, and puts all of it into MLflow.
+
+    Returns the exit code: 0, or 1 if something failed. Raises InputError before anything is
+    started, also where no transfer or ticket of the study is finished.
+    """
+    cluster.check_local(settings)
+    data.check(study)
+    tracking.check_server()
+    planned = plan(study, Ledger(settings.storage.resolve()), wish)
+    if not planned.pieces:
+        raise InputError(
+            f"study {study.name}: nothing finished in {settings.storage}: "
+            f"run it first: python -m tuner run {origin}"
+        )
+    ledger = open_ledger(settings.storage)
+    log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with quiet(log) as console:
+        client = tracking.connect()
+        this = _Gathering(study, origin, ledger, settings, planned, console, log)
+        _announce(this)
+        started = time.monotonic()
+        failures = _gather(this)
+        tracker = tracking.open_tracker(client, study, ledger)
+        tracker.catch_up()
+        found = evidence_records.collect(study, ledger)
+        written = evidence_records.files(found, planned.skipped, len(this.missing()))
+        tracker.attach(written, "evidence")
+        tracker.end()
+        _summarise(this, found, failures, time.monotonic() - started)
+    return 1 if failures else 0
+
+
+def _announce(this: _Gathering) -> None:
+    """What it will cost."""
+    say, missing = this.console.print, this.missing()
+    counts = ", ".join(f"{n} {_NAMES[kind]}" for kind, n in this.plan.counts.items())
+    say(f"evidence of {this.study.name}: {counts}")
+    if not missing:
+        return
+    again = [piece.transfer for piece in missing if isinstance(piece, Retraining)]
+    results = map(this.ledger.result, again)
+    seconds = sum(result["ended"] - result["started"] for result in results)
+    cost = f"; {len(again)} re-trainings took {duration(seconds)} the first time" if again else ""
+    say(f"{len(missing)} of {len(this.plan.pieces)} to gather{cost}")
+
+
+def _gather(this: _Gathering) -> list[str]:
+    missing = this.missing()
+    if not missing:
+        return []
+    from tuner import evidence_stage
+
+    failures: list[str] = []
+    total = len(this.plan.pieces)
+    with (
+        cluster.cluster(this.settings) as capacity,
+        Stage(this.console, "evidence", total - len(missing), total) as stage,
+    ):
+        for pieces in (this.plan.first, this.plan.probes):
+            ready, left = _ready(pieces, this.ledger)
+            failures += evidence_stage.run(ready, this.ledger, capacity, stage.advance)
+            failures += left
+    return failures
+
+
+def _ready(pieces: Sequence[Evidence], ledger: Ledger) -> tuple[list[Evidence], list[str]]:
+    """What can be gathered now, and why the rest of what is missing cannot."""
+    ready, left = [], []
+    for piece in pieces:
+        if ledger.has(piece):
+            continue
+        if all(ledger.has(network) for network in _networks(piece)):
+            ready.append(piece)
+        else:
+            left.append(f"{piece.kind}: its re-training failed")
+    return ready, left
+
+
+def _networks(piece: Evidence) -> list[Retraining]:
+    """The re-trainings that a piece reads."""
+    if not isinstance(piece, Probe):
+        return []
+    other = piece.surrogate if isinstance(piece, AttackEvidence) else None
+    return [piece.network, *([other] if other else [])]
+
+
+def _summarise(
+    this: _Gathering,
+    found: evidence_records.Collected,
+    failures: Sequence[str],
+    seconds: float,
+) -> None:
+    say, total = this.console.print, len(this.plan.pieces)
+    done = total - len(this.missing())
+    name = this.study.name
+    say(f"\n{name}: {done} of {total} pieces of evidence, {duration(seconds)}", style="bold")
+    networks, flags = found.tables["networks"], found.tables["flags"]
+    same = sum(record["reproduced"] for record in networks)
+    if networks:
+        say(f"{same} of {len(networks)} re-trainings reproduced the stored scores image by image")
+    flagged = {record["key"] for record in flags}
+    say(f"{len(flagged)} of {len(found.tables['attacks'])} attacked transfers flagged")
+    for record in flags:
+        say(f"  {_called(record)}: {record['flag']}: {record['rule']}", markup=False)
+    for reason in this.plan.skipped:
+        say(f"skipped: {reason}", markup=False)
+    if failures:
+        say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
+        for reason in failures[:5]:
+            say(f"  {reason}", markup=False)
+        say("run the same command again: what is complete is kept")
+    say(f"in MLflow: evidence/ among the artifacts of the run {name}", markup=False)
+
+
+def _called(record: dict[str, object]) -> str:
+    parts = ("theta", "pruning", "level", "dataset", "regime", "seed")
+    return " ".join(f"level {record[p]}" if p == "level" else str(record[p]) for p in parts)
