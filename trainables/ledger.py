@@ -41,6 +41,7 @@ _ALWAYS = {"spec.json", "result.json"}
 class DamagedError(RuntimeError):
     """A file of a finished result is not what was written."""
 
+
 S = TypeVar("S", bound=Spec)
 
 
@@ -84,6 +85,10 @@ class Ledger:
         """Which test images a transfer gets right, clean ("SA") and under attack ("RA"): (N,)."""
         bits = load_file(self.folder(transfer) / "correct.safetensors")
         return {"SA": bits["clean"], "RA": bits["attacked"]}
+
+    def unfinished(self, spec: Spec) -> Path:
+        """Where the training behind a result that is not there yet keeps its progress."""
+        return self.root / "unfinished" / f"{key(spec)}.progress"
 
     def file(self, spec: Spec, name: str) -> Path:
         """A file of a result, its content checked. Raises DamagedError if it has changed."""
