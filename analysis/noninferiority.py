@@ -22,6 +22,8 @@ from analysis.inference import Bools, Differences, Floats, differences
 Outcome = Literal["match", "fail", "open"]
 
 _DRAWS = 1000
+# A number of seeds that rounding errors put above a whole number is that number.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,12 @@ def _more(finding: Finding, metric: int, level: int, confidence: float) -> int |
     allowed = (distance / quantile) ** 2 - of_images
     if allowed <= 0:
         return None
-    seeds = int(finding.seeds[metric, level])
-    wanted = (variance - of_images) * seeds / allowed
-    return max(1, math.ceil(wanted - seeds))
+    dense, own = (float(finding.seeds[metric, row]) for row in (0, level))
+    # The seeds' part goes with 1 / dense + 1 / own, and both grow by the number asked for. `alone`:
+    # what the level would need against a dense network known exactly.
+    alone = (variance - of_images) / allowed / (1 / dense + 1 / own)
+    wanted = alone - (dense + own) / 2 + math.hypot((dense - own) / 2, alone)
+    return max(1, math.ceil(wanted - _TOLERANCE))
 
 
 def _ladder(tested: NDArray[Any]) -> NDArray[np.intp]:
