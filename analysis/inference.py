@@ -20,6 +20,10 @@ Bools = NDArray[np.bool_]
 # subtract it. Treating paired values as unpaired only widens intervals.
 _LEAST_FREEDOM = 4
 
+# A score is a whole number of N images, so that few seeds may tie by chance. Rounding it to that
+# step of 1 / N has a variance of 1 / 12 of its square: no variance counts as less.
+_STEP = 1 / 12
+
 
 @dataclass(frozen=True)
 class Differences:
@@ -47,8 +51,8 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     """Best linear unbiased differences to dense under the model above, and their covariance.
 
     scores (L, S), correct (L, S, N): which of N test images each transfer gets right (rows of
-    absent transfers are ignored); without it the test images count as given. Raises ValueError if
-    the dense row is empty.
+    absent transfers are ignored); without it the test images count as given, and scores that tie as
+    exactly equal. Raises ValueError if the dense row is empty.
 
     Variances by the method of moments (Henderson's method III for two crossed factors). The images'
     part is that of crossed seeds and images, as for several readers of the same cases (Gallas et
@@ -62,6 +66,8 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     levels = np.flatnonzero(rows)[1:]
     y, there = scores[np.ix_(rows, seeds)], there[np.ix_(rows, seeds)]
     of_rest, of_seed, freedom = _variances(y, there)
+    if correct is not None:
+        of_rest = max(of_rest, _STEP / correct.shape[-1] ** 2)
     weights = _weights(there, of_rest, of_seed)
     y = np.where(there, y, 0.0)
     means = np.einsum("kls,ls->k", weights, y)

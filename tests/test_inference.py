@@ -178,9 +178,14 @@ def test_perfect_pairs_have_no_error():
     assert found.error == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_equal_scores_have_no_error():
+def test_equal_scores_are_known_to_the_step_of_an_image():
+    """Without records there is no error; with them that of rounding to 1 / 100: 1 / 12 of its
+    square as variance of a score."""
+    bare = differences(np.ones((3, 4)))
+    assert list(bare.value) == [0, 0] and list(bare.error) == [0, 0]
     found = differences(np.ones((3, 4)), np.ones((3, 4, 100), bool))
-    assert list(found.value) == [0, 0] and list(found.error) == [0, 0]
+    assert list(found.value) == [0, 0]
+    assert found.error == pytest.approx([0.01 / 12**0.5 * (2 / 4) ** 0.5] * 2)
 
 
 # Images: a transfer gets image n right with probability p[level, n], seeds scatter around it.
@@ -195,7 +200,7 @@ def test_the_images_part_by_hand():
     correct = np.stack([np.tile(dense, (5, 1)), np.tile(ticket, (5, 1))])
     found = differences(correct.mean(2), correct)
     assert found.of_images[0] == pytest.approx(2 / 3 / 4)
-    assert found.error[0] ** 2 == pytest.approx(2 / 3 / 4)
+    assert found.error[0] ** 2 == pytest.approx(2 / 3 / 4 + (1 / 4) ** 2 / 12 * 2 / 5)
     assert found.value[0] == pytest.approx(0, abs=1e-12)
 
 
@@ -256,3 +261,20 @@ def test_lower_bounds_hold_as_often_as_they_say():
         bound = found.value[1] - stats.t.ppf(0.95, found.freedom) * found.error[1]
         held += bound < 0
     assert 0.93 < held / 2000 < 0.985
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_ties_of_few_seeds_on_few_images_do_not_pass_for_certainty(seeds):
+    """200 images, so scores are steps of half a point, about a seed's standard deviation: two seeds
+    of dense often tie. The truth is no difference; a bound above nothing is wrong."""
+    rng = np.random.default_rng(7)
+    wrong = tries = 0
+    for _ in range(2000):
+        scores = np.round(200 * rng.normal(0.8, 0.005, (3, max(seeds, 2)))) / 200
+        scores[1:, seeds:] = NAN
+        correct = np.arange(200) < 200 * scores[..., None]
+        found = differences(scores, correct)
+        error = np.sqrt(found.error**2 - found.of_images)
+        wrong += (found.value - stats.t.ppf(0.95, found.freedom) * error > 0).sum()
+        tries += 2
+    assert wrong / tries < 0.06
