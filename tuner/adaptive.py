@@ -125,11 +125,17 @@ class LevelSearch:
                 more = list(self._seeds(row, (regime,), add))
                 most[regime] = max(most[regime], self._count(row, regime) + len(more))
                 cells += more
-        # Dense first: where the budget ends here, no level has more seeds than it.
-        for regime, count in most.items():
-            short = int(_DENSE_AHEAD * count) - self._count(0, regime)
-            yield from self._seeds(0, (regime,), max(0, short))
+        # What dense is behind comes first: the budget may end anywhere.
+        yield from self._dense_up_to(most, 1.0)
         yield from cells
+        yield from self._dense_up_to(most, _DENSE_AHEAD)
+
+    def _dense_up_to(self, counts: Mapping[RegimeName, int], ahead: float) -> Iterator[Cell]:
+        """What the dense network lacks of `ahead` times these numbers of seeds."""
+        for regime, count in counts.items():
+            yield from self._seeds(
+                0, (regime,), max(0, int(ahead * count) - self._count(0, regime))
+            )
 
     def _seeds(self, row: int, regimes: tuple[RegimeName, ...], count: int) -> Iterator[Cell]:
         """The next `count` seeds of a level that have not been asked for."""
