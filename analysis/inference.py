@@ -30,16 +30,21 @@ class Differences:
     """A metric of each tested level minus the dense network's.
 
     levels (K,): rows of the score array they belong to; value (K,): differences, in [-1, 1];
-    covariance (K, K): of their errors, from seeds and test images together; of_images (K,): the
-    part of its diagonal that more seeds do not reduce; freedom: degrees of freedom of the seeds'
-    variance, 0 where no level has two seeds and nothing is known of the errors (covariance NaN).
+    of_seeds, of_images (K, K): covariances of their errors from seeds, which more seeds reduce, and
+    from test images, which they do not; freedom: degrees of freedom of the seeds' variance, 0 where
+    no level has two seeds and nothing is known of the errors (covariances NaN).
     """
 
     levels: NDArray[np.int64]
     value: Floats
-    covariance: Floats
+    of_seeds: Floats
     of_images: Floats
     freedom: int
+
+    @property
+    def covariance(self) -> Floats:
+        """(K, K): of the errors from seeds and test images together."""
+        return self.of_seeds + self.of_images
 
     @property
     def error(self) -> Floats:
@@ -73,13 +78,13 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     means = np.einsum("kls,ls->k", weights, y)
     if not freedom:
         unknown = np.full((len(levels), len(levels)), np.nan)
-        return Differences(levels, means, unknown, np.full(len(levels), np.nan), 0)
+        return Differences(levels, means, unknown, unknown, 0)
     by_seed = weights.sum(1)
     spread = of_seed * by_seed @ by_seed.T + of_rest * np.einsum("kls,mls->km", weights, weights)
     images = np.zeros_like(spread)
     if correct is not None:
         images = _of_images(weights, correct[np.ix_(rows, seeds)], there)
-    return Differences(levels, means, spread + images, np.diag(images).copy(), freedom)
+    return Differences(levels, means, spread, images, freedom)
 
 
 def _variances(y: Floats, there: Bools) -> tuple[float, float, int]:

@@ -199,7 +199,7 @@ def test_the_images_part_by_hand():
     dense, ticket = np.array([0, 1, 1, 1], bool), np.array([1, 1, 1, 0], bool)
     correct = np.stack([np.tile(dense, (5, 1)), np.tile(ticket, (5, 1))])
     found = differences(correct.mean(2), correct)
-    assert found.of_images[0] == pytest.approx(2 / 3 / 4)
+    assert found.of_images[0, 0] == pytest.approx(2 / 3 / 4)
     assert found.error[0] ** 2 == pytest.approx(2 / 3 / 4 + (1 / 4) ** 2 / 12 * 2 / 5)
     assert found.value[0] == pytest.approx(0, abs=1e-12)
 
@@ -241,7 +241,7 @@ def test_seeds_and_images_against_monte_carlo(holes):
         found = differences(scores, correct)
         values.append(found.value)
         covariances.append(found.covariance)
-        images.append(found.of_images)
+        images.append(np.diag(found.of_images))
     true = np.cov(np.array(values).T)
     estimate = np.mean(covariances, 0)
     np.testing.assert_allclose(np.diag(estimate), np.diag(true), rtol=0.14)
@@ -274,7 +274,7 @@ def test_ties_of_few_seeds_on_few_images_do_not_pass_for_certainty(seeds):
         scores[1:, seeds:] = NAN
         correct = np.arange(200) < 200 * scores[..., None]
         found = differences(scores, correct)
-        error = np.sqrt(found.error**2 - found.of_images)
+        error = np.sqrt(np.diag(found.of_seeds))
         wrong += (found.value - stats.t.ppf(0.95, found.freedom) * error > 0).sum()
         tries += 2
     assert wrong / tries < 0.06

@@ -168,7 +168,7 @@ def by_hand(values, errors, rows, freedom=10**9):
         np.array(rows),
         np.array(values),
         np.diag(np.array(errors) ** 2),
-        np.zeros(len(rows)),
+        np.zeros((len(rows), len(rows))),
         freedom,
     )
     value = np.full((1, max(rows) + 1), NAN)
@@ -262,13 +262,13 @@ def test_the_promised_seeds_settle_it(difference, spread, dense, level, metrics)
 
 @pytest.mark.parametrize(("dense", "level"), [(4, 4), (10, 3), (3, 10), (30, 2)])
 def test_no_more_seeds_are_promised_than_it_takes(dense, level):
-    """With the quantile of now, one seed less leaves it open: error (1/n + 1/m) ** 0.5 by hand."""
+    """One seed less leaves it open, where every seed brings a degree of freedom."""
     spread, difference = 0.01, -0.0045
     scores = unpaired(exact(0.8, spread, dense), exact(0.8 + difference, spread, level, 1))
     found = judge([scores], MARGIN)
-    quantile = stats.t.ppf(0.95, dense + level - 2)
 
     def clears(more):
+        quantile = stats.t.ppf(0.95, dense + level - 2 + more)
         error = spread * (1 / (dense + more) + 1 / (level + more)) ** 0.5
         return difference - quantile * error > -0.01
 
@@ -301,8 +301,54 @@ def test_images_that_leave_more_doubt_than_distance_cannot_be_settled_by_seeds()
     assert isinstance(seeds_to_settle(judge([scores], MARGIN), 1), int)
 
 
-def test_a_level_on_the_margin_is_never_settled():
-    found = by_hand([-0.01], [0.001], [1])
+def image_bound(spread):
+    """Five complete pairs whose images matter: a difference and bounds from both parts."""
+    rng = np.random.default_rng(2)
+    image = rng.random((2, 1, 300)) < 0.8
+    correct = np.repeat(image, 5, axis=1) ^ (rng.random((2, 5, 300)) < spread)
+    return judge([correct.mean(2)], MARGIN, [correct]), correct
+
+
+def test_seeds_take_students_quantile_and_images_the_normals():
+    found, _ = image_bound(0.05)
+    images = found.of_images[0, 1]
+    seeds = found.error[0, 1] ** 2 - images
+    assert images > 0 and seeds > 0 and found.freedom == (4,)
+    reach = (stats.t.ppf(0.95, 4) ** 2 * seeds + stats.norm.ppf(0.95) ** 2 * images) ** 0.5
+    assert found.lower[0, 1] == pytest.approx(found.value[0, 1] - reach)
+
+
+def test_a_clear_loss_needs_no_certainty_of_the_seeds_variance():
+    """Two seeds of dense and one of a level that loses 40 points on 300 images: with one degree of
+    freedom Student's quantile alone is 19, and the images' error 3 points."""
+    rng = np.random.default_rng(0)
+    correct = np.zeros((2, 2, 300), bool)
+    correct[0] = rng.random(300) < 0.9
+    correct[1] = rng.random(300) < 0.5
+    correct[0, 1, :2] ^= True
+    scores = correct.mean(2)
+    scores[1, 1] = NAN
+    found = judge([scores] * 3, MARGIN, [correct] * 3)
+    assert found.freedom == (1, 1, 1)
+    assert found.outcomes == {1: "fail"}
+
+
+def test_few_degrees_of_freedom_are_no_reason_to_give_up():
+    """Seeds bring degrees of freedom too: with one, a match looks out of reach by today's
+    quantile, though images leave little doubt."""
+    rng = np.random.default_rng(10)
+    image = rng.random(4000) < 0.9
+    correct = np.stack([image, image])[:, None] ^ (rng.random((2, 2, 4000)) < 0.03)
+    scores = correct.mean(2)
+    scores[1, 1] = NAN
+    found = judge([scores], MARGIN, [correct])
+    assert found.freedom == (1,) and found.outcomes == {1: "open"}
+    assert 1 <= seeds_to_settle(found, 1) < 10
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-17, -1e-17, 1e-9])
+def test_a_level_on_the_margin_is_never_settled(off):
+    found = by_hand([-0.01 + off], [0.001], [1], freedom=3)
     found = replace(found, error=np.array([[NAN, 0.001]]), of_images=np.zeros((1, 2)))
     assert seeds_to_settle(found, 1) is None
 
