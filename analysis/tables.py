@@ -121,10 +121,11 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
         ]
         lines += [f"{task_title(block)}, margin {margin}", *_aligned([head, *rows]), ""]
     if lines:
+        with_images = shown["test_images"].dropna()
+        images = "test-set error included" if all(with_images) else "without the test set's error"
         lines[-1] = (
             "(extreme levels; non-inferior: shown with 95 % confidence to lose less than the margin"
-            " in all three metrics, seeds paired, test-set error included; estimate: loses less by"
-            " its means)"
+            f" in all three metrics, seeds paired, {images}; estimate: loses less by its means)"
         )
     return lines
 
