@@ -113,7 +113,7 @@ def test_jobs_are_the_cells_of_the_study(ledger):
 def test_wanted_are_the_listed_and_what_searches_have_asked_for(ledger):
     plan = agenda(study(), ledger)
     found = Counter(
-        (c.labels["dataset"], c.labels["theta"], c.labels["pruning"]) for c in plan.wanted
+        (c.labels["dataset"], c.labels["theta"], c.labels["pruning"]) for c in plan.wanted.values()
     )
     assert found == {
         ("digits", "standard", "dense"): 4,  # two seeds, two regimes
@@ -131,7 +131,7 @@ def test_all_of_it_is_trained_once_and_then_nothing_is_left(ledger):
     trained = train(study(), ledger)
     assert len(set(trained)) == len(trained)
     plan = agenda(study(), ledger)
-    assert plan.schedule.over and {c.key for c in plan.wanted} == set(trained)
+    assert plan.schedule.over and set(plan.wanted) == set(trained)
     assert [search.search.finding().extreme for search in plan.searches] == [3, 3, 0]
     assert train(study(), ledger) == []
 
@@ -206,7 +206,7 @@ def test_a_known_result_is_the_ledgers(ledger):
 def test_a_table_has_what_is_wanted_and_what_is_there(ledger):
     plan = agenda(study(), ledger)
     extra = next(
-        c for c in plan.cells.values() if c.optional and c not in plan.wanted and c.labels["level"]
+        c for c in plan.cells.values() if c.optional and c.key not in plan.wanted and c.labels["level"]
     )
     finish(ledger, extra)
     table, correct = state.table(agenda(study(), ledger), ledger)
@@ -224,8 +224,8 @@ def test_a_study_without_searches_loads_no_statistics(ledger):
         "from search_spaces import reading\n"
         "from trainables.ledger import Ledger\n"
         "from pathlib import Path\n"
-        "from tuner.state import rows\n"
-        "rows(reading.load('quickstart'), Ledger(Path('nowhere')))\n"
+        "from tuner.state import rows, standing\n"
+        "rows(standing(reading.load('quickstart'), Ledger(Path('nowhere'))))\n"
         "heavy = {'scipy', 'pandas', 'torch', 'ray', 'mlflow'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

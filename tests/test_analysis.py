@@ -272,9 +272,9 @@ def test_what_a_search_did_not_ask_for_is_not_missing(searched):
     store, correct = searched
     results = load.load("searched", store.uri)
     assert results.missing == [] and set(results.table["key"]) == set(correct)
-    assert set(results.correct) == set(correct)
+    assert set(load.correct(results, store.uri)) == set(correct)
     for name, record in correct.items():
-        assert (results.correct[name]["RA"] == record["RA"]).all()
+        assert (load.correct(results, store.uri)[name]["RA"] == record["RA"]).all()
 
 
 def test_a_search_is_judged_from_the_store_alone(searched, capsys):
@@ -289,7 +289,7 @@ def test_a_search_is_judged_from_the_store_alone(searched, capsys):
 
 
 def test_without_records_a_study_is_loaded_as_before(store):
-    assert load.load("small", store.uri).correct == {}
+    assert load.correct(load.load("small", store.uri), store.uri) == {}
 
 
 def test_missing_transfers_are_named_apart_from_the_output(analysis):
