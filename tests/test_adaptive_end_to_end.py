@@ -7,7 +7,7 @@ from shutil import rmtree
 import pytest
 
 from search_spaces import grid, reading
-from tests.test_end_to_end import call, results, trials
+from tests.test_end_to_end import call, results
 
 pytestmark = pytest.mark.ray
 
@@ -16,21 +16,21 @@ name: tiny
 source:
   dataset: {name: mnist-mini, size: 8, limit: 256}
   model: {arch: resnet8, width: 4}
-  pretrainings: {standard: {train: {recipe: {epochs: 2, batch_size: 32, lr: 0.1}}}}
+  pretrainings: {standard: {train: {recipe: {epochs: 1, batch_size: 32, lr: 0.1}}}}
 pruning:
-  random: {method: random, levels: [1, 2, 3, 4, 12]}
-  one-shot: {method: one_shot, levels: [2, 9]}
+  random: {method: random, levels: [1, 2, 12]}
+  one-shot: {method: one_shot, levels: [9]}
 downstream:
   - dataset: {name: digits, size: 8, limit: 200}
     # A narrow margin on few images: no budget this small can settle it.
-    levels: {budget: 16, most_seeds: 4}
+    levels: {budget: 10, most_seeds: 3}
     margin: 0.02
     seeds: [0, 1]
     regimes:
-      standard: {recipe: {epochs: 2, batch_size: 32, lr: 0.1}}
+      standard: {recipe: {epochs: 1, batch_size: 32, lr: 0.1}}
       adversarial:
         attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: {epochs: 2, batch_size: 32, lr: 0.1}
+        recipe: {epochs: 1, batch_size: 32, lr: 0.1}
 evaluation:
   attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
 """
@@ -55,6 +55,12 @@ def transfers(folder):
     return {path.parent.name for path in (folder / "results").glob("transfers/*/result.json")}
 
 
+def scores(folder):
+    """Test scores of the finished transfers by key."""
+    found = (folder / "results").glob("transfers/*/result.json")
+    return {path.parent.name: json.loads(path.read_text())["test"] for path in found}
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
@@ -69,9 +75,9 @@ def test_a_search_from_first_run_to_settled(first):
     cells = {cell.key: cell for cell in grid.transfers(study)}
     done, files = transfers(folder), results(folder)
     tried = {(cells[k].labels["pruning"], cells[k].labels["level"]) for k in done}
-    assert {("dense", 0), ("random", 12), ("one-shot", 2), ("one-shot", 9)} <= tried
-    # Two searches share the dense network.
-    assert 2 * 2 * 2 + 2 * 4 < len(done) <= 2 * 16
+    assert {("dense", 0), ("random", 12), ("one-shot", 9)} <= tried
+    # Two searches of at most ten each share the four transfers of the dense network.
+    assert 4 + 3 * 2 + 2 <= len(done) <= 2 * 10 - 4
     assert f"tiny: {len(done)} of {len(done)} transfers complete" in out
     assert "--settle" in out.splitlines()[-1]
 
@@ -82,25 +88,23 @@ def test_a_search_from_first_run_to_settled(first):
     code, printed, err = call("analysis", "extreme", cwd=folder)
     assert (code, err) == (0, "")
     assert verdict(printed) == verdict(out)
-    code, content, _ = call("analysis", "extreme", "--format", "json", cwd=folder)
-    shown = json.loads(content)["non_inferiority"]
-    assert code == 0 and [row["pruning"] for row in shown] == list(study.pruning)
-    assert all(row["test_images"] for row in shown)
+    assert "test-set error included" in printed
 
     # Some finished transfers are lost: exactly those are trained again, to the same scores.
-    before = {row["key"]: (row["SA"], row["RA"]) for row in trials(folder)}
+    before = scores(folder)
     for name in sorted(done)[::5]:
         rmtree(folder / "results" / "transfers" / name)
     restored = run(folder)
     assert transfers(folder) == done
     assert verdict(restored) == verdict(out)
-    assert {row["key"]: (row["SA"], row["RA"]) for row in trials(folder)} == before
+    assert scores(folder) == before
 
     # On to the end: more seeds, none of what is there again, up to the most seeds of the study.
+    files = results(folder)
     settled = run(folder, "--settle")
     after = transfers(folder)
     assert done < after
     assert {name: content for name, content in results(folder).items() if name in files} == files
-    assert {cells[name].labels["seed"] for name in after} <= set(range(4))
+    assert {cells[name].labels["seed"] for name in after} <= set(range(3))
     code, printed, err = call("analysis", "extreme", cwd=folder)
     assert (code, err) == (0, "") and verdict(printed) == verdict(settled)

@@ -367,3 +367,19 @@ def test_of_matching_metrics_the_hardest_decides():
     one = seeds_to_settle(judge([hard] * 3, MARGIN), 1)
     assert seeds_to_settle(judge([easy, hard, easy], MARGIN), 1) == one
     assert seeds_to_settle(judge([easy] * 3, MARGIN), 1) < one
+
+
+@pytest.mark.parametrize(("dense", "level"), [(2, 1), (3, 1), (5, 3)])
+def test_bounds_are_wrong_no_more_often_than_they_say(dense, level):
+    """Levels that lose nothing on average, over fresh seeds and fresh images, as a search meets
+    them: 5 % of 1600 bounds and three standard errors for chance."""
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(800):
+        image = rng.normal(1.5, 2, 200) + rng.normal(0, 0.7, (3, 1, 200))
+        seed = rng.normal(0, 0.15, (1, dense, 1)) + rng.normal(0, 0.1, (3, dense, 1))
+        correct = rng.random((3, dense, 200)) < 1 / (1 + np.exp(-(image + seed)))
+        scores = correct.mean(2)
+        scores[1:, level:] = NAN
+        wrong += (judge([scores], MARGIN, [correct]).lower[0, 1:] > 0).sum()
+    assert wrong / 1600 < 0.05 + 3 * (0.05 * 0.95 / 1600) ** 0.5
