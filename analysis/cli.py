@@ -41,11 +41,11 @@ def extreme(
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import load, rules, tables, verdict
+    from analysis import evidence, flags, load, store, tables, verdict
 
     correct = load.correct(results, tracking_uri)
-    judged = verdict.extreme(results.expected)
-    shown = rules.non_inferiority(results.study, results.expected, correct)
+    raised = evidence.flags(results.parent, store.address(tracking_uri))
+    judged, shown = flags.verdicts(results.study, results.expected, correct, raised)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1

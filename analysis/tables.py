@@ -86,7 +86,8 @@ def task_title(rows: pd.DataFrame) -> str:
 
 
 def verdict_lines(extreme: pd.DataFrame) -> list[str]:
-    """The table of `verdict.extreme` for people, in percent: a block per dataset and fraction."""
+    """The table of `verdict.extreme`, or of `flags.verdicts`, for people, in percent: a block per
+    dataset and fraction."""
     lines = []
     for _, block in extreme.groupby(["dataset", "fraction"], sort=False):
         lines += [task_title(block), *_block(block), ""]
@@ -96,7 +97,22 @@ def verdict_lines(extreme: pd.DataFrame) -> list[str]:
         if row["note"]
     ]
     footer = f"(mean±std in %, the dense network's in brackets; rule: {RULE}{_seeds(extreme)})"
-    return [*lines[:-1], footer, *notes] if lines else []
+    return [*lines[:-1], footer, *notes, *_flagged(extreme)] if lines else []
+
+
+def _flagged(extreme: pd.DataFrame) -> list[str]:
+    """Which verdicts wait for somebody to look, at what, and how to go on."""
+    said = [
+        f"flagged: {row['theta']} {row['pruning']} on {task_title(pd.DataFrame([row]))}, "
+        f"{_percent(row['sparsity'])}: {row['flagged']}"
+        for row in extreme.to_dict("records")
+        if row.get("flagged")
+    ]
+    remedy = (
+        "(signs of masked gradients: no verdict until the study says why the scores are sound, "
+        """as in looked_at: {"KEY": "..."}; see `python -m analysis show KEY`)"""
+    )
+    return [*said, remedy] if said else []
 
 
 def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
@@ -140,7 +156,7 @@ def _block(block: pd.DataFrame) -> list[str]:
         [
             row["theta"],
             row["pruning"],
-            _percent(row["sparsity"]),
+            "flagged" if row.get("flagged") else _percent(row["sparsity"]),
             *(_score(row, metric.name) for metric in METRICS),
             row["lower_levels"],
         ]

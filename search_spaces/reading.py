@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from search_spaces import fitting
 from search_spaces.errors import InputError
-from search_spaces.study import LISTED, Study
+from search_spaces.adaptive import LISTED
+from search_spaces.study import Study
 
 _SHIPPED = files("search_spaces") / "studies"
 # A few YAML anchors can stand for billions of values: faulty ones are shown in part.

@@ -1,11 +1,12 @@
 """A study: one YAML file that names thetas, prunings and downstream tasks."""
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from search_spaces.base import UNHASHED, Name, Spec
+from search_spaces.adaptive import Adaptive, Levels
+from search_spaces.base import UNHASHED, Key, Name, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
@@ -83,47 +84,6 @@ class Source(Spec):
     seed: int = Field(0, ge=0)
 
 
-class Adaptive(Spec):
-    """Levels and seeds chosen by a search for the extreme double-win level, one for each theta,
-    pruning and fraction. Written as `levels: adaptive`, or as a mapping of these fields."""
-
-    bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
-        None, description="lowest and highest level to try; default: all that the pruning makes"
-    )
-    budget: int = Field(60, ge=10, description="the most transfers of one search, dense included")
-    most_seeds: int = Field(30, ge=2, le=1000, description="the most seeds of one level")
-
-    @model_validator(mode="after")
-    def _bounds_ascend(self) -> Self:
-        if self.bounds and self.bounds[0] > self.bounds[1]:
-            raise ValueError(f"bounds: {list(self.bounds)} must ascend: [LOWEST, HIGHEST]")
-        return self
-
-    def tries(self, level: int) -> bool:
-        """Is this a level that the search may try? The dense network always is."""
-        return level == 0 or self.bounds is None or self.bounds[0] <= level <= self.bounds[1]
-
-
-LISTED = "list"
-"""Marks a fault in listed levels; nobody has written the word."""
-
-
-def _from_name(value: Any) -> Any:
-    return Adaptive() if value == "adaptive" else value
-
-
-def _kind(value: Any) -> str:
-    return "adaptive" if isinstance(value, dict | Adaptive) else LISTED
-
-
-_Listed = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag(LISTED)]
-Levels = Annotated[
-    _Listed | Annotated[Adaptive, Tag("adaptive")],
-    Discriminator(_kind),
-    BeforeValidator(_from_name),
-]
-
-
 class Downstream(Spec):
     """A task that tickets are transferred to.
 
@@ -196,7 +156,11 @@ class Downstream(Spec):
 
 
 class Study(Spec):
-    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds."""
+    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds.
+
+    looked_at: by the key of a transfer that evidence flags for masked gradients, why its robust
+    accuracy is sound all the same; without, the flag stands between its level and a verdict.
+    """
 
     name: Name
     source: Source
@@ -204,6 +168,9 @@ class Study(Spec):
     downstream: tuple[Downstream, ...] = Field(min_length=1)
     evaluation: Evaluation
     search: Search | None = Field(None, json_schema_extra=UNHASHED)
+    looked_at: dict[Key, Annotated[str, Field(min_length=1)]] = Field(
+        default={}, json_schema_extra=UNHASHED
+    )
 
     @model_validator(mode="after")
     def _names_and_levels_fit(self) -> Self:

@@ -1,0 +1,48 @@
+"""Levels of a downstream task: listed, or searched for."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from search_spaces.base import Spec
+
+
+class Adaptive(Spec):
+    """Levels and seeds chosen by a search for the extreme double-win level, one for each theta,
+    pruning and fraction. Written as `levels: adaptive`, or as a mapping of these fields."""
+
+    bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="lowest and highest level to try; default: all that the pruning makes"
+    )
+    budget: int = Field(60, ge=10, description="the most transfers of one search, dense included")
+    most_seeds: int = Field(30, ge=2, le=1000, description="the most seeds of one level")
+
+    @model_validator(mode="after")
+    def _bounds_ascend(self) -> Self:
+        if self.bounds and self.bounds[0] > self.bounds[1]:
+            raise ValueError(f"bounds: {list(self.bounds)} must ascend: [LOWEST, HIGHEST]")
+        return self
+
+    def tries(self, level: int) -> bool:
+        """Is this a level that the search may try? The dense network always is."""
+        return level == 0 or self.bounds is None or self.bounds[0] <= level <= self.bounds[1]
+
+
+LISTED = "list"
+"""Marks a fault in listed levels; nobody has written the word."""
+
+
+def _from_name(value: Any) -> Any:
+    return Adaptive() if value == "adaptive" else value
+
+
+def _kind(value: Any) -> str:
+    return "adaptive" if isinstance(value, dict | Adaptive) else LISTED
+
+
+_Listed = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag(LISTED)]
+Levels = Annotated[
+    _Listed | Annotated[Adaptive, Tag("adaptive")],
+    Discriminator(_kind),
+    BeforeValidator(_from_name),
+]
