@@ -208,11 +208,9 @@ def report(
     results = _load(study, tracking_uri)
     if results.table.empty:
         return _nothing("report", results)
-    from analysis import load, page, store
-    from analysis.report import gather
+    from analysis import page, store
 
-    uri = store.address(tracking_uri)
-    text = page.render(gather(results, uri, load.tags(results, uri)))
+    text = page.of(results, store.address(tracking_uri))
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

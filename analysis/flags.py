@@ -43,7 +43,7 @@ def verdicts(
 def open_flags(
     judged: pd.DataFrame, flags: pd.DataFrame, looked_at: Mapping[str, str]
 ) -> list[str]:
-    """For each row, named by its group and level: "look at KEY, ..." where flagged transfers of that
+    """For each row, named by group and level: "look at KEY, ..." where flagged transfers of that
     level, or of the dense network, are not in `looked_at`; else ""."""
     keys = keys_by_cell(flags[~flags["key"].isin(list(looked_at))] if len(flags) else flags)
     said = []

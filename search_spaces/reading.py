@@ -12,8 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces import fitting
-from search_spaces.errors import InputError
 from search_spaces.adaptive import LISTED
+from search_spaces.errors import InputError
 from search_spaces.study import Study
 
 _SHIPPED = files("search_spaces") / "studies"
