@@ -181,8 +181,8 @@ def table(
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("judge", results)
+    from analysis import evidence, flags, store, tables, verdict
     from analysis import paper_tables as paper
-    from analysis import tables
     from analysis.load import source_seconds
 
     rows, content = results.expected, results.study
@@ -195,6 +195,11 @@ def table(
     else:
         found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
     print(tables.format_table(found, form))
+    if len(raised := evidence.flags(results.parent, store.address(tracking_uri))):
+        judged = verdict.extreme(rows)
+        judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)
+        for line in tables.flagged_lines(judged):
+            print(line, file=sys.stderr)
     return 0
 
 

@@ -97,10 +97,10 @@ def verdict_lines(extreme: pd.DataFrame) -> list[str]:
         if row["note"]
     ]
     footer = f"(mean±std in %, the dense network's in brackets; rule: {RULE}{_seeds(extreme)})"
-    return [*lines[:-1], footer, *notes, *_flagged(extreme)] if lines else []
+    return [*lines[:-1], footer, *notes, *flagged_lines(extreme)] if lines else []
 
 
-def _flagged(extreme: pd.DataFrame) -> list[str]:
+def flagged_lines(extreme: pd.DataFrame) -> list[str]:
     """Which verdicts wait for somebody to look, at what, and how to go on."""
     said = [
         f"flagged: {row['theta']} {row['pruning']} on {task_title(pd.DataFrame([row]))}, "
@@ -109,8 +109,8 @@ def _flagged(extreme: pd.DataFrame) -> list[str]:
         if row.get("flagged")
     ]
     remedy = (
-        "(signs of masked gradients: no verdict until the study says why the scores are sound, "
-        """as in looked_at: {"KEY": "..."}; see `python -m analysis show KEY`)"""
+        "(signs of masked gradients, spelled out in the report: no verdict until the study says "
+        'why the scores are sound, as in looked_at: {"KEY": "..."})'
     )
     return [*said, remedy] if said else []
 
