@@ -20,22 +20,31 @@ Bools = NDArray[np.bool_]
 # subtract it. Treating paired values as unpaired only widens intervals.
 _LEAST_FREEDOM = 4
 
+# A score is a whole number of N images, so that few seeds may tie by chance. Rounding it to that
+# step of 1 / N has a variance of 1 / 12 of its square: no variance counts as less.
+_STEP = 1 / 12
+
 
 @dataclass(frozen=True)
 class Differences:
     """A metric of each tested level minus the dense network's.
 
     levels (K,): rows of the score array they belong to; value (K,): differences, in [-1, 1];
-    covariance (K, K): of their errors, from seeds and test images together; of_images (K,): the
-    part of its diagonal that more seeds do not reduce; freedom: degrees of freedom of the seeds'
-    variance, 0 where no level has two seeds and nothing is known of the errors (covariance NaN).
+    of_seeds, of_images (K, K): covariances of their errors from seeds, which more seeds reduce, and
+    from test images, which they do not; freedom: degrees of freedom of the seeds' variance, 0 where
+    no level has two seeds and nothing is known of the errors (covariances NaN).
     """
 
     levels: NDArray[np.int64]
     value: Floats
-    covariance: Floats
+    of_seeds: Floats
     of_images: Floats
     freedom: int
+
+    @property
+    def covariance(self) -> Floats:
+        """(K, K): of the errors from seeds and test images together."""
+        return self.of_seeds + self.of_images
 
     @property
     def error(self) -> Floats:
@@ -47,8 +56,8 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     """Best linear unbiased differences to dense under the model above, and their covariance.
 
     scores (L, S), correct (L, S, N): which of N test images each transfer gets right (rows of
-    absent transfers are ignored); without it the test images count as given. Raises ValueError if
-    the dense row is empty.
+    absent transfers are ignored); without it the test images count as given, and scores that tie as
+    exactly equal. Raises ValueError if the dense row is empty.
 
     Variances by the method of moments (Henderson's method III for two crossed factors). The images'
     part is that of crossed seeds and images, as for several readers of the same cases (Gallas et
@@ -62,18 +71,20 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     levels = np.flatnonzero(rows)[1:]
     y, there = scores[np.ix_(rows, seeds)], there[np.ix_(rows, seeds)]
     of_rest, of_seed, freedom = _variances(y, there)
+    if correct is not None:
+        of_rest = max(of_rest, _STEP / correct.shape[-1] ** 2)
     weights = _weights(there, of_rest, of_seed)
     y = np.where(there, y, 0.0)
     means = np.einsum("kls,ls->k", weights, y)
     if not freedom:
         unknown = np.full((len(levels), len(levels)), np.nan)
-        return Differences(levels, means, unknown, np.full(len(levels), np.nan), 0)
+        return Differences(levels, means, unknown, unknown, 0)
     by_seed = weights.sum(1)
     spread = of_seed * by_seed @ by_seed.T + of_rest * np.einsum("kls,mls->km", weights, weights)
     images = np.zeros_like(spread)
     if correct is not None:
         images = _of_images(weights, correct[np.ix_(rows, seeds)], there)
-    return Differences(levels, means, spread + images, np.diag(images).copy(), freedom)
+    return Differences(levels, means, spread, images, freedom)
 
 
 def _variances(y: Floats, there: Bools) -> tuple[float, float, int]:

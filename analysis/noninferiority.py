@@ -5,9 +5,14 @@ matches when all lower bounds lie above -margin; each is taken at the full confi
 claim that needs all of them is wrong only if one of them is (intersection-union test, Berger 1982).
 A level fails when one upper bound lies below -margin; each is taken at its share of the error rate
 (Bonferroni), because one of them suffices. Every other level is open: more seeds may tell.
+
+A bound lies (t^2 seeds + z^2 images)^0.5 from the difference: the variance from seeds is known with
+few degrees of freedom and takes Student's quantile, that from hundreds of test images the normal's
+(Cochran's approximation, which errs on the safe side).
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,13 +20,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from analysis.inference import Bools, Differences, Floats, differences
 
 Outcome = Literal["match", "fail", "open"]
 
 _DRAWS = 1000
+# More seeds than anybody trains: an estimate that lies on the margin itself would ask for them.
+_MOST_SEEDS = 2**20
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,10 @@ def judge(
     for m, metric in enumerate(found):
         value[m, metric.levels] = metric.value
         error[m, metric.levels] = metric.error
-        of_images[m, metric.levels] = metric.of_images
+        of_images[m, metric.levels] = np.diag(metric.of_images)
     freedom = tuple(metric.freedom for metric in found)
-    lower = value - error * _quantiles(margin.confidence, freedom)
-    upper = value + error * _quantiles(_each(margin.confidence, len(scores)), freedom)
+    lower = value - _reach(error, of_images, freedom, margin.confidence)
+    upper = value + _reach(error, of_images, freedom, _each(margin.confidence, len(scores)))
     # Comparisons with NaN are false: what is untested or without an error shows nothing.
     matches = np.all(lower > -margin.size, axis=0)
     fails = np.any(upper < -margin.size, axis=0)
@@ -107,9 +114,10 @@ def interval(finding: Finding, coverage: float = 0.9, seed: int = 0) -> tuple[in
     """(lowest, highest) row that the true extreme level may well be: a bootstrap interval.
 
     The true extreme is the largest level whose true differences all lie above -margin. Parametric
-    bootstrap: all differences are drawn anew from their joint distribution (Student's, with the
-    variances' degrees of freedom); each draw has its largest passing level, and the untested rows
-    up to the next tested one are passed or not, nobody knows. Percentiles of both ends.
+    bootstrap: all differences are drawn anew from their joint distribution (seeds: Student's, with
+    the variances' degrees of freedom; images: normal); each draw has its largest passing level, and
+    the untested rows up to the next tested one are passed or not, nobody knows. Percentiles of both
+    ends.
     """
     rows = finding.value.shape[1]
     if not all(finding.freedom):
@@ -117,8 +125,9 @@ def interval(finding: Finding, coverage: float = 0.9, seed: int = 0) -> tuple[in
     rng = np.random.default_rng(seed)
     passes = np.ones((_DRAWS, rows), bool)
     for metric in finding.metrics:
-        noise = rng.standard_normal((_DRAWS, len(metric.levels))) @ _root(metric.covariance).T
+        noise = rng.standard_normal((_DRAWS, len(metric.levels))) @ _root(metric.of_seeds).T
         noise *= np.sqrt(metric.freedom / rng.chisquare(metric.freedom, _DRAWS))[:, None]
+        noise += rng.standard_normal(noise.shape) @ _root(metric.of_images).T
         passes[:, metric.levels] &= metric.value + noise >= -finding.margin.size
     there = ~np.isnan(finding.value)
     whole, partly = _ladder(np.all(there, axis=0)), _ladder(np.any(there, axis=0))
@@ -134,8 +143,9 @@ def interval(finding: Finding, coverage: float = 0.9, seed: int = 0) -> tuple[in
 
 def seeds_to_settle(finding: Finding, level: int) -> int | None:
     """How many more seeds, of this level and of dense, would show an open level to match or to fail
-    if its estimates and variances stayed as they are; None if no number would, because the test
-    images alone leave more doubt than there is distance to the margin. At least 1.
+    if its estimates and variances stayed as they are and every seed brought a degree of freedom.
+    None if no number would, because the test images alone leave more doubt than there is distance
+    to the margin, or there is none. At least 1.
     """
     distance = finding.value[:, level] + finding.margin.size
     failing = distance < 0
@@ -153,18 +163,27 @@ def seeds_to_settle(finding: Finding, level: int) -> int | None:
 
 def _more(finding: Finding, metric: int, level: int, confidence: float) -> int | None:
     """More seeds for one metric's bound to clear -margin."""
-    variance = float(finding.error[metric, level]) ** 2
-    if not np.isfinite(variance):
-        return 1
-    quantile = _quantile(confidence, finding.freedom[metric])
-    distance = float(finding.value[metric, level]) + finding.margin.size
     of_images = float(finding.of_images[metric, level])
-    allowed = (distance / quantile) ** 2 - of_images
+    of_seeds = float(finding.error[metric, level]) ** 2 - of_images
+    if not np.isfinite(of_seeds):
+        return 1
+    distance = abs(float(finding.value[metric, level]) + finding.margin.size)
+    allowed = distance**2 - _normal_quantile(confidence) ** 2 * of_images
     if allowed <= 0:
         return None
-    seeds = int(finding.seeds[metric, level])
-    wanted = (variance - of_images) * seeds / allowed
-    return max(1, math.ceil(wanted - seeds))
+    dense, own = (int(finding.seeds[metric, row]) for row in (0, level))
+    per_seed = of_seeds / (1 / dense + 1 / own)
+
+    def clears(more: int) -> bool:
+        left = per_seed * (1 / (dense + more) + 1 / (own + more))
+        return _quantile(confidence, finding.freedom[metric] + more) ** 2 * left < allowed
+
+    enough = 1
+    while not clears(enough):
+        enough *= 2
+        if enough > _MOST_SEEDS:
+            return None
+    return bisect_left(range(enough), True, lo=enough // 2 + 1, key=clears)
 
 
 def _ladder(tested: NDArray[Any]) -> NDArray[np.intp]:
@@ -191,10 +210,19 @@ def _each(confidence: float, metrics: int) -> float:
     return 1 - (1 - confidence) / metrics
 
 
-def _quantiles(confidence: float, freedom: Sequence[int]) -> Floats:
-    return np.array([[_quantile(confidence, df)] for df in freedom])
+def _reach(error: Floats, of_images: Floats, freedom: Sequence[int], confidence: float) -> Floats:
+    """(M, L): how far a bound lies from the difference."""
+    students = np.array([[_quantile(confidence, df)] for df in freedom])
+    of_seeds = np.maximum(error**2 - of_images, 0)
+    reach: Floats = np.sqrt(students**2 * of_seeds + _normal_quantile(confidence) ** 2 * of_images)
+    return reach
 
 
 @lru_cache(maxsize=4096)
 def _quantile(confidence: float, freedom: int) -> float:
     return float(stdtrit(freedom, confidence)) if freedom else math.nan
+
+
+@lru_cache(maxsize=64)
+def _normal_quantile(confidence: float) -> float:
+    return float(ndtri(confidence))

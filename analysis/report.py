@@ -93,6 +93,8 @@ def by_evidence(row: Mapping[Any, Any]) -> str:
     outcome = f"By evidence (non-inferiority): {row['status']}: {row['advice']}"
     if pd.isna(row["level"]):
         return f"{outcome}."
+    if row.get("flagged"):
+        return f"{outcome}."
     level = "only the dense network" if row["level"] == 0 else f"{100 * row['sparsity']:.2f} %"
     return (
         f"{outcome}; shown to lose less than {100 * row['margin']:g} points: {level}; 90 % "

@@ -92,7 +92,12 @@ def _row(
 ) -> dict[str, Any]:
     found, levels = finding(study, labels, dense, pruned, correct)
     if found is None:
-        return {"status": "undecided", "advice": "the dense network is incomplete"}
+        margin = grid.margin(study, labels["dataset"], labels["fraction"])
+        return {
+            "status": "undecided",
+            "advice": "the dense network is incomplete",
+            "margin": margin,
+        }
     known = dict(zip(pruned["level"], pruned["sparsity"], strict=True)) | {0: 0.0}
     rate = study.pruning[labels["pruning"]].rate
     sparsity = [known.get(level, at_level(level, rate)) for level in levels]
@@ -130,6 +135,8 @@ def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
     if not all(found.freedom):
         return "undecided", "one seed shows no spread: add seeds"
     if not found.open:
+        if found.extreme == max(found.outcomes):
+            return "confirmed", "it is the sparsest tested level"
         if found.extreme:
             return "confirmed", "every sparser tested level fails"
         return "refuted", "every tested level fails"
@@ -142,7 +149,9 @@ def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
             f"no number of seeds would settle {name}: it lies {_points(found, level)} from the "
             f"margin, and the test images alone leave a standard error of {100 * images:.1f} points"
         )
-    return "undecided", f"{seeds} more seed{'s' * (seeds > 1)} at {name} would settle it"
+    above = sum(row > level for row in found.open)
+    rest = f"; {above} sparser level{'s stay' if above > 1 else ' stays'} open" if above else ""
+    return "undecided", f"{seeds} more seed{'s' * (seeds > 1)} at {name} would settle it{rest}"
 
 
 def _points(found: Finding, level: int) -> str:

@@ -117,8 +117,9 @@ def flagged_lines(extreme: pd.DataFrame) -> list[str]:
 
 def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """Both rules side by side for people, in percent, from the tables of `verdict.extreme` and
-    `rules.non_inferiority`: a block per dataset and fraction."""
-    both = shown.merge(extreme[[*GROUP, "sparsity"]], on=GROUP, suffixes=("", "_one_std"))
+    `rules.non_inferiority`, or of `flags.verdicts`: a block per dataset and fraction."""
+    one_std = extreme[[name for name in (*GROUP, "sparsity", "flagged") if name in extreme]]
+    both = shown.merge(one_std, on=GROUP, suffixes=("", "_one_std"))
     lines = []
     for _, block in both.groupby(["dataset", "fraction"], sort=False):
         margin = f"{100 * block['margin'].iloc[0]:g} points"
@@ -127,8 +128,8 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
             [
                 row["theta"],
                 row["pruning"],
-                _percent(row["sparsity_one_std"]),
-                _percent(row["sparsity"]),
+                "flagged" if row.get("flagged_one_std") else _percent(row["sparsity_one_std"]),
+                "flagged" if row.get("flagged") else _percent(row["sparsity"]),
                 _percent(row["likely_sparsity"]),
                 f"{_percent(row['low_sparsity'])} to {_percent(row['high_sparsity'])}",
                 f"{row['status']}: {row['advice']}",
@@ -137,10 +138,11 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
         ]
         lines += [f"{task_title(block)}, margin {margin}", *_aligned([head, *rows]), ""]
     if lines:
+        with_images = shown["test_images"].dropna()
+        images = "test-set error included" if all(with_images) else "without the test set's error"
         lines[-1] = (
             "(extreme levels; non-inferior: shown with 95 % confidence to lose less than the margin"
-            " in all three metrics, seeds paired, test-set error included; estimate: loses less by"
-            " its means)"
+            f" in all three metrics, seeds paired, {images}; estimate: loses less by its means)"
         )
     return lines
 

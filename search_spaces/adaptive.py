@@ -1,4 +1,4 @@
-"""Levels of a downstream task: listed, or searched for."""
+"""Levels as a study writes them: a list, or the terms of a search for the extreme one."""
 
 from typing import Annotated, Any, Self
 
@@ -28,21 +28,25 @@ class Adaptive(Spec):
         return level == 0 or self.bounds is None or self.bounds[0] <= level <= self.bounds[1]
 
 
-LISTED = "list"
-"""Marks a fault in listed levels; nobody has written the word."""
+LISTED, SEARCHED = "(listed)", "(searched)"
+"""Mark a fault in one of the two ways to write levels; no name in a study can be such a word."""
 
 
 def _from_name(value: Any) -> Any:
-    return Adaptive() if value == "adaptive" else value
+    if value == "adaptive":
+        return Adaptive()
+    if isinstance(value, list | tuple | dict | Adaptive):
+        return value
+    raise ValueError("takes a list of levels, or adaptive, or a mapping of a search's settings")
 
 
 def _kind(value: Any) -> str:
-    return "adaptive" if isinstance(value, dict | Adaptive) else LISTED
+    return SEARCHED if isinstance(value, dict | Adaptive) else LISTED
 
 
 _Listed = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag(LISTED)]
 Levels = Annotated[
-    _Listed | Annotated[Adaptive, Tag("adaptive")],
+    _Listed | Annotated[Adaptive, Tag(SEARCHED)],
     Discriminator(_kind),
     BeforeValidator(_from_name),
 ]

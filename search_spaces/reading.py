@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces import fitting
-from search_spaces.adaptive import LISTED
+from search_spaces.adaptive import LISTED, SEARCHED
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 
@@ -172,7 +172,7 @@ def _child(node: Any, part: str, place: str) -> Any:
 
 def _explain(error: ValidationError) -> str:
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part) for part in first["loc"] if part != LISTED)
+    place = ".".join(str(part) for part in first["loc"] if part not in (LISTED, SEARCHED))
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
     if first["type"] == "extra_forbidden":

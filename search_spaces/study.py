@@ -133,6 +133,12 @@ class Downstream(Spec):
                 raise ValueError("levels: adaptive chooses levels itself: leave only.levels out")
             if len(self.seeds) > self.levels.most_seeds:
                 raise ValueError(f"seeds: more than most_seeds ({self.levels.most_seeds})")
+            least = len(self.regimes) * (len(self.seeds) + 1)
+            if self.levels.budget < least:
+                raise ValueError(
+                    f"levels.budget: {self.levels.budget} ends before a level is tried: with "
+                    f"{len(self.seeds)} seeds of the dense network it takes {least}"
+                )
         return self
 
     @property

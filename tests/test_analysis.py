@@ -6,14 +6,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from analysis import figures, load, query, verdict
+from analysis import figures, load, query, records, rules, verdict
 from analysis.cli import main
 from search_spaces import grid, reading
 from search_spaces.errors import InputError
@@ -184,6 +186,110 @@ def test_extreme_as_csv_and_json(analysis, tmp_path):
     assert content["extreme"][0]["sparsity"] == pytest.approx(0.36)
     assert content["extreme"][0]["note"] == "incomplete: 59.04 %, the extreme may be higher"
     assert {cell["level"] for cell in content["missing"]} == {4}
+
+
+def test_extreme_shows_both_rules(analysis):
+    code, out, err = analysis("extreme", "--study", "small")
+    assert (code, err) == (0, "")
+    paper, shown = out.split("\n\n")
+    assert paper.splitlines()[-1].endswith("2 seeds)")
+    title, head, imp, random, footer = shown.splitlines()
+    assert title == "digits, margin 1 points"
+    assert head.split("  ")[0] == "theta" and "one-std" in head and "non-inferior" in head
+    # RA of two seeds scatters by 0.7 points under adversarial training: nothing is shown yet.
+    assert imp.split()[:6] == ["standard", "imp", "36.00", "%", "0.00", "%"]
+    assert "undecided: " in imp and "more seeds at 36.00 % would settle it" in imp
+    assert "refuted: every tested level fails" in random
+    assert "without the test set's error" in footer
+
+
+def test_each_rule_alone(analysis):
+    _, both, _ = analysis("extreme", "--study", "small", "--rule", "both")
+    _, paper, _ = analysis("extreme", "--study", "small", "--rule", "one-std")
+    _, shown, _ = analysis("extreme", "--study", "small", "--rule", "non-inferiority")
+    assert both == f"{paper}\n{shown}"
+
+
+def test_rules_as_json(analysis):
+    def content(*arguments):
+        code, out, err = analysis("extreme", "--study", "small", "--format", "json", *arguments)
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    found = content()
+    assert list(found) == ["study", "rule", "extreme", "non_inferiority", "missing"]
+    assert list(content("--rule", "one-std")) == ["study", "rule", "extreme", "missing"]
+    assert list(content("--rule", "non-inferiority")) == [
+        *("study", "rule", "non_inferiority", "missing")
+    ]
+    imp, random = found["non_inferiority"]
+    assert (imp["pruning"], imp["level"], imp["likely_level"], imp["n"]) == ("imp", 0, 2, 2)
+    assert (random["status"], random["margin"], random["confidence"]) == ("refuted", 0.01, 0.95)
+    assert imp["RA_adversarial_difference"] is None and imp["test_images"] is False
+
+
+def test_rules_as_csv(analysis, tmp_path):
+    code, out, err = analysis("extreme", "--study", "small", "--format", "csv")
+    assert (code, err) == (0, "")
+    paper, shown = (pd.read_csv(StringIO(text)) for text in out.split("\n\n"))
+    assert list(paper.columns) == verdict.EXTREME_COLUMNS
+    assert list(shown.columns) == rules.SHOWN_COLUMNS
+    assert list(shown["status"]) == ["undecided", "refuted"]
+    code, alone, _ = analysis(
+        *("extreme", "--study", "small", "--rule", "non-inferiority", "--format", "csv")
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(StringIO(alone)), shown)
+
+
+@pytest.fixture(scope="module")
+def searched(store, tmp_path_factory):
+    """The store with a study whose levels are searched for: what the search asked for is there,
+    with records, and with a spread small enough to be sure."""
+    folder = tmp_path_factory.mktemp("searched")
+    uri = f"sqlite:///{shutil.copy(store.folder / 'mlflow.db', folder)}"
+    store = Store(MlflowClient(tracking_uri=uri), uri, folder)
+    text = SMALL.replace("[0, 2, 4]", "adaptive")
+    content = reading.validate({**reading.parse(text, "searched"), "name": "searched"}, "searched")
+    experiment, parent = store.add_study(content)
+    correct = {}
+    for cell in grid.transfers(content):
+        level, seed = cell.labels["level"], cell.labels["seed"]
+        if level in (0, 2, 3) and seed < (4 if level == 0 else 3):
+            sa = 0.9 + 0.0004 * seed - (0.2 if level == 3 else 0)
+            store.add_transfer(experiment, parent, cell.key, {"SA": sa, "RA": sa - 0.4})
+            order = np.random.default_rng(level).permutation(10_000)
+            correct[cell.key] = {s: order < 10_000 * (sa - d) for s, d in (("SA", 0), ("RA", 0.4))}
+    store.client.log_artifact(parent, str(_file(folder / "correct.npz", records.pack(correct))))
+    return store, correct
+
+
+def _file(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def test_what_a_search_did_not_ask_for_is_not_missing(searched):
+    store, correct = searched
+    results = load.load("searched", store.uri)
+    assert results.missing == [] and set(results.table["key"]) == set(correct)
+    assert set(results.correct) == set(correct)
+    for name, record in correct.items():
+        assert (results.correct[name]["RA"] == record["RA"]).all()
+
+
+def test_a_search_is_judged_from_the_store_alone(searched, capsys):
+    store, _ = searched
+    arguments = ["extreme", "--study", "searched", "--tracking-uri", store.uri, "--format", "json"]
+    assert main(arguments) == 0
+    imp = json.loads(capsys.readouterr().out)["non_inferiority"][0]
+    assert imp["test_images"] and imp["dense_n"] == 4
+    assert imp["likely_level"] == 2
+    # Level 3 fails; level 4 was not tried, so it is within the interval if level 3 is not above it.
+    assert imp["high_sparsity"] == pytest.approx(1 - 0.8**2)
+
+
+def test_without_records_a_study_is_loaded_as_before(store):
+    assert load.load("small", store.uri).correct == {}
 
 
 def test_missing_transfers_are_named_apart_from_the_output(analysis):

@@ -7,6 +7,7 @@ from search_spaces import grid, reading
 from trainables import masks, transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
+from trainables.records import epoch_record
 from trainables.training import Shard
 from trainables.weights import read
 
@@ -106,7 +107,7 @@ def test_more_rounds_extend_a_finished_chain(study, done):
 def run(cell, ledger):
     task = transfer.prepare(cell.transfer, ledger, torch.device("cpu"))
     epochs = list(transfer.train(task))
-    result, files = transfer.conclude(task, epochs, "complete")
+    result, files = transfer.conclude(task, epochs[-1], list(map(epoch_record, epochs)), "complete")
     return task, result, files
 
 

@@ -256,3 +256,89 @@ def test_help_names_every_command(tuner, folder):
     assert code == 0
     for command in ("run", "search", "plan", "status", "studies", "ui"):
         assert f"  {command} " in out
+
+
+def simulate(tuner, *arguments):
+    return tuner("simulate", *arguments, "--runs", 10)
+
+
+def test_simulate_gives_the_same_table_for_the_same_seed(tuner, folder, small):
+    first, second = (simulate(tuner, small, "--seed", 3) for _ in range(2))
+    assert first == second and (first[0], first[2]) == (0, "")
+    lines = first[1].splitlines()
+    assert lines[0] == ("10 searches of each kind over levels 0 to 2, margin 1 points, seed 3")
+    assert lines[1].split() == [
+        *("curves", "policy", "rule", "transfers", "exact", "within", "1", "covers", "width")
+    ]
+    body = [line.split() for line in lines[2:-2]]
+    assert [line[:4] for line in body[:9:3]] == [
+        ["monotone", "grid", "one-std", "18.0"],
+        ["monotone", "adaptive", "one-std", body[3][3]],
+        ["monotone", "adaptive", "one-std", body[6][3]],
+    ]
+    assert len(body) == 2 * 3 * 3 and {line[0] for line in body} == {"monotone", "humped"}
+    assert simulate(tuner, small, "--seed", 4)[1].splitlines()[2:] != lines[2:]
+    assert left(folder) == ["small.yaml"]
+
+
+def test_simulate_keeps_to_the_budget(tuner, folder, small):
+    code, out, _ = simulate(tuner, small, "--budget", 12)
+    assert code == 0
+    assert float(out.splitlines()[5].split()[3]) <= 12
+
+
+ADAPTIVE = "downstream.0.levels=adaptive"
+
+
+def test_simulate_takes_the_ladder_within_the_bounds(tuner, folder, small):
+    bounds = "downstream.0.levels={bounds: [1, 2], budget: 14}"
+    deeper = "pruning.deep={method: random, levels: [9]}"
+    code, out, err = simulate(tuner, small, "--set", bounds, "--set", deeper)
+    assert (code, err) == (0, "")
+    assert "over levels 0 to 2," in out
+    assert float(out.splitlines()[5].split()[3]) <= 14
+
+
+def test_simulate_has_room_for_a_level_on_the_shortest_ladder(tuner, folder, small):
+    one = ("--set", "pruning.imp.rounds=1", "--set", "downstream.0.levels=[0,1]")
+    code, out, err = simulate(tuner, small, *one)
+    assert (code, err) == (0, "")
+    assert float(out.splitlines()[5].split()[3]) == 8  # two regimes x (three seeds and a level)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["quikstart"], "study quikstart: unknown: did you mean quickstart?"),
+        (["--runs", 9], "--runs"),
+        (["--runs", "many"], "--runs"),
+        (["--seed", -1], "--seed"),
+        (["--budget", 9], "--budget"),
+        (["--set", "downstream.0.margin=2"], "downstream.0.margin: Input should be less than 1"),
+        (["--recorded"], "holds no curve of two levels, two seeds: run it first"),
+        (["--set", "pruning={}", "--set", "downstream.0.levels=[0]"], "prunes nothing"),
+        (
+            ["--set", "downstream.0.seeds=[0,1,2,3,4,5]", "--budget", 12],
+            "--budget 12: ends before a level is tried: with 6 seeds of the dense network it takes",
+        ),
+    ],
+    ids=lambda value: "_".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_bad_simulations_are_refused(tuner, folder, small, arguments, words):
+    study = [] if arguments[0] == "quikstart" else [small]
+    assert_refused(tuner("simulate", *study, *arguments), words)
+    assert left(folder) == ["small.yaml"]
+
+
+def test_plan_of_a_search_says_what_it_has_asked_for(tuner, folder, small):
+    whole = "downstream.0.fractions=[1.0]"
+    code, out, err = tuner("plan", small, "--set", ADAPTIVE, "--set", whole)
+    assert (code, err) == (0, "")
+    assert [line.split()[-3:] for line in out.splitlines()[1:-1]] == [
+        ["1", "0", "1"],
+        ["2", "0", "2"],
+        # Under both regimes: three seeds of dense, one of levels 1 and 2.
+        *[["5", "0", "5"]] * 2,
+    ]
+    assert "digits standard (search)" in out
+    assert left(folder) == ["small.yaml"]

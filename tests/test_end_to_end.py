@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,31 @@ def test_a_second_run_trains_nothing_and_every_number_is_identical(first):
     assert "stage" not in again
 
 
+def test_damaged_results_are_named_and_computed_again(first, study, tmp_path):
+    """A flipped bit in a mask, a shortened result: the same bytes come back, nothing else moves."""
+    folder = tmp_path / "copy"
+    shutil.copytree(first[0], folder)
+    ledger, before = Ledger(folder / "results"), results(folder)
+    mask = ledger.folder(grid.tickets(study)[0].ticket) / "mask.safetensors"
+    content = bytearray(mask.read_bytes())
+    content[-1] ^= 1
+    mask.write_bytes(bytes(content))
+    scores = ledger.folder(grid.transfers(study)[-1].transfer) / "result.json"
+    scores.write_text(scores.read_text()[:-20])
+    code, out, err = call("tuner", "run", "tiny.yaml", "--workers", "2", cwd=folder)
+    assert code == 0, err
+    named = [line for line in out.splitlines() if line.startswith("damaged: ")]
+    assert len(named) == 2
+    assert str(mask.parent) in named[0] and str(scores.parent) in named[1]
+    after, name = results(folder), str(mask.relative_to(folder))
+    assert after.keys() == before.keys()
+    assert after[name] == before[name]
+    again, once = (
+        Ledger(f / "results").result(grid.transfers(study)[-1].transfer) for f in (folder, first[0])
+    )
+    assert (again["test"], again["last"]) == (once["test"], once["last"])
+
+
 def test_another_storage_gives_the_same_numbers(first, study, tmp_path):
     """Nothing but the specs decides: trained anew, without Ray, in another order."""
     from trainables import transfer
@@ -172,8 +198,8 @@ def test_another_storage_gives_the_same_numbers(first, study, tmp_path):
     there = Ledger(first[0] / "results")
     for cell in cells:
         task = transfer.prepare(cell.transfer, there, worker.device)
-        epochs = list(transfer.train(task))
-        result, _ = transfer.conclude(task, epochs, "complete")
+        assert list(transfer.run(task, ledger))[-1]["ends"]
+        result = ledger.result(cell.transfer)
         expected = there.result(cell.transfer)
         assert result["test"] == expected["test"] and result["last"] == expected["last"]
         losses = [[e["loss"] for e in r["epochs"]] for r in (result, expected)]

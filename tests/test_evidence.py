@@ -71,8 +71,7 @@ def folder(study, tmp_path_factory):
         list(run_chain(Chain(theta=cell.theta, plans=tuple(study.pruning.values())), worker))
     for cell in grid.transfers(study):
         task = transfer.prepare(cell.transfer, worker.ledger, worker.device)
-        epochs = list(transfer.train(task))
-        worker.ledger.write(cell.transfer, *transfer.conclude(task, epochs, "complete"))
+        assert list(transfer.run(task, worker.ledger))[-1]["ends"]
     return folder
 
 

@@ -287,3 +287,59 @@ def test_the_papers_figure_3_is_1080_transfers(name):
     assert len(found) == 1080  # 3 thetas x 20 levels x 3 datasets x 2 regimes x 3 seeds
     for label, count in (("theta", 3), ("level", 20), ("dataset", 3), ("regime", 2), ("seed", 3)):
         assert set(Counter(labels[label] for labels in found).values()) == {1080 // count}
+
+
+# Levels that a search chooses
+
+
+def searched(**changes):
+    return with_task(**({"levels": {"bounds": [2, 4], "most_seeds": 5}} | changes))
+
+
+def test_a_searched_task_lists_all_that_it_may_train():
+    each = 2 * 5  # regimes x most seeds
+    assert cells(searched()) == {
+        ("standard", "dense", 0): each,
+        **{("standard", "imp", level): each for level in (2, 3, 4)},
+        ("adversarial", "dense", 0): each,
+        **{("adversarial", "imp", level): each for level in (2, 3, 4)},
+        ("adversarial", "random", 2): each,
+        ("adversarial", "random", 4): each,
+    }
+    assert {cell.labels["seed"] for cell in grid.transfers(searched())} == set(range(5))
+
+
+def test_only_searched_transfers_are_optional():
+    listed = {**STUDY["downstream"][0], "fractions": [0.1]}
+    both = study(downstream=[{**STUDY["downstream"][0], "levels": "adaptive"}, listed])
+    found = Counter((cell.transfer.fraction, cell.optional) for cell in grid.transfers(both))
+    assert set(found) == {(1.0, True), (0.1, False)} and found[0.1, False] == 48
+
+
+def test_how_levels_are_chosen_does_not_enter_a_key():
+    """What a grid has trained is there for a search, and the other way round."""
+    listed, chosen = pairs(study()), pairs(searched(levels="adaptive"))
+    assert listed < chosen
+    assert pairs(searched(margin=0.05)) == pairs(searched())
+
+
+def test_ladders():
+    def of(theta, pruning, **changes):
+        return grid.ladder(searched(**changes), theta, pruning, "digits", 1.0)
+
+    assert of("standard", "imp") == (2, 3, 4)
+    assert of("standard", "imp", levels="adaptive") == (1, 2, 3, 4)
+    assert of("adversarial", "random", levels="adaptive") == (2, 4)
+    assert of("standard", "random") is None  # its theta has no such tickets
+    assert grid.ladder(study(), "standard", "imp", "digits", 1.0) is None
+
+
+def test_margins_are_their_tasks():
+    tasks = [
+        {**STUDY["downstream"][0], "margin": 0.02},
+        {**STUDY["downstream"][0], "fractions": [0.1, 0.5], "margin": 0.03},
+    ]
+    of = study(downstream=tasks)
+    assert grid.margin(of, "digits", 1.0) == 0.02
+    assert grid.margin(of, "digits", 0.5) == 0.03
+    assert grid.margin(study(), "digits", 1.0) == 0.01

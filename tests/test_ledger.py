@@ -1,6 +1,7 @@
 """The ledger: whole results or none, under the key of their spec."""
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -63,7 +64,7 @@ def test_a_missing_result_is_no_result(ledger):
 def test_only_the_whole_result_is_left(ledger):
     ledger.write(TICKET, {"kept": 3}, FILES)
     folder = f"tickets/{key(TICKET)}"
-    names = ["mask.bin", "result.json", "spec.json", "weights.bin"]
+    names = ["SHA256SUMS", "mask.bin", "result.json", "spec.json", "weights.bin"]
     assert everything(ledger.root) == [folder, *(f"{folder}/{name}" for name in names)]
 
 
@@ -82,7 +83,7 @@ def test_nothing_is_seen_before_it_is_whole(ledger, monkeypatch):
     monkeypatch.setattr(ledger_module, "_write", watched_write)
     monkeypatch.setattr(os, "rename", watched_rename)
     ledger.write(TICKET, {}, FILES)
-    names = {"weights.bin", "mask.bin", "spec.json", "result.json", "rename"}
+    names = {"weights.bin", "mask.bin", "spec.json", "result.json", "SHA256SUMS", "rename"}
     assert {name for name, _ in seen} == names
     assert seen[-1][0] == "rename"
     assert not any(visible for _, visible in seen)
@@ -161,7 +162,7 @@ def test_concurrent_writers_leave_one_whole_result(ledger):
     winner = bytes([ledger.result(TICKET)["writer"]]) * 4096
     assert (folder / "a.bin").read_bytes() == (folder / "b.bin").read_bytes() == winner
     names = {path.name for path in folder.iterdir()}
-    assert names == {"a.bin", "b.bin", "spec.json", "result.json"}
+    assert names == {"a.bin", "b.bin", "spec.json", "result.json", "SHA256SUMS"}
 
 
 def test_opening_twice_keeps_what_is_there(tmp_path):
@@ -189,3 +190,39 @@ def test_a_file_in_the_way_is_told_in_one_line(tmp_path, root):
     assert message.endswith("choose another --storage")
     assert message.splitlines() == [message]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_sums_are_those_of_sha256sum(ledger):
+    ledger.write(TICKET, {"kept": 3}, FILES)
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    done = subprocess.run(command, cwd=ledger.folder(TICKET), capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("OK")) == (0, len(FILES) + 2)
+    assert ledger.set_aside_if_damaged(TICKET) is None
+    assert ledger.file(TICKET, "mask.bin").read_bytes() == FILES["mask.bin"]
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.bin", "mask.bin", "spec.json", "result.json", "SHA256SUMS"]
+)
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_damage_is_seen_named_and_set_aside(ledger, name, how):
+    ledger.write(TICKET, {"kept": 3}, FILES)
+    path = ledger.folder(TICKET) / name
+    content = bytearray(path.read_bytes())
+    if how == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+    elif how == "truncate":
+        path.write_bytes(bytes(content[: len(content) // 2]))
+    else:
+        path.unlink()
+    if name != "SHA256SUMS":
+        with pytest.raises(ledger_module.DamagedError, match=name):
+            ledger.file(TICKET, name)
+    reason = ledger.set_aside_if_damaged(TICKET)
+    assert reason is not None
+    assert str(ledger.folder(TICKET)) in reason
+    assert not ledger.has(TICKET)
+    assert len(list((ledger.root / "damaged").iterdir())) == 1
+    ledger.write(TICKET, {"kept": 3}, FILES)
+    assert ledger.set_aside_if_damaged(TICKET) is None

@@ -6,6 +6,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from search_spaces import reading
+from search_spaces.adaptive import Adaptive
+from search_spaces.errors import InputError
 from search_spaces.regimes import (
     Attack,
     Containment,
@@ -470,3 +473,137 @@ def test_every_dataset_can_be_read():
     from trainables.datasets import READERS
 
     assert set(get_args(DatasetName)) == set(READERS)
+
+
+# Levels that a search chooses
+
+
+def adaptive(levels="adaptive", **changes):
+    return {**TASK, "levels": levels, **changes}
+
+
+def test_levels_are_listed_or_searched_for():
+    bare = Downstream.model_validate(adaptive())
+    assert bare.levels == bare.adaptive == Adaptive(bounds=None, budget=60, most_seeds=30)
+    assert Downstream.model_validate(TASK).adaptive is None
+    written = {"bounds": [2, 3], "budget": 40, "most_seeds": 5}
+    assert Downstream.model_validate(adaptive(written)).adaptive == Adaptive(**written)
+    assert Downstream.model_validate(adaptive({})).adaptive == Adaptive()
+    assert bare.margin == 0.01
+
+
+@pytest.mark.parametrize(
+    ("bounds", "tried"), [(None, [0, 1, 2, 3, 60]), ([2, 3], [0, 2, 3]), ([3, 3], [0, 3])]
+)
+def test_a_search_tries_dense_and_what_lies_within_its_bounds(bounds, tried):
+    task = Downstream.model_validate(adaptive({"bounds": bounds}))
+    assert [level for level in (0, 1, 2, 3, 60) if task.has_level(level)] == tried
+    assert [level for level in range(5) if Downstream.model_validate(TASK).has_level(level)] == [
+        *(0, 2, 3)
+    ]
+
+
+def test_the_seeds_of_a_search_go_on_counting():
+    def of(seeds, most):
+        task = Downstream.model_validate(adaptive({"most_seeds": most}, seeds=seeds))
+        return task.all_seeds
+
+    assert of([0, 1], 4) == (0, 1, 2, 3)
+    assert of([7, 3], 5) == (7, 3, 8, 9, 10)
+    assert of([5, 6], 2) == (5, 6)
+    assert Downstream.model_validate(TASK).all_seeds == (0, 1)
+
+
+def explained(**changes):
+    """The one line that a user reads of a faulty task."""
+    data = changed(STUDY, "downstream", [{**TASK, **changes}])
+    with pytest.raises(InputError) as caught:
+        reading.validate(data, "small.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+FAST = {"recipe": RECIPE, "attack": FGSM}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"levels": "adaptve"}, "downstream.0.levels: takes a list of levels, or adaptive"),
+        ({"levels": "all"}, "downstream.0.levels: takes a list of levels, or adaptive"),
+        ({"levels": 3}, "downstream.0.levels: takes a list of levels, or adaptive"),
+        ({"levels": [0, -1]}, "downstream.0.levels.1: Input should be greater than or equal to 0"),
+        ({"levels": {"budgt": 50}}, "budgt: unknown field"),
+        ({"levels": {"budget": 9}}, "budget: Input should be greater than or equal to 10"),
+        ({"levels": {"most_seeds": 1}}, "most_seeds: Input should be greater than or equal to 2"),
+        ({"levels": {"most_seeds": 2000}}, "most_seeds: Input should be less than or equal to"),
+        ({"levels": {"bounds": [3, 2]}}, "bounds: [3, 2] must ascend: [LOWEST, HIGHEST]"),
+        ({"levels": {"bounds": [0, 2]}}, "greater than or equal to 1"),
+        ({"levels": {"bounds": [2]}}, "bounds"),
+        (
+            {"levels": {"bounds": [4, 9]}},
+            "downstream.0.levels.bounds: pruning makes no level within them",
+        ),
+        (
+            {"levels": {"most_seeds": 2}, "seeds": [0, 1, 2]},
+            "seeds: more than most_seeds (2)",
+        ),
+        (
+            {"levels": {"budget": 10}, "seeds": [0, 1, 2, 3, 4]},
+            "levels.budget: 10 ends before a level is tried: with 5 seeds of the dense network it "
+            "takes 12",
+        ),
+        (
+            {"levels": "adaptive", "regimes": {"standard": STANDARD}},
+            "levels: adaptive searches by the regimes standard and adversarial",
+        ),
+        (
+            {"levels": "adaptive", "regimes": {**TASK["regimes"], "fast_adversarial": FAST}},
+            "put others in a downstream entry of their own, with a label",
+        ),
+        (
+            {
+                "levels": "adaptive",
+                "regimes": {**TASK["regimes"], "standard": {**STANDARD, "only": {"levels": [2]}}},
+            },
+            "levels: adaptive chooses levels itself: leave only.levels out",
+        ),
+        ({"margin": 0}, "downstream.0.margin: Input should be greater than 0"),
+        ({"margin": 1}, "downstream.0.margin: Input should be less than 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_faulty_levels_are_explained_in_one_line(changes, said):
+    line = explained(**changes)
+    assert said in line
+    assert "listed" not in line and "searched" not in line, "the place is as it is written"
+
+
+def test_names_like_the_kinds_of_levels_stay_in_a_place():
+    for name in ("list", "listed", "adaptive", "searched"):
+        data = changed(STUDY, "pruning", {name: {**STUDY["pruning"]["imp"], "rate": 2}})
+        with pytest.raises(InputError, match=f"pruning.{name}.rate: "):
+            reading.validate(data, "small.yaml")
+
+
+def test_checks_of_a_search_may_name_levels_within_its_bounds():
+    check = {**AUTO, "only": {"levels": [2]}}
+    within = changed(STUDY, "downstream", [adaptive({"bounds": [2, 3]}, checks=[check])])
+    assert Study.model_validate(within)
+    outside = adaptive({"bounds": [2, 3]}, checks=[{**AUTO, "only": {"levels": [1]}}])
+    _, message = refusal(Study, changed(STUDY, "downstream", [outside]))
+    assert message.startswith("downstream.0.checks.0.only.levels: 1 is not one of 0, 2, 3")
+
+
+@pytest.mark.parametrize(
+    "levels", ["adaptive", {"bounds": [2, 3], "budget": 40, "most_seeds": 7}, [0, 2]]
+)
+@pytest.mark.parametrize("without_none", [True, False])
+def test_a_study_survives_its_own_yaml(levels, without_none):
+    """As the tracker writes study.yaml and the analysis reads it."""
+    import yaml
+
+    study = Study.model_validate(changed(STUDY, "downstream", [adaptive(levels, margin=0.02)]))
+    content = study.model_dump(mode="json", exclude_none=without_none)
+    text = yaml.safe_dump(content, sort_keys=False)
+    assert reading.validate(reading.parse(text, "study.yaml"), "study.yaml") == study

@@ -18,9 +18,10 @@ from trainables import checkpoints, datasets, models, overfitting, tickets
 from trainables.evaluation import judge_test
 from trainables.ledger import Ledger
 from trainables.masks import Mask, State, counts, layer_sparsity, ones
-from trainables.records import epoch_record, provenance
+from trainables.progress import Keeper
+from trainables.records import provenance, signals
 from trainables.seeding import derived
-from trainables.training import Epoch, Shard, fit
+from trainables.training import Epoch, Progress, Shard, fit
 from trainables.weights import read, to_bytes
 
 
@@ -65,7 +66,7 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
         theta = _make_theta(chain.theta, worker)
         yield chain.theta
     else:
-        theta = read(worker.ledger.folder(chain.theta) / "weights.safetensors")
+        theta = read(worker.ledger.file(chain.theta, "weights.safetensors"))
     for plan in chain.plans:
         yield from _prune(chain, plan, theta, missing, worker)
 
@@ -108,22 +109,26 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     started = time.time()
     data = datasets.splits(spec.dataset)
     net = _network(spec, worker.device)
-    epochs: list[Epoch] = []
+    keeper = _keeper(spec, worker)
     state = "complete"
-    for epoch in fit(
-        _distributed(net, worker),
-        data,
-        regime,
-        spec.seed,
-        evaluation=spec.evaluation,
-        augmentation=spec.dataset.augment,
-        shard=worker.shard,
-    ):
-        epochs.append(epoch)
-        if overfitting.must_stop([e.signals for e in epochs], regime.containment):
+
+    def train(resume: Progress | None) -> Iterator[Epoch]:
+        return fit(
+            _distributed(net, worker),
+            data,
+            regime,
+            spec.seed,
+            evaluation=spec.evaluation,
+            augmentation=spec.dataset.augment,
+            shard=worker.shard,
+            resume=resume,
+        )
+
+    for epoch, records in keeper.epochs(train, regime.recipe.epochs):
+        best = epoch.best
+        if overfitting.must_stop(signals(records), regime.containment):
             state = "co_stopped"
             break
-    best = epochs[-1].best
     if best is None:
         raise RuntimeError("collapsed before the first validation: lower validate_from or epsilon")
     if worker.shard.rank == 0:
@@ -133,10 +138,11 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             "state": state,
             "test": judgement.scores.model_dump(),
             "best_epoch": best.epoch,
-            "epochs": [epoch_record(epoch) for epoch in epochs],
+            "epochs": records,
             **provenance(started, worker.device, worker.shard.world),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
+        keeper.drop()
     return best.state
 
 
@@ -157,6 +163,7 @@ def _prune(
             result = {**_mask_record(mask), **_provenance(started, worker)}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
+            _keeper(by_level[level], worker).drop()
         yield by_level[level]
         started = time.time()
 
@@ -175,7 +182,7 @@ def _masks(
         start = None
         if found:
             ticket = Ticket(theta=spec, pruning=plan.pruning, level=found)
-            start = found, read(worker.ledger.folder(ticket) / "mask.safetensors")
+            start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
             return _retrain(spec, plan, weights, mask, level, worker)
@@ -190,17 +197,30 @@ def _retrain(
     assert plan.retraining is not None, "the spec demands it of method imp"
     net = _network(spec, worker.device)
     net.load_state_dict(weights)
-    for _ in fit(
-        _distributed(net, worker),
-        datasets.splits(spec.dataset),
-        plan.retraining,
-        derived(plan.seed, "imp", level),
-        mask=mask,
-        augmentation=spec.dataset.augment,
-        shard=worker.shard,
-    ):
+    regime, seed = plan.retraining, derived(plan.seed, "imp", level)
+
+    def train(resume: Progress | None) -> Iterator[Epoch]:
+        return fit(
+            _distributed(net, worker),
+            datasets.splits(spec.dataset),
+            regime,
+            seed,
+            mask=mask,
+            augmentation=spec.dataset.augment,
+            shard=worker.shard,
+            resume=resume,
+        )
+
+    # What is trained here is pruned to the next level's ticket.
+    ahead = Ticket(theta=spec, pruning=plan.pruning, level=level + 1)
+    for _ in _keeper(ahead, worker).epochs(train, regime.recipe.epochs):
         pass
     return net.state_dict()
+
+
+def _keeper(spec: Theta | Ticket, worker: Worker) -> Keeper:
+    """Where the training behind a result keeps its progress; the first process writes it."""
+    return Keeper(worker.ledger.unfinished(spec), writes=worker.shard.rank == 0)
 
 
 def _network(spec: Theta, device: torch.device) -> models.ResNet:

@@ -1,9 +1,11 @@
 """The ledger: finished results on disk, each under the key of its spec.
 
-A result is a folder KIND/KEY with `spec.json`, `result.json` and further files. It is written under
-a temporary name and moved into place whole: where the folder is, the result is complete.
+A result is a folder KIND/KEY with `spec.json`, `result.json`, further files, and `SHA256SUMS` of
+all of them (as sha256sum writes it). It is written under a temporary name and moved into place
+whole: where the folder is, the result is complete. One damaged later is set aside, never used.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +34,13 @@ _FOLDERS: dict[type[Spec], str] = {
     Trial: "trials",
     **dict.fromkeys(EVIDENCE, "evidence"),
 }
+SUMS = "SHA256SUMS"
+_ALWAYS = {"spec.json", "result.json"}
+
+
+class DamagedError(RuntimeError):
+    """A file of a finished result is not what was written."""
+
 
 S = TypeVar("S", bound=Spec)
 
@@ -77,6 +86,32 @@ class Ledger:
         bits = load_file(self.folder(transfer) / "correct.safetensors")
         return {"SA": bits["clean"], "RA": bits["attacked"]}
 
+    def unfinished(self, spec: Spec) -> Path:
+        """Where the training behind a result that is not there yet keeps its progress."""
+        return self.root / "unfinished" / f"{key(spec)}.progress"
+
+    def file(self, spec: Spec, name: str) -> Path:
+        """A file of a result, its content checked. Raises DamagedError if it has changed."""
+        folder = self.folder(spec)
+        if reason := _damage(folder, name):
+            raise DamagedError(f"{folder / name}: {reason}")
+        return folder / name
+
+    def set_aside_if_damaged(self, spec: Spec) -> str | None:
+        """Moves a result that is not what was written out of the way and says why; None if it is
+        sound."""
+        folder = self.folder(spec)
+        # What is there and what was there: neither list alone shows every loss.
+        names = {path.name for path in folder.iterdir()} | set(_sums(folder)) | _ALWAYS
+        faults = (f"{name}: {why}" for name in sorted(names) if (why := _damage(folder, name)))
+        reason = next(faults, None)
+        if not reason:
+            return None
+        aside = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return f"{folder}: {reason}; set aside as {aside}"
+
     def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Puts a result in place, at once and whole. One that is already there stays."""
         target = self.folder(spec)
@@ -85,11 +120,15 @@ class Ledger:
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         staging.mkdir(parents=True)
         try:
-            for name, content in files.items():
-                _write(staging / name, content)
             spec_text = spec.model_dump_json(indent=1, exclude_none=True)
-            _write(staging / "spec.json", spec_text.encode())
-            _write(staging / "result.json", json.dumps(result, indent=1).encode())
+            contents = {
+                **files,
+                "spec.json": spec_text.encode(),
+                "result.json": json.dumps(result, indent=1).encode(),
+            }
+            sums = "".join(f"{_digest(text)}  {name}\n" for name, text in contents.items())
+            for name, content in {**contents, SUMS: sums.encode()}.items():
+                _write(staging / name, content)
             os.rename(staging, target)
         except OSError:
             # Another process put the same result in place first: equal keys, equal results.
@@ -112,6 +151,31 @@ def open_ledger(root: Path) -> Ledger:
             f"storage {root}: cannot be written ({error.strerror}): choose another --storage"
         ) from None
     return Ledger(root.resolve())
+
+
+def _damage(folder: Path, name: str) -> str:
+    """Why a file cannot be trusted; empty if it can."""
+    if name == SUMS:
+        return ""
+    try:
+        digest = _digest((folder / name).read_bytes())
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if _sums(folder).get(name) == digest else "its content is not what was written"
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """File name -> sha256 as written with the result; what cannot be read has no sum."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.split("  ", 1) for line in lines if "  " in line)
+    return {name: digest for digest, name in pairs}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,11 +2,13 @@
 
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from trainables.overfitting import Signals
 from trainables.training import Epoch
 
 
@@ -26,6 +28,11 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
     if epoch.signals:
         record["signals"] = asdict(epoch.signals)
     return record
+
+
+def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
+    """The signals of catastrophic overfitting in the records of a training's epochs."""
+    return [Signals(**r["signals"]) if "signals" in r else None for r in records]
 
 
 def provenance(started: float, device: torch.device, workers: int = 1) -> dict[str, Any]:

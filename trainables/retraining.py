@@ -14,7 +14,8 @@ from trainables import transfer
 from trainables.ledger import Ledger
 from trainables.masks import State
 from trainables.overfitting import must_stop
-from trainables.training import Epoch, snapshot
+from trainables.records import epoch_record, signals
+from trainables.training import snapshot
 from trainables.weights import read, to_bytes
 
 Directions = tuple[State, State]
@@ -34,17 +35,17 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
     bare = spec.transfer.model_copy(update={"checks": None})
     with _threads(stored["threads"]):
         task = transfer.prepare(bare, ledger, _device())
-        epochs: list[Epoch] = []
+        records: list[dict[str, Any]] = []
         path = {0: _weights(task.net)}
         wanted = _spread(bare.regime.recipe.epochs, spec.snapshots)
         for epoch in transfer.train(task):
-            epochs.append(epoch)
-            stops = must_stop([e.signals for e in epochs], bare.regime.containment)
+            records.append(epoch_record(epoch))
+            stops = must_stop(signals(records), bare.regime.containment)
             if stops or epoch.number in wanted:
                 path[epoch.number] = _weights(task.net)
             if stops:
                 break
-        result, files = transfer.conclude(task, epochs, stored["state"])
+        result, files = transfer.conclude(task, epoch, records, stored["state"])
     then = read(ledger.folder(spec.transfer) / "correct.safetensors")
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     found = {

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,28 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Everything that a training needs to go on after `epoch` as if it had never stopped: weights
+    and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, and
+    the best state. All tensors are on the CPU."""
+
+    epoch: int
+    state: State = field(repr=False)
+    momentum: State = field(repr=False)
+    alpha: float | None
+    history: tuple[Signals, ...]
+    best: Best | None
+
+
+@dataclass(frozen=True)
 class Epoch:
     """What one epoch of training did.
 
     number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
-    attack); signals: of catastrophic overfitting, where the regime is watched for it.
+    attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
+    what a training needs to go on from here, to be called before the next epoch is asked for.
     """
 
     number: int
@@ -57,6 +73,7 @@ class Epoch:
     val: Scores | None
     signals: Signals | None
     best: Best | None
+    progress: Callable[[], Progress] = field(repr=False, compare=False)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -91,6 +108,7 @@ def fit(
     mask: Mask | None = None,
     augmentation: Augmentation | None = None,
     shard: Shard | None = None,
+    resume: Progress | None = None,
 ) -> Iterator[Epoch]:
     """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
 
@@ -102,8 +120,9 @@ def fit(
 
     A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
     same weights, statistics and best state. Everything random comes from `seed`; an epoch's
-    batches do not depend on earlier epochs. The last, incomplete batch of an epoch is left out.
-    Raises FloatingPointError when the loss is not finite.
+    batches do not depend on earlier epochs: with `resume`, the epochs after it come out as if there
+    had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
+    out. Raises FloatingPointError when the loss is not finite.
     """
     recipe, shard = regime.recipe, shard or Shard()
     net = model.module if isinstance(model, DistributedDataParallel) else model
@@ -117,7 +136,17 @@ def fit(
     steps = max(1, len(data.train) // recipe.batch_size)
     best: Best | None = None
     history: list[Signals] = []
-    for number in range(1, recipe.epochs + 1):
+    if resume:
+        best, history = resume.best, list(resume.history)
+        regime = _with_alpha(regime, resume.alpha)
+        _restore(net, optimizer, resume)
+    for number in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
+        if best and must_lower_alpha(history, regime.containment):
+            net.load_state_dict(best.state)
+            optimizer.state.clear()
+            history.clear()
+            assert regime.attack is not None, "only an attack is watched"
+            regime = _with_alpha(regime, regime.attack.alpha / 2)
         started = time.monotonic()
         rng = generator(seed, "noise", number, shard.rank, device=device)
         loss_sum, right = torch.zeros(2, device=device).unbind()
@@ -158,12 +187,8 @@ def fit(
             val=val,
             signals=history[-1] if history else None,
             best=best,
+            progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
         )
-        if best and must_lower_alpha(history, regime.containment):
-            net.load_state_dict(best.state)
-            optimizer.state.clear()
-            history.clear()
-            regime = _with_half_the_alpha(regime)
 
 
 def _validates(regime: Regime, number: int) -> bool:
@@ -173,10 +198,36 @@ def _validates(regime: Regime, number: int) -> bool:
     return number >= recipe.validate_from or number == recipe.epochs or bool(regime.containment)
 
 
-def _with_half_the_alpha(regime: Regime) -> Regime:
-    assert regime.attack is not None, "only an attack is watched"
-    attack = regime.attack.model_copy(update={"alpha": regime.attack.alpha / 2})
+def _with_alpha(regime: Regime, alpha: float | None) -> Regime:
+    if regime.attack is None or alpha is None:
+        return regime
+    attack = regime.attack.model_copy(update={"alpha": alpha})
     return regime.model_copy(update={"attack": attack})
+
+
+def _progress(
+    net: nn.Module,
+    optimizer: torch.optim.SGD,
+    epoch: int,
+    regime: Regime,
+    history: tuple[Signals, ...],
+    best: Best | None,
+) -> Progress:
+    momentum = {
+        name: optimizer.state[parameter]["momentum_buffer"].detach().cpu().clone()
+        for name, parameter in net.named_parameters()
+        if optimizer.state[parameter].get("momentum_buffer") is not None
+    }
+    alpha = regime.attack.alpha if regime.attack else None
+    return Progress(epoch, snapshot(net), momentum, alpha, history, best)
+
+
+def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
+    net.load_state_dict(progress.state)
+    for name, parameter in net.named_parameters():
+        if name in progress.momentum:
+            buffer = torch.empty_like(parameter).copy_(progress.momentum[name])
+            optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
 def _step(

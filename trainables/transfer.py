@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from trainables.evaluation import Judgement, judge_test
 from trainables.images import Splits
 from trainables.ledger import Ledger
 from trainables.masks import Mask, ones, rewind
-from trainables.records import epoch_record, provenance
+from trainables.overfitting import must_stop
+from trainables.progress import Keeper, Records
+from trainables.records import provenance, signals
 from trainables.seeding import derived
-from trainables.training import Epoch, fit
+from trainables.training import Epoch, Progress, fit
 from trainables.weights import read, to_bytes, without_head
 
 
@@ -43,8 +46,8 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     data = data.to(device)
     seed = derived(spec.seed, "head")
     net = models.build(ticket.theta.model, data.classes, data.mean, data.std, seed)
-    theta = read(ledger.folder(ticket.theta) / "weights.safetensors")
-    mask = None if ticket.level == 0 else read(ledger.folder(ticket) / "mask.safetensors")
+    theta = read(ledger.file(ticket.theta, "weights.safetensors"))
+    mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
     missing = load_body(net, theta, mask or ones(net))
     if any(not name.startswith("fc.") for name in missing):
         raise ValueError(f"theta lacks the weights {missing}")
@@ -57,8 +60,8 @@ def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[s
     return list(net.load_state_dict(state, strict=False).missing_keys)
 
 
-def train(task: Task) -> Iterator[Epoch]:
-    """The transfer's training, epoch by epoch."""
+def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
+    """The transfer's training, epoch by epoch, from its start or from where it was left."""
     spec = task.spec
     yield from fit(
         task.net,
@@ -68,23 +71,53 @@ def train(task: Task) -> Iterator[Epoch]:
         evaluation=spec.evaluation,
         mask=task.mask,
         augmentation=spec.dataset.augment,
+        resume=resume,
     )
 
 
-def conclude(
-    task: Task, epochs: list[Epoch], state: str
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(result, files) of a transfer: its best state by validation judged on the test images, the
-    last state's scores beside it, and the best state's correctness image by image.
+def run(task: Task, ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Trains a transfer from where it was left and writes its result, yielding each epoch's record;
+    the last has `ends`: the result is in the ledger before it is yielded."""
+    spec = task.spec
+    keeper = Keeper(ledger.unfinished(spec))
+    last = spec.regime.recipe.epochs
+    good: tuple[Epoch, Records] | None = None
+    try:
+        for epoch, records in keeper.epochs(partial(train, task), last):
+            good = epoch, records
+            stop = must_stop(signals(records), spec.regime.containment)
+            ends = stop or epoch.number == last
+            if ends:
+                state = "co_stopped" if stop else "complete"
+                ledger.write(spec, *conclude(task, epoch, records, state))
+                keeper.drop()
+            yield {**records[-1], "ends": ends}
+            if ends:
+                return
+    except FloatingPointError:
+        if good is None:
+            raise
+        ledger.write(spec, *conclude(task, *good, "diverged"))
+        keeper.drop()
+        yield {**good[1][-1], "ends": True}
 
-    Raises RuntimeError if no epoch was validated.
+
+def conclude(
+    task: Task, epoch: Epoch, records: list[dict[str, Any]], state: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(result, files) of a transfer after its last epoch, with the records of all its epochs: its
+    best state by validation judged on the test images, the last state's scores beside it, and the
+    best state's correctness image by image. Of a training that diverged, no later state is left
+    than the best. Raises RuntimeError if no epoch was validated.
     """
-    spec, best = task.spec, epochs[-1].best
+    spec, best = task.spec, epoch.best
     if best is None:
-        raise RuntimeError("collapsed before the first validation: lower validate_from")
+        raise RuntimeError(f"{state} before the first validation: lower validate_from")
+    if state == "diverged":
+        task.net.load_state_dict(best.state)
     last = judge_test(task.net, task.data.test, spec.evaluation)
     judged = last
-    if best.epoch != epochs[-1].number:
+    if state != "diverged" and best.epoch != epoch.number:
         task.net.load_state_dict(best.state)
         judged = judge_test(task.net, task.data.test, spec.evaluation)
     further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
@@ -94,7 +127,7 @@ def conclude(
         "last": last.scores.model_dump(),
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
-        "epochs": [epoch_record(epoch) for epoch in epochs],
+        "epochs": records,
         **provenance(task.started, next(task.net.parameters()).device),
     }
     if further:

@@ -9,12 +9,11 @@ from ray import tune
 from search_spaces.spec import Transfer
 from trainables import transfer
 from trainables.ledger import Ledger
-from trainables.overfitting import must_stop
-from trainables.records import epoch_record
 
 
 def transfer_trial(config: dict[str, str]) -> None:
-    """Runs one transfer and writes it to the ledger, reporting every epoch to Ray Tune.
+    """Runs one transfer and writes it to the ledger, reporting every epoch to Ray Tune. One that
+    was killed goes on from where its progress was kept.
 
     config: `transfer`, the JSON of a Transfer, and `storage`, the ledger's root. The process is
     reused from trial to trial: nothing here may depend on what ran before, and everything random
@@ -25,12 +24,5 @@ def transfer_trial(config: dict[str, str]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)
-    epochs = []
-    for epoch in transfer.train(task):
-        epochs.append(epoch)
-        stop = must_stop([e.signals for e in epochs], spec.regime.containment)
-        if stop or epoch.number == spec.regime.recipe.epochs:
-            # Written before the last report: a trial that the stopper ends gets no more time.
-            state = "co_stopped" if stop else "complete"
-            ledger.write(spec, *transfer.conclude(task, epochs, state))
-        tune.report(epoch_record(epoch))
+    for record in transfer.run(task, ledger):
+        tune.report(record)

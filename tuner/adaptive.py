@@ -93,8 +93,10 @@ class LevelSearch:
         if finding is None:
             return
         low, high = _boundary(finding)
-        if high - low > 1:
-            yield from self._seeds((low + high) // 2, REGIMES, 1)
+        # A level between that has been tried and has no score cannot be trained: others tell.
+        between = [row for row in range(low + 1, high) if self._untested(row)]
+        if between:
+            yield from self._seeds(between[(len(between) - 1) // 2], REGIMES, 1)
             return
         neighbours = [row for row in (low - 1, high, high + 1) if self._untested(row)]
         for row in neighbours:
@@ -110,20 +112,30 @@ class LevelSearch:
 
     def _where_open(self, finding: Finding, low: int) -> Iterator[Cell]:
         """Further seeds for the open levels nearest to the boundary, and for the dense network."""
-        needs = {row: seeds_to_settle(finding, row) for row in finding.open}
+        open_rows = [row for row in finding.open if not self._fails(row)]
+        needs = {row: seeds_to_settle(finding, row) for row in open_rows}
         near = sorted((row for row, need in needs.items() if need), key=lambda row: abs(row - low))
         # What can be claimed comes first: the next level is refuted once this one matches.
         targets = [low] if low in near else near[:2]
-        ahead = dict.fromkeys(REGIMES, 0)
+        cells: list[Cell] = []
+        most = dict.fromkeys(REGIMES, 0)
         for row in targets:
             for regime in _doubtful(finding, row):
                 add = min(_SEEDS_A_BATCH, -(-(needs[row] or 1) // 2))
-                cells = list(self._seeds(row, (regime,), add))
-                ahead[regime] = max(ahead[regime], self._count(row, regime) + len(cells))
-                yield from cells
-        for regime, most in ahead.items():
-            short = int(_DENSE_AHEAD * most) - self._count(0, regime)
-            yield from self._seeds(0, (regime,), max(0, short))
+                more = list(self._seeds(row, (regime,), add))
+                most[regime] = max(most[regime], self._count(row, regime) + len(more))
+                cells += more
+        # What dense is behind comes first: the budget may end anywhere.
+        yield from self._dense_up_to(most, 1.0)
+        yield from cells
+        yield from self._dense_up_to(most, _DENSE_AHEAD)
+
+    def _dense_up_to(self, counts: Mapping[RegimeName, int], ahead: float) -> Iterator[Cell]:
+        """What the dense network lacks of `ahead` times these numbers of seeds."""
+        for regime, count in counts.items():
+            yield from self._seeds(
+                0, (regime,), max(0, int(ahead * count) - self._count(0, regime))
+            )
 
     def _seeds(self, row: int, regimes: tuple[RegimeName, ...], count: int) -> Iterator[Cell]:
         """The next `count` seeds of a level that have not been asked for."""
@@ -141,6 +153,12 @@ class LevelSearch:
 
     def _untested(self, row: int) -> bool:
         return 0 < row <= len(self.plan.levels) and not all(self._count(row, r) for r in REGIMES)
+
+    def _fails(self, row: int) -> bool:
+        """Have two seeds of a level failed to train under a regime, and none succeeded?"""
+        level = self._level(row)
+        tried = [[r for c, r in self.results.items() if c[:2] == (level, name)] for name in REGIMES]
+        return any(len(told) > 1 and not any(told) for told in tried)
 
     def _scores(self, metric: int) -> Floats:
         """(L, S): a metric's scores, NaN where there are none."""

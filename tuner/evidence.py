@@ -16,6 +16,7 @@ from tuner.agenda import agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
+from tuner.lock import only_run
 from tuner.settings import Settings
 
 _NAMES = {
@@ -62,7 +63,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet(log) as console:
+    with only_run(ledger.root, study.name), quiet(log) as console:
         client = tracking.connect()
         this = _Gathering(study, origin, ledger, settings, planned, console, log)
         _announce(this)

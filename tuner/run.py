@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search_spaces import grid
+from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
@@ -16,6 +17,7 @@ from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
+from tuner.lock import only_run
 from tuner.settings import Settings
 
 
@@ -53,13 +55,14 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet(log) as console:
+    with only_run(ledger.root, study.name), quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
         return _run(this)
 
 
 def _run(this: Run) -> int:
+    _set_damaged_aside(this)
     this.tracker.catch_up()
     failures: list[str] = []
     forecast = None
@@ -78,6 +81,16 @@ def _run(this: Run) -> int:
         this.tracker.measure(accounts.numbers(account))
     _conclude(this, failures, wall, account)
     return 1 if failures else 0
+
+
+def _set_damaged_aside(this: Run) -> None:
+    """Results that are not what was written are named, kept apart, and computed again."""
+    agenda = this.agenda()
+    finished: list[Spec] = [s for s in source_stage.wanted(this.study) if this.ledger.has(s)]
+    finished += [agenda.cells[name].transfer for name in agenda.complete]
+    for spec in finished:
+        if damage := this.ledger.set_aside_if_damaged(spec):
+            this.console.print(f"damaged: {damage}", markup=False)
 
 
 def _missing_source(this: Run) -> list[Theta | Ticket]:
@@ -118,6 +131,9 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance(agenda.schedule.left)
 
         failures = transfer_stage.run(agenda, this.ledger, capacity, found)
+    if not agenda.schedule.over:
+        # Ray Tune takes Ctrl-C for itself, ends its trials and comes back as if all were well.
+        raise KeyboardInterrupt
     this.took["transfers"] = time.monotonic() - started
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
     return failures

@@ -1,6 +1,6 @@
 """What to train next: fixed jobs and level searches, interleaved so that the machine stays full."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -37,7 +37,7 @@ class Schedule(Generic[Job]):
         searches: Sequence[Search[Job]] = (),
         known: "Callable[[Job], Result | None]" = lambda job: None,
     ) -> None:
-        self._fixed = deque(fixed)
+        self._fixed = OrderedDict.fromkeys(fixed)
         self._urgent: deque[Job] = deque()
         self.known = known
         self._ended: dict[Job, Result | None] = {}
@@ -60,12 +60,11 @@ class Schedule(Generic[Job]):
         """A job to start now; None if there is none before another one ends."""
         if self._urgent:
             return self._urgent.popleft()
-        while self._fixed:
-            job = self._fixed.popleft()
-            if job not in self._waiting and job not in self._ended:
-                self._waiting[job] = []
-                return job
-        return None
+        if not self._fixed:
+            return None
+        job, _ = self._fixed.popitem(last=False)
+        self._waiting[job] = []
+        return job
 
     def ended(self, job: Job, result: "Result | None") -> None:
         """A job that was handed out has ended; with None, in failure."""
@@ -94,4 +93,5 @@ class Schedule(Generic[Job]):
         else:
             self._waiting[job] = [(search, cell)]
             self._urgent.append(job)
+            self._fixed.pop(job, None)
             self._left[id(search)] += 1

@@ -31,8 +31,8 @@ def report(
     )
     yield _line("curves", "policy", "rule", "transfers", "exact", "within 1", "covers", "width")
     for shape, draw in draws.items():
-        for policy, budget in (("grid", None), ("adaptive", plan.budget), ("adaptive", full)):
-            outcomes = replay(draw, plan, budget, runs, seed)
+        for policy, most in (("grid", None), ("adaptive", plan.budget), ("adaptive", full)):
+            outcomes = replay(draw, plan, most, runs, seed)
             for row in rows(shape, policy, outcomes):
                 yield _line(*_cells(row))
     yield (
@@ -48,18 +48,25 @@ def report(
 def _plan(study: Study, budget: int | None) -> Plan:
     """The study's deepest ladder, and its search's terms or a search in place of its grid."""
     task = study.downstream[0]
-    levels = max(
-        (plan.made_levels for plan in study.pruning.values()), key=lambda made: made[-1], default=()
-    )
-    if not levels:
+    made = {
+        level
+        for plan in study.pruning.values()
+        for level in plan.made_levels
+        if not task.adaptive or task.has_level(level)
+    }
+    if not made:
         raise InputError(f"study {study.name}: prunes nothing: there is no level to search for")
-    top = max(level for level in levels if task.has_level(level) or not task.adaptive)
-    ladder = tuple(range(1, top + 1))
-    grid_cost = len(REGIMES) * len(task.seeds) * (len(ladder) + 1)
-    given = task.adaptive.budget if task.adaptive else int(_SHARE * grid_cost)
-    return Plan(
-        ladder, tuple(range(_MOST_SEEDS)), len(task.seeds), budget or given, Margin(task.margin)
-    )
+    ladder = tuple(range(1, max(made) + 1))
+    first = len(task.seeds)
+    least = len(REGIMES) * (first + 1)
+    if budget is not None and budget < least:
+        raise InputError(
+            f"--budget {budget}: ends before a level is tried: with {first} seeds of the dense "
+            f"network it takes {least}"
+        )
+    grid_cost = len(REGIMES) * first * (len(ladder) + 1)
+    given = task.adaptive.budget if task.adaptive else max(least, int(_SHARE * grid_cost))
+    return Plan(ladder, tuple(range(_MOST_SEEDS)), first, budget or given, Margin(task.margin))
 
 
 def _paper_like(plan: Plan) -> dict[str, Draw]:

@@ -10,31 +10,19 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
-from search_spaces.spec import Transfer
 from trainables.ledger import Ledger
-from trainables.overfitting import Signals, must_stop
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
 from tuner.schedule import Schedule
 
 
-class CollapseStopper(tune.Stopper):
-    """Ends a trial in catastrophic overfitting, by the decision that the trial itself takes.
-
-    The trial has judged and stored its best state before it reports the epoch that ends it.
-    """
-
-    def __init__(self) -> None:
-        self._history: dict[str, list[Signals]] = {}
+class EndStopper(tune.Stopper):
+    """Ends a trial when the trial says so: trained to its end, or stopped in catastrophic
+    overfitting. It has judged and stored its best state before it reports that."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        if "signals" not in result:
-            return False
-        history = self._history.setdefault(trial_id, [])
-        history.append(Signals(**result["signals"]))
-        transfer = Transfer.model_validate_json(result["config"]["transfer"])
-        return must_stop(history, transfer.regime.containment)
+        return bool(result.get("ends"))
 
     def stop_all(self) -> bool:
         return False
@@ -132,7 +120,7 @@ def run(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage),
-            stop=CollapseStopper(),
+            stop=EndStopper(),
             callbacks=[watcher],
             failure_config=tune.FailureConfig(max_failures=1),
             verbose=0,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference import Floats
-from analysis.verdict import GROUP, METRICS, groups
+from analysis.verdict import METRICS, groups
 from tuner.adaptive import Cell, Result
 
 Shape = Literal["monotone", "humped"]
@@ -96,7 +96,8 @@ def recorded(table: pd.DataFrame, levels: tuple[int, ...], seeds: int = 60) -> d
             rest = scores[metric.score] - by_level.transform("mean")
             spreads.append(float(np.sqrt((rest**2).sum() / loose)))
         else:
-            name = " ".join(str(labels[part]) for part in GROUP[:3])
+            part = "" if labels["fraction"] == 1 else f" {100 * labels['fraction']:g} %"
+            name = f"{labels['theta']} {labels['pruning']} {labels['dataset']}{part}"
             found[name] = _around(np.array(curves), np.array(spreads), seeds)
     return found
 
