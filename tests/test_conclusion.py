@@ -194,6 +194,6 @@ def test_models_are_named_by_study_theta_and_task(study):
 
 
 def test_a_long_verdict_is_cut_in_descriptions():
-    standing = notes.Standing("s", "1", "r", verdict=[f"line {n}" for n in range(1000)])
-    note = notes.parent(standing)
+    summary = notes.Summary("s", "1", "r", verdict=[f"line {n}" for n in range(1000)])
+    note = notes.parent(summary)
     assert "line 0" in note and "line 999" not in note and "verdict/verdict.txt" in note

@@ -8,7 +8,7 @@ from search_spaces.errors import InputError
 from search_spaces.study import Study
 from tuner import registry, state
 from tuner.agenda import Agenda
-from tuner.notes import Standing
+from tuner.notes import Summary
 from tuner.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     registry.register(tracker, found)
     done, models = int((table["state"] != "missing").sum()), [winner.model for winner in found]
     tracker.describe(
-        Standing(
+        Summary(
             name=study.name,
             experiment=tracker.experiment,
             run=tracker.parent,

@@ -13,7 +13,7 @@ MOST_LINES = 40
 
 
 @dataclass(frozen=True)
-class Standing:
+class Summary:
     """Where a study stands, and where in MLflow it is; `models`: the registry's, of its winners."""
 
     name: str
@@ -38,47 +38,47 @@ def view_link(experiment: str, view: str) -> str:
     return f"#/experiments/{experiment}/runs?viewStateShareKey={view}"
 
 
-def experiment(standing: Standing) -> str:
+def experiment(summary: Summary) -> str:
     """The description of an experiment."""
-    here = run_link(standing.experiment, standing.run)
-    views = ", ".join(f"[{view}]({view_link(standing.experiment, view)})" for view in VIEWS)
+    here = run_link(summary.experiment, summary.run)
+    views = ", ".join(f"[{view}]({view_link(summary.experiment, view)})" for view in VIEWS)
     report = f": [its report on one page]({here}/artifacts/report.html)"
     return f"""\
 {_ABOUT}
 
-**Start at the run [{standing.name}]({here})**{report if standing.has_report else ""}.
-{_models(standing)}
+**Start at the run [{summary.name}]({here})**{report if summary.has_report else ""}.
+{_models(summary)}
 
 Tables of runs with the columns to look at: {views} (also under Views, above the table).
 
 {_LEGEND}"""
 
 
-def parent(standing: Standing) -> str:
+def parent(summary: Summary) -> str:
     """The description of the run that stands for a study."""
-    shown = standing.verdict[:MOST_LINES]
-    rest = [] if shown == standing.verdict else ["... the rest is in verdict/verdict.txt"]
+    shown = summary.verdict[:MOST_LINES]
+    rest = [] if shown == summary.verdict else ["... the rest is in verdict/verdict.txt"]
     verdict = "\n".join([*shown, *rest]) or "nothing to judge yet"
-    here = f"{run_link(standing.experiment, standing.run)}/artifacts"
+    here = f"{run_link(summary.experiment, summary.run)}/artifacts"
     return f"""\
 {_ABOUT}
 
-{standing.done} of {standing.total} transfers are complete.
+{summary.done} of {summary.total} transfers are complete.
 
 ```
 {verdict}
 ```
 
-{_places(standing, here)}
-{_models(standing)}"""
+{_places(summary, here)}
+{_models(summary)}"""
 
 
-def _places(standing: Standing, here: str) -> str:
+def _places(summary: Summary, here: str) -> str:
     found = {
-        "report.html": ("everything on one page, to read and to send on", standing.has_report),
-        "figures/fig3.png": ("the curves behind the verdict", standing.has_figures),
+        "report.html": ("everything on one page, to read and to send on", summary.has_report),
+        "figures/fig3.png": ("the curves behind the verdict", summary.has_figures),
         "verdict/verdict.txt": ("the verdict, beside it its tables", True),
-        "evidence/index.json": ("what was computed beyond the scores", standing.has_evidence),
+        "evidence/index.json": ("what was computed beyond the scores", summary.has_evidence),
         "study.yaml": ("every setting", True),
     }
     return "\n".join(
@@ -86,10 +86,10 @@ def _places(standing: Standing, here: str) -> str:
     )
 
 
-def _models(standing: Standing) -> str:
-    if not standing.models:
+def _models(summary: Summary) -> str:
+    if not summary.models:
         return "No pruned ticket is a double win (yet): the model registry has none of this study."
-    listed = ", ".join(f"[{name}](#/models/{name})" for name in standing.models)
+    listed = ", ".join(f"[{name}](#/models/{name})" for name in summary.models)
     return f"Winning tickets in the model registry: {listed}."
 
 

@@ -99,12 +99,12 @@ class Tracker:
                 path.write_bytes(content)
             self.client.log_artifacts(run or self.parent, scratch, folder)
 
-    def describe(self, standing: notes.Standing) -> None:
+    def describe(self, summary: notes.Summary) -> None:
         """Says at the study's experiment and parent run what there is to see."""
-        texts = notes.experiment(standing), notes.parent(standing)
+        texts = notes.experiment(summary), notes.parent(summary)
         self.client.set_experiment_tag(self.experiment, notes.NOTE, texts[0])
         self.client.set_tag(self.parent, notes.NOTE, texts[1])
-        state = "complete" if standing.done == standing.total else "incomplete"
+        state = "complete" if summary.done == summary.total else "incomplete"
         self.client.set_tag(self.parent, "state", state)
 
     def end(self) -> None:
@@ -156,7 +156,7 @@ def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
         tags = {"stage": "study", "mlflow.source.name": f"python -m tuner run {study.name}"}
         parent = client.create_run(number, run_name=study.name, tags=tags).info.run_id
         client.set_experiment_tag(
-            number, notes.NOTE, notes.experiment(notes.Standing(study.name, number, parent))
+            number, notes.NOTE, notes.experiment(notes.Summary(study.name, number, parent))
         )
     client.set_tag(parent, "study_key", key(study))
     content = study.model_dump(mode="json", exclude_none=True)
