@@ -41,11 +41,11 @@ def extreme(
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import load, rules, tables, verdict
+    from analysis import evidence, flags, load, store, tables, verdict
 
     correct = load.correct(results, tracking_uri)
-    judged = verdict.extreme(results.expected)
-    shown = rules.non_inferiority(results.study, results.expected, correct)
+    raised = evidence.flags(results.parent, store.address(tracking_uri))
+    judged, shown = flags.verdicts(results.study, results.expected, correct, raised)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1
@@ -181,8 +181,8 @@ def table(
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("judge", results)
+    from analysis import evidence, flags, store, tables, verdict
     from analysis import paper_tables as paper
-    from analysis import tables
     from analysis.load import source_seconds
 
     rows, content = results.expected, results.study
@@ -195,6 +195,11 @@ def table(
     else:
         found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
     print(tables.format_table(found, form))
+    if len(raised := evidence.flags(results.parent, store.address(tracking_uri))):
+        judged = verdict.extreme(rows)
+        judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)
+        for line in tables.flagged_lines(judged):
+            print(line, file=sys.stderr)
     return 0
 
 
@@ -208,11 +213,9 @@ def report(
     results = _load(study, tracking_uri)
     if results.table.empty:
         return _nothing("report", results)
-    from analysis import load, page, store
-    from analysis.report import gather
+    from analysis import page, store
 
-    uri = store.address(tracking_uri)
-    text = page.render(gather(results, uri, load.tags(results, uri)))
+    text = page.of(results, store.address(tracking_uri))
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

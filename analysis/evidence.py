@@ -52,3 +52,9 @@ def read(parent: Run, uri: str) -> Evidence | None:
         return None
     index: dict[str, Any] = json.loads(content)
     return Evidence(index.get("tables", {}), parent, uri)
+
+
+def flags(parent: Run, uri: str) -> pd.DataFrame:
+    """The study's signs of masked gradients, a row each; empty if none was found or looked for."""
+    found = read(parent, uri)
+    return found.table("flags") if found else pd.DataFrame()

@@ -39,6 +39,8 @@ SCORES = {
     "epochs": "Int64",
     "seconds": "float64",
 }
+# Metric -> signal; with an underscore: as earlier versions called it.
+PROBES = {f"probe{mark}{signal}": signal for signal in ("FGSM", "PGD") for mark in "/_"}
 COLUMNS = {**LABELS, "key": "str", "state": "str", **SCORES, "run_id": "str"}
 
 
@@ -106,12 +108,11 @@ def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFr
     under the training's own attack and under PGD). Transfers that were not watched have no rows.
     """
     with opened(address(tracking_uri)) as store:
-        signals = ("probe_FGSM", "probe_PGD")
-        points = list(store.histories(list(results.table["run_id"]), signals))
+        points = list(store.histories(list(results.table["run_id"]), list(PROBES)))
     histories = pd.DataFrame(points, columns=["run_id", "signal", "epoch", "value"])
+    histories["signal"] = histories["signal"].map(PROBES)
     wide = histories.pivot_table(index=["run_id", "epoch"], columns="signal", values="value")
-    wide = wide.reindex(columns=list(signals)).dropna()
-    wide = wide.set_axis(["FGSM", "PGD"], axis="columns").reset_index()
+    wide = wide.reindex(columns=["FGSM", "PGD"]).dropna().reset_index()
     labelled = results.table[[*LABELS, "key", "state", "run_id"]].merge(wide, on="run_id")
     return labelled.drop(columns="run_id")
 

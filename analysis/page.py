@@ -1,6 +1,7 @@
 """The report as one HTML file that needs nothing else: no network, no other file."""
 
 import json
+from base64 import b64encode
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -8,8 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import Exhibit, Report
+from analysis import load
+from analysis.load import Results
+from analysis.pictures import Picture
+from analysis.report import Exhibit, Report, gather
 from analysis.tables import cell_text, records
+
+
+def of(results: Results, uri: str) -> str:
+    """The page of a study, of all that its store holds."""
+    correct, runs = load.correct(results, uri), load.tags(results, uri)
+    return render(gather(results, correct, uri, runs))
 
 
 def render(report: Report) -> str:
@@ -22,6 +32,7 @@ def render(report: Report) -> str:
         trouble=_trouble(report.trouble),
         data=script_json(report.curves),
         levels=_table(report.levels),
+        pictures="".join(map(_picture, report.pictures)),
         evidence=_evidence(report.evidence, report.name),
         facts=_facts(report.facts),
         settings=escape(report.settings),
@@ -67,6 +78,14 @@ def _evidence(tables: list[Exhibit], name: str) -> str:
         f"<details class=evidence><summary>{escape(one.name)} ({_count(one)})</summary>"
         f"<p class=about>{escape(one.about)}</p>{_table(one.shown)}</details>"
         for one in tables
+    )
+
+
+def _picture(picture: Picture) -> str:
+    data, title = b64encode(picture.png).decode(), escape(picture.title)
+    return (
+        f"<details class=evidence{'' if picture.tall else ' open'}><summary>{title}</summary>"
+        f'<img alt="{title}" src="data:image/png;base64,{data}"></details>'
     )
 
 

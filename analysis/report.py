@@ -1,6 +1,7 @@
 """A study on one page: what its report says, gathered as data."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,13 @@ import pandas as pd
 import yaml
 
 from analysis import evidence as evidence_of
-from analysis import paper_tables, tables
+from analysis import flags as flags_of
+from analysis import paper_tables, pictures, tables
 from analysis.load import Results
+from analysis.records import Correct
 from analysis.roles import pruners, random_prunings
 from analysis.store import public
-from analysis.verdict import GROUP, METRICS, RULE, Sample, extreme, levels_table, samples
+from analysis.verdict import GROUP, METRICS, RULE, Sample, levels_table, samples
 from search_spaces.grid import DENSE
 
 # Of evidence the page shows numbers that fit a row; the rest stays in MLflow.
@@ -34,7 +37,7 @@ class Exhibit:
 class Report:
     """Everything on the page, as text and tables; scores are shares in [0, 1].
 
-    verdicts: a sentence each. lines: the verdict as the terminal prints it. trouble: what is
+    verdicts: some sentences each. lines: both rules as the terminal prints them. trouble: what is
     missing or flagged. curves: panels for the page's script (see `panels`). facts: label -> value.
     """
 
@@ -45,41 +48,75 @@ class Report:
     curves: list[dict[str, Any]]
     levels: pd.DataFrame
     evidence: list[Exhibit]
+    pictures: list[pictures.Picture]
     settings: str
     facts: dict[str, str]
     commands: list[str]
 
 
-def gather(results: Results, uri: str, runs: dict[str, set[str]]) -> Report:
-    """The report of a study. `uri` is the store it was read from; `runs` holds the values of tags
-    (torch, device, host) over its transfers."""
+def gather(results: Results, correct: Correct, uri: str, runs: dict[str, set[str]]) -> Report:
+    """The report of a study. `correct`: the per-image records, where there are any; `uri` is the
+    store it was read from; `runs` holds the values of tags (torch, device, host) over its
+    transfers."""
     table, study = results.expected, results.study
-    verdict, levels = extreme(table), levels_table(table)
     found = evidence_of.read(results.parent, uri)
-    exhibits = _exhibits(found) if found else []
     flags = found.table("flags") if found else pd.DataFrame()
+    verdict, shown = flags_of.verdicts(study, table, correct, flags)
+    levels = levels_table(table)
+    open_flags = flags_of.open_flags(levels, flags, study.looked_at)
     return Report(
         name=study.name,
-        verdicts=sentences(verdict, pruners(study)),
-        lines=tables.verdict_lines(verdict),
+        verdicts=_by_both_rules(verdict, shown, pruners(study)),
+        lines=[*tables.verdict_lines(verdict), "", *tables.rules_lines(verdict, shown)],
         trouble=trouble(results, flags),
-        curves=panels(table, levels, verdict, random_prunings(study)),
-        levels=paper_tables.levels(table, study),
-        evidence=exhibits,
+        curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
+        levels=paper_tables.levels(table, study).assign(flagged=open_flags),
+        evidence=_exhibits(found) if found else [],
+        pictures=pictures.of_evidence(found, study) if found else [],
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
         facts=_facts(results, uri, runs),
         commands=_commands(study.name, found is not None),
     )
 
 
+def _by_both_rules(verdict: pd.DataFrame, shown: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    evidence = {
+        tuple(row[name] for name in GROUP): by_evidence(row) for row in shown.to_dict("records")
+    }
+    groups = verdict[GROUP].itertuples(index=False, name=None)
+    said = zip(sentences(verdict, names), groups, strict=True)
+    return [f"{text} {evidence[group]}" for text, group in said]
+
+
+def by_evidence(row: Mapping[Any, Any]) -> str:
+    """A row of `flags.verdicts`' second table in plain words."""
+    outcome = f"By evidence (non-inferiority): {row['status']}: {row['advice']}"
+    if pd.isna(row["level"]):
+        return f"{outcome}."
+    if row.get("flagged"):
+        return f"{outcome}."
+    level = "only the dense network" if row["level"] == 0 else f"{100 * row['sparsity']:.2f} %"
+    return (
+        f"{outcome}; shown to lose less than {100 * row['margin']:g} points: {level}; 90 % "
+        f"interval of the extreme: {100 * row['low_sparsity']:.2f} to "
+        f"{100 * row['high_sparsity']:.2f} %."
+    )
+
+
 def sentences(verdict: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """Each verdict in plain words."""
+    """Each verdict by the rule of one standard deviation in plain words."""
     said = []
     for row in verdict.to_dict("records"):
         who = f"θ {row['theta']}, {names.get(row['pruning'], row['pruning'])}"
         where = tables.task_title(pd.DataFrame([row]))
         if pd.isna(row["level"]):
             said.append(f"{who} on {where}: no verdict yet: {row['note']}.")
+            continue
+        if row.get("flagged"):
+            said.append(
+                f"{who} on {where}: flagged: {row['flagged']}. There are signs of masked gradients "
+                f"at {100 * row['sparsity']:.2f} %, or in the dense network it is held against."
+            )
             continue
         if row["level"] == 0:
             text = f"{who} on {where}: no pruned ticket is a double win"
@@ -111,10 +148,16 @@ def trouble(results: Results, flags: pd.DataFrame) -> list[str]:
             f"{stopped} transfers were stopped in catastrophic overfitting and are judged by their "
             "best state before it."
         )
+    looked_at = results.study.looked_at
     for row in flags.to_dict("records"):
         who = " ".join(str(row.get(n, "")) for n in ("theta", "pruning", "dataset", "regime"))
         where = f"level {row.get('level')}, seed {row.get('seed')} ({row.get('key')})"
-        said.append(f"Masked gradients? {who}, {where}: {row.get('flag')}: {row.get('rule')}")
+        sound = looked_at.get(row["key"])
+        answer = f" Looked at, and held to be sound: {sound}" if sound else ""
+        said.append(f"Masked gradients? {who}, {where}: {row['flag']}: {row['rule']}.{answer}")
+    idle = looked_at.keys() - flags_of.acknowledged(flags, looked_at).keys()
+    if idle:
+        said.append(f"looked_at names what no evidence flags: {', '.join(sorted(idle))}.")
     return said
 
 
@@ -188,7 +231,7 @@ def _facts(results: Results, uri: str, runs: dict[str, set[str]]) -> dict[str, s
     return {
         "transfers": f"{finished} of {len(results.cells)} finished, {hours:.2f} hours in all",
         "seeds": f"{', '.join(map(str, seeds))} (transfers), {study.source.seed} (source)",
-        "rule": RULE,
+        "rules": f"{RULE}; and non-inferiority within a margin, with 95 % confidence",
         **{name: ", ".join(sorted(values)) for name, values in runs.items() if values},
         "MLflow store": public(uri),
         "MLflow run of the study": results.parent.run_id,

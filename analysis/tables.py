@@ -86,7 +86,8 @@ def task_title(rows: pd.DataFrame) -> str:
 
 
 def verdict_lines(extreme: pd.DataFrame) -> list[str]:
-    """The table of `verdict.extreme` for people, in percent: a block per dataset and fraction."""
+    """The table of `verdict.extreme`, or of `flags.verdicts`, for people, in percent: a block per
+    dataset and fraction."""
     lines = []
     for _, block in extreme.groupby(["dataset", "fraction"], sort=False):
         lines += [task_title(block), *_block(block), ""]
@@ -96,13 +97,29 @@ def verdict_lines(extreme: pd.DataFrame) -> list[str]:
         if row["note"]
     ]
     footer = f"(mean±std in %, the dense network's in brackets; rule: {RULE}{_seeds(extreme)})"
-    return [*lines[:-1], footer, *notes] if lines else []
+    return [*lines[:-1], footer, *notes, *flagged_lines(extreme)] if lines else []
+
+
+def flagged_lines(extreme: pd.DataFrame) -> list[str]:
+    """Which verdicts wait for somebody to look, at what, and how to go on."""
+    said = [
+        f"flagged: {row['theta']} {row['pruning']} on {task_title(pd.DataFrame([row]))}, "
+        f"{_percent(row['sparsity'])}: {row['flagged']}"
+        for row in extreme.to_dict("records")
+        if row.get("flagged")
+    ]
+    remedy = (
+        "(signs of masked gradients, spelled out in the report: no verdict until the study says "
+        'why the scores are sound, as in looked_at: {"KEY": "..."})'
+    )
+    return [*said, remedy] if said else []
 
 
 def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """Both rules side by side for people, in percent, from the tables of `verdict.extreme` and
-    `rules.non_inferiority`: a block per dataset and fraction."""
-    both = shown.merge(extreme[[*GROUP, "sparsity"]], on=GROUP, suffixes=("", "_one_std"))
+    `rules.non_inferiority`, or of `flags.verdicts`: a block per dataset and fraction."""
+    one_std = extreme[[name for name in (*GROUP, "sparsity", "flagged") if name in extreme]]
+    both = shown.merge(one_std, on=GROUP, suffixes=("", "_one_std"))
     lines = []
     for _, block in both.groupby(["dataset", "fraction"], sort=False):
         margin = f"{100 * block['margin'].iloc[0]:g} points"
@@ -111,8 +128,8 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
             [
                 row["theta"],
                 row["pruning"],
-                _percent(row["sparsity_one_std"]),
-                _percent(row["sparsity"]),
+                "flagged" if row.get("flagged_one_std") else _percent(row["sparsity_one_std"]),
+                "flagged" if row.get("flagged") else _percent(row["sparsity"]),
                 _percent(row["likely_sparsity"]),
                 f"{_percent(row['low_sparsity'])} to {_percent(row['high_sparsity'])}",
                 f"{row['status']}: {row['advice']}",
@@ -141,7 +158,7 @@ def _block(block: pd.DataFrame) -> list[str]:
         [
             row["theta"],
             row["pruning"],
-            _percent(row["sparsity"]),
+            "flagged" if row.get("flagged") else _percent(row["sparsity"]),
             *(_score(row, metric.name) for metric in METRICS),
             row["lower_levels"],
         ]

@@ -20,6 +20,8 @@ def _from_fraction(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_from_fraction)]
 Pixels = Annotated[Number, Field(gt=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""A content key, as `keys.key` gives it."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
 UNHASHED: JsonDict = {"hashed": False}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from search_spaces.adaptive import Adaptive, Levels
-from search_spaces.base import UNHASHED, Name, Spec
+from search_spaces.base import UNHASHED, Key, Name, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
@@ -162,7 +162,11 @@ class Downstream(Spec):
 
 
 class Study(Spec):
-    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds."""
+    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds.
+
+    looked_at: by the key of a transfer that evidence flags for masked gradients, why its robust
+    accuracy is sound all the same; without, the flag stands between its level and a verdict.
+    """
 
     name: Name
     source: Source
@@ -170,6 +174,9 @@ class Study(Spec):
     downstream: tuple[Downstream, ...] = Field(min_length=1)
     evaluation: Evaluation
     search: Search | None = Field(None, json_schema_extra=UNHASHED)
+    looked_at: dict[Key, Annotated[str, Field(min_length=1)]] = Field(
+        default={}, json_schema_extra=UNHASHED
+    )
 
     @model_validator(mode="after")
     def _names_and_levels_fit(self) -> Self:

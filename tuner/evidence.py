@@ -12,8 +12,11 @@ from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, evidence_records, tracking
+from tuner.agenda import agenda
+from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
+from tuner.lock import only_run
 from tuner.settings import Settings
 
 _NAMES = {
@@ -60,7 +63,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet(log) as console:
+    with only_run(ledger.root, study.name), quiet(log) as console:
         client = tracking.connect()
         this = _Gathering(study, origin, ledger, settings, planned, console, log)
         _announce(this)
@@ -71,7 +74,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         found = evidence_records.collect(study, ledger)
         written = evidence_records.files(found, planned.skipped, len(this.missing()))
         tracker.attach(written, "evidence")
-        tracker.end()
+        conclude(agenda(study, ledger), tracker)
         _summarise(this, found, failures, time.monotonic() - started)
     return 1 if failures else 0
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 from rich.console import Console
@@ -12,9 +11,11 @@ from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, prices, source_stage, state, tracking
+from tuner import accounts, cluster, data, prices, source_stage, tracking
 from tuner.agenda import Agenda, agenda
+from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
+from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
 from tuner.lock import only_run
 from tuner.settings import Settings
@@ -100,7 +101,7 @@ def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
     missing, total = len(_missing_source(this)), len(source_stage.wanted(this.study))
     if not missing:
         return []
-    names = {entry.spec: entry for entry in tracking.entries(this.study)}
+    names = {entry.spec: entry for entry in entries(this.study)}
     started = time.monotonic()
     with Stage(this.console, "source: thetas and tickets", total - missing, total) as stage:
 
@@ -126,7 +127,7 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
     with Stage(this.console, name, total - left, total) as stage:
 
         def found(cell: grid.TransferCell) -> None:
-            this.tracker.log(tracking.transfer_entry(cell))
+            this.tracker.log(transfer_entry(cell))
             stage.advance(agenda.schedule.left)
 
         failures = transfer_stage.run(agenda, this.ledger, capacity, found)
@@ -140,38 +141,22 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
 
 def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord | None) -> None:
     """Prints the verdict and where to look next; the same goes to MLflow."""
-    from analysis import records
-    from analysis.figures import curves
-    from analysis.rules import non_inferiority
-    from analysis.tables import format_table, rules_lines, verdict_lines
-    from analysis.verdict import extreme
-
-    table, correct = state.table(this.agenda(), this.ledger)
-    done, total = int((table["state"] != "missing").sum()), len(table)
-    stopped = int((table["state"] == "co_stopped").sum())
-    verdict, shown = extreme(table), non_inferiority(this.study, table, correct)
-    lines = [*verdict_lines(verdict), "", *rules_lines(verdict, shown)] if len(verdict) else []
-    texts = {
-        "verdict.txt": "\n".join(lines),
-        "verdict.csv": format_table(verdict, "csv"),
-        "verdict.json": format_table(verdict, "json"),
-        "non_inferiority.csv": format_table(shown, "csv"),
-    }
-    files = {"correct.npz": records.pack(correct)}
-    scored = table.dropna(subset=["SA"])
-    if (scored["level"] > 0).any():
-        picture = BytesIO()
-        curves(scored).savefig(picture, format="png", dpi=150)
-        files["curves.png"] = picture.getvalue()
-    this.tracker.conclude(texts, files, done == total)
+    found = conclude(this.agenda(), this.tracker)
     name, say = this.study.name, this.console.print
-    say(f"\n{name}: {done} of {total} transfers complete, {duration(seconds)}", style="bold")
+    say(
+        f"\n{name}: {found.done} of {found.total} transfers complete, {duration(seconds)}",
+        style="bold",
+    )
     if account and (compared := accounts.in_words(account)):
         say(compared)
-    if stopped:
-        say(f"{stopped} stopped in catastrophic overfitting; judged by their best state before it")
+    if found.stopped:
+        say(
+            f"{found.stopped} stopped in catastrophic overfitting; judged by their best state "
+            "before it"
+        )
     say()
-    for line in lines or ["no pruned ticket is under both regimes of a verdict: nothing to judge"]:
+    unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
+    for line in found.lines or [unjudged]:
         say(line, markup=False)
     if failures:
         say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
@@ -180,7 +165,7 @@ def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord
         say("run the same command again: what is complete is kept")
         return
     storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
-    look = "curves" if lines else "trials"
+    look = "report" if found.lines else "trials"
     more = f"python -m tuner run {this.origin}{storage} {_further(this.study)}"
     say(
         f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",

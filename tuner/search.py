@@ -5,7 +5,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,10 +16,8 @@ from search_spaces.trials import RATE, Trial
 from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, findings, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
+from tuner.entries import entries, trial_entry
 from tuner.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
@@ -68,7 +65,7 @@ def search(
 def _search(this: Searching) -> int:
     started = time.monotonic()
     for finished in state.trials(this.study, this.ledger):
-        this.tracker.log(tracking.trial_entry(this.study, finished.trial))
+        this.tracker.log(trial_entry(this.study, finished.trial))
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
         with cluster.cluster(this.settings) as capacity:
@@ -102,7 +99,7 @@ def _source(this: Searching, capacity: cluster.Capacity) -> bool:
     missing = [spec for spec in wanted if not this.ledger.has(spec)]
     if not missing:
         return True
-    names = {entry.spec: entry for entry in tracking.entries(part)}
+    names = {entry.spec: entry for entry in entries(part)}
     with Stage(this.console, "source", len(wanted) - len(missing), len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
@@ -127,7 +124,7 @@ def _trials(this: Searching, capacity: cluster.Capacity) -> None:
             if key(trial) in done:
                 return  # The sampler has drawn a point a second time.
             done.add(key(trial))
-            this.tracker.log(tracking.trial_entry(this.study, trial))
+            this.tracker.log(trial_entry(this.study, trial))
             stage.advance(note=best_so_far(this.study, findings.table(this.study, this.ledger)))
 
         running = search_stage.Stage(this.study, this.ledger, capacity, found, this.failures)
@@ -143,7 +140,7 @@ def _confirm(this: Searching, capacity: cluster.Capacity) -> None:
     with Stage(this.console, "further seeds", 0, len(missing)) as stage:
 
         def found(trial: Trial) -> None:
-            this.tracker.log(tracking.trial_entry(this.study, trial))
+            this.tracker.log(trial_entry(this.study, trial))
             stage.advance()
 
         running = search_stage.Stage(this.study, this.ledger, capacity, found, this.failures)

@@ -1,5 +1,6 @@
 """What all figures share: colours, lines with bands, stars, axes, files."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,12 +123,20 @@ def check_path(path: Path) -> None:
         raise InputError(f"figure {path}: there is no folder {path.parent}: create it first")
 
 
+def content(figure: Figure, name: str) -> bytes:
+    """A figure as a file of the kind that its name ends in: .png, .pdf or .svg."""
+    path, picture = Path(name), BytesIO()
+    # The same figure gives the same file: no date in it; and text stays text.
+    with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        metadata = _UNDATED.get(path.suffix.lower())
+        figure.savefig(picture, format=path.suffix.lower()[1:], dpi=150, metadata=metadata)
+    return picture.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure; raises InputError as check_path does, or if the file cannot be written."""
     check_path(path)
     try:
-        # The same figure gives the same file: no date in it; and text stays text.
-        with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-            figure.savefig(path, dpi=150, metadata=_UNDATED.get(path.suffix.lower()))
+        path.write_bytes(content(figure, path.name))
     except OSError as error:
         raise InputError(f"figure {path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,90 @@
+"""How a study stands, decided from the ledger and put where people look: the parent run's verdict,
+figures and report, and the model registry."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search_spaces.errors import InputError
+from search_spaces.study import Study
+from tuner import registry, state
+from tuner.agenda import Agenda
+from tuner.notes import Summary
+from tuner.tracking import Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """lines: the verdict by both rules, as it is printed; models: the registry's names of winning
+    tickets; reported: whether there was anything to report on."""
+
+    done: int
+    total: int
+    stopped: int
+    lines: list[str]
+    models: list[str]
+    reported: bool
+
+
+def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
+    """Writes what the ledger's transfers say, as far as they are there, and ends the parent run.
+
+    Signs of masked gradients are those of the evidence among the parent run's artifacts.
+    """
+    from analysis import evidence, load, page, records
+    from analysis.flags import verdicts
+    from analysis.tables import format_table, rules_lines, verdict_lines
+
+    study = tracker.study
+    table, correct = state.table(agenda, tracker.ledger)
+    tracker.attach({"correct.npz": records.pack(correct)})
+    results = load.load(study.name, tracker.uri)
+    flags = evidence.flags(results.parent, tracker.uri)
+    verdict, shown = verdicts(study, table, correct, flags)
+    lines = [*verdict_lines(verdict), "", *rules_lines(verdict, shown)] if len(verdict) else []
+    texts = {
+        "verdict/verdict.txt": "\n".join(lines),
+        "verdict/one_std.csv": format_table(verdict, "csv"),
+        "verdict/one_std.json": format_table(verdict, "json"),
+        "verdict/non_inferiority.csv": format_table(shown, "csv"),
+        "verdict/non_inferiority.json": format_table(shown, "json"),
+    }
+    reported = not results.table.empty
+    if reported:
+        texts["report.html"] = page.of(results, tracker.uri)
+    drawn = _figures(table, study)
+    tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
+    found = registry.winners(study, verdict, shown, flags)
+    registry.register(tracker, found)
+    done, models = int((table["state"] != "missing").sum()), [winner.model for winner in found]
+    tracker.describe(
+        Summary(
+            name=study.name,
+            experiment=tracker.experiment,
+            run=tracker.parent,
+            done=done,
+            total=len(table),
+            verdict=lines,
+            models=models,
+            has_report=reported,
+            has_figures=bool(drawn),
+            has_evidence=evidence.read(results.parent, tracker.uri) is not None,
+        )
+    )
+    tracker.end()
+    stopped = int((table["state"] == "co_stopped").sum())
+    return Conclusion(done, len(table), stopped, lines, models, reported)
+
+
+def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:
+    """Figure 3, if there is anything in it yet."""
+    from analysis.figures import named, style
+
+    try:
+        rows, figure = named.over_scores("fig3", table, study)
+    except InputError:
+        return {}
+    files = {f"figures/{name}": style.content(figure, name) for name in ("fig3.png", "fig3.svg")}
+    return files | {"figures/fig3.csv": rows.to_csv(index=False).encode()}

@@ -1,0 +1,155 @@
+"""What of a study gets a run in MLflow, and what the run says: tags, parameters, metrics."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces import grid, trials
+from search_spaces.base import Spec
+from search_spaces.grid import TransferCell
+from search_spaces.keys import key
+from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.study import Study
+from search_spaces.trials import Trial
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result of a study, and how its MLflow run is called."""
+
+    stage: str
+    name: str
+    spec: Theta | Ticket | Transfer | Trial
+    labels: dict[str, str | int | float]
+
+
+def entries(study: Study) -> list[Entry]:
+    """Everything of a study that gets a run."""
+    found = [
+        Entry("pretraining", f"theta {c.pretraining}", c.theta, {"theta": c.pretraining})
+        for c in grid.thetas(study)
+    ]
+    for ticket in grid.tickets(study):
+        labels: dict[str, str | int | float] = {
+            "theta": ticket.pretraining,
+            "pruning": ticket.pruning,
+            "level": ticket.level,
+            "sparsity": ticket.sparsity,
+        }
+        found.append(Entry("ticket", f"ticket {_ticket_name(ticket)}", ticket.ticket, labels))
+    return [*found, *map(transfer_entry, grid.transfers(study))]
+
+
+def transfer_entry(cell: TransferCell) -> Entry:
+    """The entry of one transfer."""
+    labels = cell.labels
+    part = "" if cell.transfer.fraction == 1 else f" {cell.transfer.fraction:.0%}"
+    name = (
+        f"{_ticket_name(cell.ticket_cell)} > {labels['dataset']}{part}"
+        f" {cell.regime} seed {labels['seed']}"
+    )
+    return Entry("transfer", name, cell.transfer, labels)
+
+
+def trial_entry(study: Study, trial: Trial) -> Entry:
+    """The entry of one trial of the study's search."""
+    search = trials.searched(study)
+    cell = grid.TicketCell(search.pretraining, search.pruning or grid.DENSE, trial.ticket)
+    task = trial.dataset.title
+    seeds = ",".join(map(str, trial.seeds))
+    labels: dict[str, str | int | float] = {
+        "theta": cell.pretraining,
+        "pruning": cell.pruning,
+        "level": cell.level,
+        "sparsity": cell.sparsity,
+        "dataset": task,
+        "fraction": trial.fraction,
+        "regime": search.regime,
+        "seeds": seeds,
+    }
+    name = f"search {_ticket_name(cell)} > {task} {search.regime} {key(trial)[:6]} seed {seeds}"
+    return Entry("search", name, trial, labels)
+
+
+def _ticket_name(cell: grid.TicketCell) -> str:
+    if cell.level == 0:
+        return f"{cell.pretraining} dense"
+    return f"{cell.pretraining} {cell.pruning} {100 * cell.sparsity:.2f} %"
+
+
+def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:
+    """What finds a run again, where its result came from, and why it failed, if it did."""
+    found = {"stage": entry.stage, "key": key(entry.spec), "state": result["state"]}
+    found |= {name: str(result[name]) for name in ("host", "device", "workers", "torch")}
+    if isinstance(entry.spec, Trial):
+        found["values"] = json.dumps(trials.values(entry.spec))
+        found["reason"] = result.get("reason", "")
+    return found
+
+
+def params(entry: Entry) -> dict[str, str]:
+    """The labels of the study, and the spec's own settings; what its parents fixed is theirs."""
+    return {name: str(value) for name, value in {**entry.labels, **_own(entry.spec)}.items()}
+
+
+def _own(spec: Spec) -> dict[str, Any]:
+    """Settings, flattened to dotted names."""
+    if isinstance(spec, Theta):
+        fields = spec.model_dump(mode="json", exclude_none=True)
+    elif isinstance(spec, Trial):
+        fields = dict(trials.values(spec))
+    elif isinstance(spec, Ticket):
+        fields = spec.model_dump(mode="json", exclude_none=True, include={"pruning"})
+    else:
+        fields = spec.model_dump(mode="json", exclude_none=True, exclude={"ticket", "seed"})
+        fields["dataset"].pop("name")
+        fields["settings"] = fields.pop("regime")
+        fields.pop("fraction")
+    return dict(_flat(fields))
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric at a step (0: final) and a time, in seconds since 1970."""
+
+    name: str
+    value: float
+    time: float
+    step: int = 0
+
+
+def metrics(result: dict[str, Any]) -> Iterator[Value]:
+    """Final scores, then the curves: train/ what was trained with, val/ scores on validation
+    images, probe/ the signals of catastrophic overfitting."""
+    final = {"seconds": result["ended"] - result["started"]}
+    groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"), ("best_val_", "best"))
+    for prefix, group in groups:
+        for name, value in result.get(group, {}).items():
+            final[f"{prefix}{name.upper()}"] = value
+    for name in ("best_epoch", "sparsity", "kept"):
+        if name in result:
+            final[name] = result[name]
+    for check in result.get("checks", []):
+        final[f"RA_{check['kind']}"] = check["ra"]
+    epochs = result.get("epochs", [])
+    if epochs:
+        final["epochs"] = len(epochs)
+    yield from (Value(name, float(value), result["ended"]) for name, value in final.items())
+    moment = result["started"]
+    for epoch in epochs:
+        moment += epoch["seconds"]
+        names = ("loss", "accuracy", "lr", "alpha")
+        curve = {f"train/{name}": epoch[name] for name in names if name in epoch}
+        curve |= {f"val/{name.upper()}": value for name, value in epoch.get("val", {}).items()}
+        curve |= {f"probe/{k.upper()}": value for k, value in epoch.get("signals", {}).items()}
+        number = epoch["number"]
+        yield from (Value(name, float(value), moment, number) for name, value in curve.items())

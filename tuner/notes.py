@@ -1,0 +1,134 @@
+"""What MLflow's UI says to somebody who does not know this code, and which columns it offers.
+
+Links are relative to the UI: it answers below `#/`, wherever it is served from.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+NOTE = "mlflow.note.content"
+# MLflow cuts longer descriptions of runs off, in the middle of a table.
+MOST_LINES = 40
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where a study stands, and where in MLflow it is; `models`: the registry's, of its winners."""
+
+    name: str
+    experiment: str
+    run: str
+    done: int = 0
+    total: int = 0
+    verdict: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    has_report: bool = False
+    has_figures: bool = False
+    has_evidence: bool = False
+
+
+def run_link(experiment: str, run: str) -> str:
+    """The page of a run."""
+    return f"#/experiments/{experiment}/runs/{run}"
+
+
+def view_link(experiment: str, view: str) -> str:
+    """The table of an experiment's runs in one of the VIEWS."""
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={view}"
+
+
+def experiment(summary: Summary) -> str:
+    """The description of an experiment."""
+    here = run_link(summary.experiment, summary.run)
+    views = ", ".join(f"[{view}]({view_link(summary.experiment, view)})" for view in VIEWS)
+    report = f": [its report on one page]({here}/artifacts/report.html)"
+    return f"""\
+{_ABOUT}
+
+**Start at the run [{summary.name}]({here})**{report if summary.has_report else ""}.
+{_models(summary)}
+
+Tables of runs with the columns to look at: {views} (also under Views, above the table).
+
+{_LEGEND}"""
+
+
+def parent(summary: Summary) -> str:
+    """The description of the run that stands for a study."""
+    shown = summary.verdict[:MOST_LINES]
+    rest = [] if shown == summary.verdict else ["... the rest is in verdict/verdict.txt"]
+    verdict = "\n".join([*shown, *rest]) or "nothing to judge yet"
+    here = f"{run_link(summary.experiment, summary.run)}/artifacts"
+    return f"""\
+{_ABOUT}
+
+{summary.done} of {summary.total} transfers are complete.
+
+```
+{verdict}
+```
+
+{_places(summary, here)}
+{_models(summary)}"""
+
+
+def _places(summary: Summary, here: str) -> str:
+    found = {
+        "report.html": ("everything on one page, to read and to send on", summary.has_report),
+        "figures/fig3.png": ("the curves behind the verdict", summary.has_figures),
+        "verdict/verdict.txt": ("the verdict, beside it its tables", True),
+        "evidence/index.json": ("what was computed beyond the scores", summary.has_evidence),
+        "study.yaml": ("every setting", True),
+    }
+    return "\n".join(
+        f"- [{name}]({here}/{name}): {what}" for name, (what, there) in found.items() if there
+    )
+
+
+def _models(summary: Summary) -> str:
+    if not summary.models:
+        return "No pruned ticket is a double win (yet): the model registry has none of this study."
+    listed = ", ".join(f"[{name}](#/models/{name})" for name in summary.models)
+    return f"Winning tickets in the model registry: {listed}."
+
+
+def _view(title: str, stage: str, params: Iterable[str], metrics: Iterable[str]) -> str:
+    """A saved view of the UI (MLflow 3.15 and later): an experiment's tag, as the UI writes it."""
+    columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in metrics]
+    state = {"searchFilter": f'tags.stage = "{stage}"', "selectedColumns": columns}
+    return json.dumps({"name": title, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
+
+
+_TICKET = ("theta", "pruning", "sparsity")
+VIEWS: Mapping[str, str] = {
+    "transfers": _view(
+        "Transfers: scores",
+        "transfer",
+        (*_TICKET, "dataset", "fraction", "regime", "seed"),
+        ("SA", "RA"),
+    ),
+    "tickets": _view("Tickets: masks", "ticket", _TICKET, ("kept",)),
+    "pretrainings": _view("Pre-trainings", "pretraining", ("theta",), ("SA", "RA", "seconds")),
+}
+EXPERIMENT_TAGS: Mapping[str, str] = {
+    # Opens the UI on training runs rather than on language-model traces.
+    "mlflow.experimentKind": "custom_model_development",
+    **{f"mlflow.sharedViewState.{name}": view for name, view in VIEWS.items()},
+}
+
+# The UI breaks lines where the text does: a paragraph is one line.
+_ABOUT = (
+    'Which sparse sub-networks ("tickets") of a pre-trained network θ transfer as well as the '
+    "dense network: in accuracy (SA) after standard training, and in accuracy and robust accuracy "
+    "(RA) after adversarial training. One that matches in all three is a *double win*; the "
+    "sparsest one is the verdict."
+)
+_LEGEND = (
+    "Below that run: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, "
+    "named THETA PRUNING SPARSITY > DATASET REGIME SEED. SA and RA are the shares of test images, "
+    "clean and under attack, that the best state by validation gets right; last_SA and last_RA "
+    "are the last epoch's. Curves are under train/, val/ and probe/ (watching for catastrophic "
+    "overfitting). `search` runs are trials of a hyper-parameter search: they know no test images, "
+    "and best_val_SA and best_val_RA are what they are judged by."
+)
