@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import reading
+from search_spaces import bounded_yaml, reading
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.study import Study
@@ -344,3 +344,40 @@ def test_a_field_written_twice_is_refused(tmp_path):
     file.write_text("name: a\nsource: {x: 1}\nname: b\n")
     with pytest.raises(InputError, match="field name is written twice"):
         reading.load(str(file))
+
+
+BOMBS = {
+    "aliases of aliases": "\n".join(
+        [
+            "a0: &a0 [1, 2]",
+            *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)),
+        ]
+    ),
+    "merged mappings": "\n".join(
+        [
+            "a0: &a0 {x: 1}",
+            *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)),
+        ]
+    ),
+    "a long list": "[" + "1," * 20_000 + "]",
+    "a long text": "name: " + "x" * 200_000,
+    "brackets": "[" * 1000,
+    "an alias of itself": "name: &a {b: {c: *a}}",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_no_document_grows_beyond_the_bounds(text, monkeypatch):
+    """Nothing is made of a document that is too large: it is refused as it is parsed."""
+    monkeypatch.setattr(
+        yaml.SafeLoader, "construct_document", lambda *_: pytest.fail("was constructed")
+    )
+    with pytest.raises(InputError, match=r"make it|write it out"):
+        reading.parse(text, "bomb")
+
+
+def test_what_is_within_the_bounds_is_read():
+    values = bounded_yaml.MOST_VALUES // 10
+    text = f"a: &a [{', '.join(['1'] * values)}]\nb: [*a, *a, *a, *a, *a, *a, *a]"
+    assert sum(map(len, reading.parse(text, "large")["b"])) == 7 * values
+    assert reading.parse("a: &a {x: 1}\nb: {<<: *a, y: 2}", "merged")["b"] == {"x": 1, "y": 2}
