@@ -51,11 +51,15 @@ class Ledger:
         return self.folder(spec).is_dir()
 
     def keys(self, kind: type[Spec]) -> set[str]:
-        """The keys of all complete results of a kind."""
+        """The keys of all complete results of a kind. Raises InputError if they can't be listed."""
         try:
             names = os.listdir(self.root / _FOLDERS[kind])
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise InputError(
+                f"storage {self.root}: cannot be read ({error.strerror}): choose another --storage"
+            ) from None
         return {name for name in names if not name.startswith(".")}
 
     def all(self, kind: type[S]) -> Iterator[S]:
