@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.spec import Checkpoint, Dataset, Model
 from search_spaces.study import ChosenCheck, Study
 from trainables.catalogue import (
     EMBEDDED,
+    NORMALISATION,
     SUFFIXES,
     TORCHVISION,
     absent,
@@ -161,13 +162,21 @@ def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
 
 
 def check(study: Study) -> None:
-    """Raises InputError if a resolved study needs what is not there: a published set, or, for
-    AutoAttack, its library and the four classes that its targeted loss needs."""
+    """Raises InputError if a resolved study needs what is not there or cannot be used: a published
+    set, weights that fit the network, or, for AutoAttack, its library and the four classes that its
+    targeted loss needs."""
     for dataset in _datasets(study):
         if dataset.name in TORCHVISION:
             from trainables.readers import require
 
             require(dataset)
+    for pretraining in study.source.pretrainings.values():
+        if pretraining.load is not None:
+            _fits(pretraining.load, study.source.model, study.source.dataset)
+    for task in study.downstream:
+        for chosen in task.checks:
+            if chosen.check.kind == "transfer_attack":
+                _fits(chosen.check.load, chosen.check.model, task.dataset)
     for place, task in enumerate(study.downstream):
         if all(chosen.check.kind != "autoattack" for chosen in task.checks):
             continue
@@ -182,6 +191,22 @@ def check(study: Study) -> None:
             )
 
 
+def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> None:
+    """Raises InputError if weights cannot be read or do not fit: here, not hours later in a worker.
+    Weights by name are not fetched for it."""
+    from trainables import checkpoints, models
+
+    if load.weights is not None:
+        checkpoints.named(load, model)
+        return
+    channels, classes = channels_and_classes(dataset)
+    own = model.normalisation
+    known = (own.mean, own.std) if own else NORMALISATION.get(dataset.name)
+    mean, std = known or ([0.5] * channels, [0.5] * channels)
+    net = models.build(model, classes, mean, std, seed=0)
+    (checkpoints.state_for if known else checkpoints.load)(load, model, net)
+
+
 def fetch(study: Study, root: Path) -> list[str]:
     """Downloads what a study needs and torchvision knows, verifies checksums, and says what there
     is, a line each. Callers at the same time wait for each other and download once.
@@ -189,7 +214,12 @@ def fetch(study: Study, root: Path) -> list[str]:
     Raises InputError if something cannot be fetched, or the user's own files are not there.
     """
     study = resolve(study, root)
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"data folder {root}: cannot be made ({error.strerror}): choose another --data"
+        ) from None
     with _locked(root / ".lock"):
         lines = [_fetched(dataset) for dataset in _datasets(study)]
         for name, pretraining in study.source.pretrainings.items():
