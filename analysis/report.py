@@ -9,9 +9,9 @@ import yaml
 
 from analysis import evidence as evidence_of
 from analysis import paper_tables, tables
+from analysis.disclosure import public
 from analysis.load import Results
 from analysis.roles import pruners, random_prunings
-from analysis.store import public
 from analysis.verdict import GROUP, METRICS, RULE, Sample, extreme, levels_table, samples
 from search_spaces.grid import DENSE
 
