@@ -71,6 +71,8 @@ class Dataset(Spec):
     def _own_files_have_a_path(self) -> Self:
         if self.name in ("npz", "folder") and self.path is None:
             raise ValueError(f"dataset {self.name} needs path: where its files are")
+        if self.name in ("mnist-mini", "digits") and self.path is not None:
+            raise ValueError(f"dataset {self.name} comes with the program: leave path: out")
         return self
 
 
