@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from search_spaces.base import UNHASHED, Name, Spec
+from search_spaces.base import UNHASHED, Name, Seed, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
@@ -80,7 +80,7 @@ class Source(Spec):
     model: Model
     pretrainings: dict[Name, Pretraining] = Field(min_length=1)
     evaluation: Evaluation | None = Field(None, description="default: the study's")
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Adaptive(Spec):
@@ -136,7 +136,7 @@ class Downstream(Spec):
     subset: Literal["balanced", "first_n"] = "balanced"
     levels: Levels
     regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     margin: float = Field(
         0.01, gt=0, lt=1, description="loss in accuracy that counts as matching: non-inferiority"
     )

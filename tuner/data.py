@@ -69,6 +69,12 @@ def resolve(study: Study, root: Path) -> Study:
         for task in study.downstream
     )
     channels = channels_and_classes(source.dataset)[0]
+    own = source.model.normalisation
+    if own is not None and len(own.mean) != channels:
+        raise InputError(
+            f"source.model.normalisation: has numbers for {len(own.mean)} colour channels, "
+            f"{source.dataset.title} has {channels}: write one for each"
+        )
     for number, task in enumerate(downstream):
         found = channels_and_classes(task.dataset)[0]
         if found != channels:
