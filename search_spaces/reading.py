@@ -98,8 +98,10 @@ def _read(path: Path, place: str) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             return file.read(bounded_yaml.MOST_CHARACTERS + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+    except UnicodeDecodeError:
+        raise InputError(f"{place}: cannot be read: not a UTF-8 text file") from None
+    except (OSError, ValueError) as error:  # ValueError: no path at all, as with a NUL in it.
+        reason = getattr(error, "strerror", None) or error
         raise InputError(f"{place}: cannot be read: {reason}") from None
 
 

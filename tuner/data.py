@@ -45,6 +45,15 @@ def resolve(study: Study, root: Path) -> Study:
     imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there or
     not what the study says it is, or if source and downstream images differ in channels.
     """
+    try:
+        return _resolved(study, root)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}): correct --data or path:"
+        ) from None
+
+
+def _resolved(study: Study, root: Path) -> Study:
     known: dict[Dataset, Dataset] = {}
 
     def located(dataset: Dataset) -> Dataset:
@@ -144,7 +153,10 @@ def _contents(dataset: Dataset, root: Path) -> Iterator[tuple[str, str]]:
 
 def _below(root: Path, path: str) -> Path:
     """An absolute path; relative ones start at the data folder."""
-    return (root / Path(path).expanduser()).absolute()
+    try:
+        return (root / Path(path).expanduser()).absolute()
+    except RuntimeError:
+        raise InputError(f"path {path}: there is no such user: correct path:") from None
 
 
 def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
