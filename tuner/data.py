@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -286,14 +287,28 @@ def _download(kind: Any, arguments: dict[str, str], url: str, file: Path) -> Non
 
 
 @contextmanager
+def _kept_inside() -> Iterator[None]:
+    """Archives are unpacked below their folder only: a member with another path, a link that leads
+    out of it or a device ends the unpacking. (torchvision checks what the archive is before that.)
+    """
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
+
+
+@contextmanager
 def _remedied(url: str, file: Path) -> Iterator[None]:
     """Turns failed downloads into one line that says how to do it by hand."""
     before = socket.getdefaulttimeout()
     # torchvision sets none: without one, a silent server would hold all callers for ever.
     socket.setdefaulttimeout(TIMEOUT)
     try:
-        yield
-    except (OSError, RuntimeError) as error:
+        with _kept_inside():
+            yield
+    except (OSError, RuntimeError, tarfile.TarError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(
             f"cannot fetch {file.name} ({reason}): download {url} and put it at {file}, then "
