@@ -18,7 +18,7 @@ from analysis.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset, Model, Pretraining, Theta
 from trainables.ledger import open_ledger
-from tuner import cli, cluster, data, tracking
+from tuner import cli, cluster, fetching, tracking
 
 
 def member(name, kind=tarfile.REGTYPE, target=""):
@@ -47,7 +47,7 @@ def test_archives_write_nothing_outside_their_folder(planted, tmp_path):
         for info in planted:
             file.addfile(info, io.BytesIO(b"evil"))
     refusal = pytest.raises(InputError, match=r"cannot fetch set.tar.gz .*download https://there")
-    with refusal, data._remedied("https://there/set", archive):
+    with refusal, fetching._remedied("https://there/set", archive):
         extract_archive(str(archive), str(tmp_path / "data"))
     assert sorted(os.listdir(tmp_path)) in (
         ["secret", archive.name],
@@ -63,7 +63,7 @@ def test_an_absolute_path_in_an_archive_stays_below_its_folder(tmp_path):
     outside = tmp_path / "outside"
     with tarfile.open(archive, "w:gz") as file:
         file.addfile(member(str(outside)), io.BytesIO(b"evil"))
-    with data._remedied("https://there/set", archive):
+    with fetching._remedied("https://there/set", archive):
         extract_archive(str(archive), str(tmp_path / "data"))
     assert not outside.exists()
     assert tarfile.TarFile.extraction_filter is None, "as it was before"

@@ -225,7 +225,7 @@ def fetch_data(
     data: DataOpt = Settings.data,
 ) -> None:
     """Fetch and verify all data and weights that a study needs, ahead of time."""
-    from tuner.data import fetch
+    from tuner.fetching import fetch
 
     for line in fetch(reading.load(study, overrides), data):
         typer.echo(line)
