@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from analysis.disclosure import signed_in
 from analysis.store import Run, explained
 
 
@@ -25,7 +26,7 @@ def names(run: Run, uri: str, below: str = "") -> list[str]:
     with explained(uri):
         from mlflow.tracking import MlflowClient
 
-        listed = MlflowClient(tracking_uri=uri).list_artifacts(run.run_id, below or None)
+        listed = MlflowClient(tracking_uri=signed_in(uri)).list_artifacts(run.run_id, below or None)
         return sorted(item.path for item in listed)
 
 
@@ -45,5 +46,5 @@ def read(run: Run, name: str, uri: str) -> bytes | None:
     with explained(uri), tempfile.TemporaryDirectory() as target:
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=signed_in(uri))
         return Path(client.download_artifacts(run.run_id, name, target)).read_bytes()

@@ -142,6 +142,7 @@ def search(
     return 0
 
 
+@app.command()
 def figure(
     name: Annotated[FigureName, typer.Argument(help="Its number in the paper.")],
     study: StudyName = None,
@@ -152,6 +153,8 @@ def figure(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """Draw a figure of the paper from a study: NAME.png, .pdf, .svg and its data, NAME.csv."""
+    if level is not None and name != "a10":
+        raise InputError(f"--level {level}: only a10 takes it: leave it out for {name}")
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("draw", results)
@@ -178,6 +181,9 @@ def table(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """A table of the paper: extreme sparsities, levels' scores, winning ticks, or costs."""
+    for flag, value in (("level", level), ("sparsity", sparsity)):
+        if value is not None and name != "ticks":
+            raise InputError(f"--{flag} {value:g}: only ticks takes it: leave it out for {name}")
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("judge", results)
@@ -210,6 +216,8 @@ def report(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """Write the study on one page: verdicts, curves, tables, evidence, settings."""
+    if out.suffix not in (".html", ".htm"):
+        raise InputError(f"--out {out}: is a web page: the name must end in .html")
     results = _load(study, tracking_uri)
     if results.table.empty:
         return _nothing("report", results)

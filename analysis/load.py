@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import artifacts, search_tables
+from analysis.disclosure import public
 from analysis.records import Correct, unpack
-from analysis.store import Run, Store, address, opened, public
+from analysis.store import Run, Store, address, opened
 from search_spaces import grid, reading, trials
 from search_spaces.errors import InputError
 from search_spaces.keys import keys

@@ -8,6 +8,7 @@ import pandas as pd
 
 from search_spaces.errors import InputError
 
+LONGEST = 1000
 # Comparisons, logic and arithmetic over columns and literals: no calls, attributes or subscripts.
 _ALLOWED = (
     ast.Expression,
@@ -95,11 +96,14 @@ def pooled(table: pd.DataFrame, by: str, labels: Iterable[str]) -> list[str]:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    """Each name once: a table has no column twice."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _holds(table: pd.DataFrame, where: str) -> pd.Series:
-    place = f"--where {where}"
+    place = f"--where {where:.80}"
+    if len(where) > LONGEST:
+        raise InputError(f"{place}...: longer than {LONGEST} characters: make it shorter")
     try:
         tree = ast.parse(where.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError):
@@ -112,6 +116,8 @@ def _holds(table: pd.DataFrame, where: str) -> pd.Series:
                 f"{place}: {type(node).__name__} is not allowed: compare column names, numbers and "
                 "'text' with ==, <, in, and, or, not, + - * /"
             )
+        if isinstance(node, ast.BinOp) and any(map(_is_text, (node.left, node.right))):
+            raise InputError(f"{place}: no arithmetic on 'text': compare it, as in theta == 'fast'")
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     _check(place, names, table)
     try:
@@ -122,6 +128,10 @@ def _holds(table: pd.DataFrame, where: str) -> pd.Series:
     if not isinstance(holds, pd.Series) or holds.dtype.kind != "b":
         raise InputError(f"{place}: must be true or false for each row, as in SA > 0.9")
     return holds.fillna(False).astype(bool)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
 
 
 def _check(place: str, names: Iterable[str], table: pd.DataFrame) -> None:

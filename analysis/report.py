@@ -11,10 +11,10 @@ import yaml
 from analysis import evidence as evidence_of
 from analysis import flags as flags_of
 from analysis import paper_tables, pictures, tables
+from analysis.disclosure import public
 from analysis.load import Results
 from analysis.records import Correct
 from analysis.roles import pruners, random_prunings
-from analysis.store import public
 from analysis.verdict import GROUP, METRICS, RULE, Sample, levels_table, samples
 from search_spaces.grid import DENSE
 

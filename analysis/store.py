@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from analysis.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 
 # Read by mlflow when it is imported.
@@ -72,15 +73,6 @@ def address(uri: str | None) -> str:
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
-def public(uri: str) -> str:
-    """A tracking URI without the user and password that it may hold."""
-    head, slashes, rest = uri.partition("://")
-    if not slashes or "@" not in rest.split("/", 1)[0]:
-        return uri
-    place, slash, path = rest.partition("/")
-    return f"{head}://{place.rpartition('@')[2]}{slash}{path}"
-
-
 @contextmanager
 def opened(uri: str) -> Iterator[Store]:
     """A store to read from. Raises InputError, also for what goes wrong inside, if it can't be."""
@@ -105,7 +97,7 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        said = str(error).replace(uri, public(uri))
+        said = without_secrets(str(error), uri)
         reason = (said.strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"tracking store {public(uri)}: cannot be read: {reason:.200}") from None
 
@@ -116,7 +108,7 @@ class Client:
     def __init__(self, uri: str) -> None:
         from mlflow.tracking import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = MlflowClient(tracking_uri=signed_in(uri))
 
     def runs(self, stages: Collection[str], experiment: str | None = None) -> list[Run]:
         names = {e.experiment_id: e.name for e in self._pages(self._client.search_experiments)}

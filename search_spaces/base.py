@@ -28,6 +28,10 @@ UNHASHED: JsonDict = {"hashed": False}
 """Marks a field that says where something is, not what it is: it does not enter keys."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""As numpy takes them."""
+
+
 class Spec(BaseModel):
     """A frozen value object: unknown fields are refused, equal content means equal specs."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from search_spaces.base import Pixels, Spec
+from search_spaces.base import Pixels, Seed, Spec
 from search_spaces.spec import AutoAttackCheck, Ticket, Transfer
 
 
@@ -64,7 +64,7 @@ class Landscape(Spec):
     span: float = Field(1.0, gt=0)
     radius: float = Field(0.5, gt=0)
     images: int = Field(128, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     reattack: int = Field(2, ge=0, le=1000)
 
     @model_validator(mode="after")

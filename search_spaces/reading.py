@@ -8,16 +8,15 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from search_spaces import fitting
+from search_spaces import bounded_yaml, fitting
 from search_spaces.adaptive import LISTED, SEARCHED
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 
 _SHIPPED = files("search_spaces") / "studies"
-# A few YAML anchors can stand for billions of values: faulty ones are shown in part.
+# Faulty values are shown in part.
 _BRIEF = Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -77,22 +76,9 @@ def validate(data: dict[str, Any], origin: str) -> Study:
     return study
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, refusing a field that is written twice: one of the two would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
-        for name in names:
-            if name != "<<" and names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"field {name} is written twice", problem_mark=node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def _yaml(text: str, trouble: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return bounded_yaml.load(text)
     except Exception as error:  # PyYAML lets out what a wrong date or deep nesting raises inside.
         raise InputError(f"{trouble}: {error}") from None
 
@@ -111,9 +97,12 @@ def _text(study: str) -> str:
 
 def _read(path: Path, place: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        with path.open(encoding="utf-8") as file:
+            return file.read(bounded_yaml.MOST_CHARACTERS + 1)
+    except UnicodeDecodeError:
+        raise InputError(f"{place}: cannot be read: not a UTF-8 text file") from None
+    except (OSError, ValueError) as error:  # ValueError: no path at all, as with a NUL in it.
+        reason = getattr(error, "strerror", None) or error
         raise InputError(f"{place}: cannot be read: {reason}") from None
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.base import Name, Spec
+from search_spaces.base import Name, Seed, Spec
 from search_spaces.regimes import RegimeName
 from search_spaces.spaces import Point, Space
 
@@ -30,7 +30,7 @@ class Search(Spec):
     pruning: Name | None = None
     level: int = Field(0, ge=0, le=60)
     fraction: float | None = Field(None, gt=0, le=1, description="default: the task's first")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     objectives: tuple[Objective, ...] = Field(min_length=1)
     space: Space = Field(min_length=1)
     points: tuple[Point, ...] = ()
@@ -38,7 +38,7 @@ class Search(Spec):
     grace: int = Field(2, ge=1)
     trials: int = Field(20, ge=1, le=100_000)
     confirm: int = Field(5, ge=2, le=1000)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @property
     def further_seeds(self) -> tuple[int, ...]:

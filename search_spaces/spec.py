@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.base import UNHASHED, Name, Pixels, Sha256, Spec
+from search_spaces.base import UNHASHED, Name, Pixels, Seed, Sha256, Spec
 from search_spaces.regimes import Attack, Evaluation, Regime
 
 DatasetName = Literal[
@@ -71,6 +71,8 @@ class Dataset(Spec):
     def _own_files_have_a_path(self) -> Self:
         if self.name in ("npz", "folder") and self.path is None:
             raise ValueError(f"dataset {self.name} needs path: where its files are")
+        if self.name in ("mnist-mini", "digits") and self.path is not None:
+            raise ValueError(f"dataset {self.name} comes with the program: leave path: out")
         return self
 
 
@@ -81,7 +83,13 @@ class Normalisation(Spec):
     """Pixels in [0, 1] become (pixels - mean) / std, a number for each colour channel."""
 
     mean: Channels
-    std: Channels
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_of_each_a_channel(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std must have one number for each colour channel")
+        return self
 
 
 class Model(Spec):
@@ -146,7 +154,7 @@ class Theta(Spec):
     model: Model
     pretraining: Pretraining
     evaluation: Evaluation
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Pruning(Spec):
@@ -161,7 +169,7 @@ class Pruning(Spec):
     method: Literal["imp", "one_shot", "random"]
     rate: float = Field(0.2, gt=0, lt=1)
     retraining: Regime | None = None
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _retraining_is_for_imp(self) -> Self:
@@ -217,7 +225,7 @@ class Transfer(Spec):
     subset: Literal["balanced", "first_n"] = "balanced"
     regime: Regime
     evaluation: Evaluation
-    seed: int = Field(ge=0)
+    seed: Seed
     checks: tuple[Check, ...] | None = Field(None, min_length=1)
 
 

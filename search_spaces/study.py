@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from search_spaces.adaptive import Adaptive, Levels
-from search_spaces.base import UNHASHED, Key, Name, Spec
+from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.search import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
@@ -81,7 +81,7 @@ class Source(Spec):
     model: Model
     pretrainings: dict[Name, Pretraining] = Field(min_length=1)
     evaluation: Evaluation | None = Field(None, description="default: the study's")
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Downstream(Spec):
@@ -96,7 +96,7 @@ class Downstream(Spec):
     subset: Literal["balanced", "first_n"] = "balanced"
     levels: Levels
     regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     margin: float = Field(
         0.01, gt=0, lt=1, description="loss in accuracy that counts as matching: non-inferiority"
     )

@@ -206,7 +206,9 @@ def test_a_known_result_is_the_ledgers(ledger):
 def test_a_table_has_what_is_wanted_and_what_is_there(ledger):
     plan = agenda(study(), ledger)
     extra = next(
-        c for c in plan.cells.values() if c.optional and c.key not in plan.wanted and c.labels["level"]
+        c
+        for c in plan.cells.values()
+        if c.optional and c.key not in plan.wanted and c.labels["level"]
     )
     finish(ledger, extra)
     table, correct = state.table(agenda(study(), ledger), ledger)

@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 from synthetic import Bulk, large_study
 
 from analysis import artifacts, load, store
+from analysis.disclosure import public
 from search_spaces.errors import InputError
 
 
@@ -91,7 +92,7 @@ def test_artifacts_are_read_in_place_or_through_mlflow(bulk, monkeypatch):
     ],
 )
 def test_a_uri_is_shown_without_its_secrets(uri, shown):
-    assert store.public(uri) == shown
+    assert public(uri) == shown
 
 
 def test_an_error_shows_no_password():

@@ -17,7 +17,8 @@ from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Dataset, Pretraining
 from search_spaces.study import ChosenCheck
 from trainables.catalogue import file_sha256
-from tuner.data import check, fetch, folder_digest, resolve
+from tuner.data import check, folder_digest, resolve
+from tuner.fetching import fetch
 
 
 @pytest.fixture

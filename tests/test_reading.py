@@ -1,11 +1,13 @@
 """From YAML and overrides to a study: any input gives a Study or one clear line."""
 
+import time
+
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import reading
+from search_spaces import bounded_yaml, reading
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.study import Study
@@ -344,3 +346,115 @@ def test_a_field_written_twice_is_refused(tmp_path):
     file.write_text("name: a\nsource: {x: 1}\nname: b\n")
     with pytest.raises(InputError, match="field name is written twice"):
         reading.load(str(file))
+
+
+BOMBS = {
+    "aliases of aliases": "\n".join(
+        [
+            "a0: &a0 [1, 2]",
+            *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)),
+        ]
+    ),
+    "merged mappings": "\n".join(
+        [
+            "a0: &a0 {x: 1}",
+            *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)),
+        ]
+    ),
+    "a long list": "[" + "1," * 20_000 + "]",
+    "a long text": "name: " + "x" * 200_000,
+    "brackets": "[" * 1000,
+    "an alias of itself": "name: &a {b: {c: *a}}",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_no_document_grows_beyond_the_bounds(text, monkeypatch):
+    """Nothing is made of a document that is too large: it is refused as it is parsed."""
+    monkeypatch.setattr(
+        yaml.SafeLoader, "construct_document", lambda *_: pytest.fail("was constructed")
+    )
+    with pytest.raises(InputError, match=r"make it|write it out"):
+        reading.parse(text, "bomb")
+
+
+def test_what_is_within_the_bounds_is_read():
+    values = bounded_yaml.MOST_VALUES // 10
+    text = f"a: &a [{', '.join(['1'] * values)}]\nb: [*a, *a, *a, *a, *a, *a, *a]"
+    assert sum(map(len, reading.parse(text, "large")["b"])) == 7 * values
+    assert reading.parse("a: &a {x: 1}\nb: {<<: *a, y: 2}", "merged")["b"] == {"x": 1, "y": 2}
+
+
+# Of processor time, for one document; the tests below try hundreds.
+MOST_SECONDS = 5.0
+SHIPPED = reading.shipped()
+TOKENS = [*WORDS.split(), "9" * 400, "1e400", "[[[[", "{{{{", "*recipe", "&recipe ", "<<: ", "\n"]
+
+
+def assert_quick_and_one_line(act):
+    started = time.process_time()
+    assert_study_or_one_line(act)
+    assert time.process_time() - started < MOST_SECONDS
+
+
+@st.composite
+def mutated(draw):
+    """A shipped study with a few pieces of its text cut out, doubled, or replaced."""
+    text = SHIPPED[draw(st.sampled_from(sorted(SHIPPED)))]
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 40)))
+        piece = draw(st.sampled_from(["", text[start:end] * 2, *TOKENS]) | st.text(max_size=4))
+        text = text[:start] + piece + text[end:]
+    return text
+
+
+@settings(deadline=None, max_examples=60)
+@given(mutated())
+def test_any_mutation_of_a_shipped_study_gives_a_study_or_one_line(text):
+    assert_quick_and_one_line(lambda: reading.validate(reading.parse(text, "mutated"), "mutated"))
+
+
+SHIPPED_PLACES = [
+    ".".join(map(str, path)) for path in places(yaml.safe_load(reading.shipped()["quickstart"]))
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(SHIPPED_PLACES), anything), min_size=1, max_size=3))
+def test_any_overrides_of_a_shipped_study_give_a_study_or_one_line(pairs):
+    overrides = [
+        f"{place}={yaml.safe_dump(value, default_flow_style=True)}" for place, value in pairs
+    ]
+    assert_quick_and_one_line(lambda: reading.load("quickstart", overrides))
+
+
+@st.composite
+def laughs(draw):
+    """Mappings and lists that refer to the ones above them, many times over."""
+    lines = ["a0: &a0 [1, 2, 3]"]
+    for number in range(1, draw(st.integers(2, 40))):
+        above = [f"*a{draw(st.integers(0, number - 1))}" for _ in range(draw(st.integers(1, 9)))]
+        shape = draw(st.sampled_from(["[{}]", "{{x: [{}]}}", "{{<<: [{}]}}"]))
+        lines.append(f"a{number}: &a{number} {shape.format(', '.join(above))}")
+    return "\n".join([*lines, "name: x"])
+
+
+def values(node):
+    """How many values there are, with everything that is shared counted where it is used."""
+    if isinstance(node, dict):
+        return 1 + sum(1 + values(inside) for inside in node.values())
+    return 1 + sum(map(values, node)) if isinstance(node, list) else 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(laughs())
+def test_what_aliases_stand_for_is_bounded(text):
+    started, found = time.process_time(), None
+    try:
+        found = reading.parse(text, "laughs")
+    except InputError as error:
+        message = str(error)
+        assert message.splitlines() == [message]
+    assert values(found) <= bounded_yaml.MOST_VALUES
+    assert time.process_time() - started < MOST_SECONDS

@@ -5,9 +5,14 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EMBEDDED = {"mnist-mini", "digits"}
 TORCHVISION = {"cifar10", "cifar100", "svhn"}
@@ -109,18 +114,47 @@ def _of_npz(dataset: Dataset) -> tuple[int, int]:
 
     path = place(dataset)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("train_x.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = np.lib.format.read_array_header_1_0
-            if version != (1, 0):
-                read = np.lib.format.read_array_header_2_0
-            shape = read(member)[0]
-        with np.load(path, allow_pickle=False) as arrays:
-            classes = 1 + max(int(arrays[name].max()) for name in ("train_y", "test_y"))
-    except FileNotFoundError as error:
+        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
+            images = {split: _header(archive, f"{split}_x") for split in ("train", "test")}
+            labels = {split: arrays[f"{split}_y"] for split in images}
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise absent(dataset, path) from error
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    # A damaged or hostile archive may end in any error; nothing of it has been unpickled.
+    except Exception as error:
         raise InputError(f"dataset {dataset.title}: {path}: {error}: {_how(dataset)}") from error
-    if len(shape) != 4:
-        raise InputError(f"dataset {dataset.title}: {path}: train_x is {shape}: {_how(dataset)}")
-    return shape[3], classes
+    for split, (shape, kind) in images.items():
+        check_arrays(dataset, split, shape, kind, labels[split])
+    (many, *_, channels), (*_, others) = images["train"][0], images["test"][0]
+    classes = 1 + max(int(array.max()) for array in labels.values())
+    wrong = None
+    if channels != others:
+        wrong = "train_x and test_x differ in channels"
+    elif classes > many:
+        wrong = f"labels go up to {classes - 1} with {many} training images: number classes from 0"
+    if wrong:
+        raise InputError(f"dataset {dataset.title}: {path}: {wrong}")
+    return channels, classes
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
+    """The shape and the type of an array, without its content."""
+    from numpy.lib import format as npy
+
+    with archive.open(f"{name}.npy") as member:
+        version = npy.read_magic(member)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, kind = read(member)
+    return shape, kind
+
+
+def check_arrays(
+    dataset: Dataset, split: str, shape: tuple[int, ...], kind: "np.dtype[Any]", y: "NDArray[Any]"
+) -> None:
+    """Raises InputError unless images of a shape and a type, and labels y, are what we read."""
+    wrong = None
+    if kind != "uint8" or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        wrong = f"{split}_x is {kind} {shape}, not uint8 (N, H, W, 1 or 3)"
+    elif y.dtype.kind not in "iu" or y.shape != shape[:1] or y.min() < 0:
+        wrong = f"{split}_y is {y.dtype} {y.shape}, not {shape[0]} integers from 0"
+    if wrong:
+        raise InputError(f"dataset {dataset.title}: {dataset.path}: {wrong}: {_how(dataset)}")

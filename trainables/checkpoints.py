@@ -106,10 +106,11 @@ def _path(checkpoint: Checkpoint) -> Path:
     return Path(checkpoint.path or "").expanduser()
 
 
-def _torchvision(checkpoint: Checkpoint, model: Model, net: nn.Module) -> Loaded:
-    """torchvision's weights by name, from its cache or else from the network."""
-    named = PLANS[model.arch]
-    if named.stem != "imagenet" or plan(model) != named:
+def named(checkpoint: Checkpoint, model: Model) -> Any:
+    """torchvision's entry for the weights that a checkpoint names; nothing is read or fetched.
+    Raises InputError where there is none for the network."""
+    official = PLANS[model.arch]
+    if official.stem != "imagenet" or plan(model) != official:
         archs = ", ".join(arch for arch, each in PLANS.items() if each.stem == "imagenet")
         raise InputError(
             f"torchvision has weights for {archs} with their own width and stem, not for {model}: "
@@ -121,7 +122,12 @@ def _torchvision(checkpoint: Checkpoint, model: Model, net: nn.Module) -> Loaded
         raise InputError(
             f"no torchvision weights {checkpoint.weights} of {model.arch}, only {', '.join(known)}"
         )
-    weights = known[checkpoint.weights]
+    return known[checkpoint.weights]
+
+
+def _torchvision(checkpoint: Checkpoint, model: Model, net: nn.Module) -> Loaded:
+    """torchvision's weights by name, from its cache or else from the network."""
+    weights = named(checkpoint, model)
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     try:
         # The hash is torchvision's own, in the file's name; it is compared after a download.

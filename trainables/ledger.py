@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from search_spaces.base import Spec
@@ -60,11 +62,15 @@ class Ledger:
         return self.folder(spec).is_dir()
 
     def keys(self, kind: type[Spec]) -> set[str]:
-        """The keys of all complete results of a kind."""
+        """The keys of all complete results of a kind. Raises InputError if they can't be listed."""
         try:
             names = os.listdir(self.root / _FOLDERS[kind])
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise InputError(
+                f"storage {self.root}: cannot be read ({error.strerror}): choose another --storage"
+            ) from None
         return {name for name in names if not name.startswith(".")}
 
     def all(self, kind: type[S]) -> Iterator[S]:
@@ -76,14 +82,16 @@ class Ledger:
                 continue  # Written when specs had other fields: nothing of today has its key.
 
     def result(self, spec: Spec) -> dict[str, Any]:
-        """The result as it was written. Raises FileNotFoundError where there is none."""
-        text = (self.folder(spec) / "result.json").read_text(encoding="utf-8")
-        result: dict[str, Any] = json.loads(text)
+        """The result as it was written. Raises FileNotFoundError where there is none, InputError
+        where it is damaged."""
+        with self._whole(spec, "result.json") as path:
+            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return result
 
     def correct(self, transfer: Transfer) -> dict[str, NDArray[np.bool_]]:
         """Which test images a transfer gets right, clean ("SA") and under attack ("RA"): (N,)."""
-        bits = load_file(self.folder(transfer) / "correct.safetensors")
+        with self._whole(transfer, "correct.safetensors") as path:
+            bits = load_file(path)
         return {"SA": bits["clean"], "RA": bits["attacked"]}
 
     def unfinished(self, spec: Spec) -> Path:
@@ -111,6 +119,19 @@ class Ledger:
         aside.parent.mkdir(exist_ok=True)
         folder.rename(aside)
         return f"{folder}: {reason}; set aside as {aside}"
+
+    @contextmanager
+    def _whole(self, spec: Spec, name: str) -> Iterator[Path]:
+        """A file of a result; turns what reading a damaged one ends in into one line."""
+        folder = self.folder(spec)
+        try:
+            yield folder / name
+        except (ValueError, NotADirectoryError, FileNotFoundError, SafetensorError) as error:
+            if isinstance(error, FileNotFoundError) and not folder.exists():
+                raise
+            raise InputError(
+                f"{folder}: {name} is damaged or gone: remove this folder and run the study again"
+            ) from error
 
     def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Puts a result in place, at once and whole. One that is already there stays."""

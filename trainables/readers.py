@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
-from trainables.catalogue import HOW_TO_GET, absent, file_sha256, place
+from trainables.catalogue import HOW_TO_GET, absent, check_arrays, file_sha256, place
 from trainables.folders import Folder, folder
 from trainables.images import Images, held_out
 from trainables.layouts import layout
@@ -104,7 +104,7 @@ def npz(dataset: Dataset) -> Three:
     """The user's own arrays; a tenth of train, balanced over classes, is held out as val."""
     path = place(dataset)
     arrays = _arrays(dataset, path)
-    train, test = (_checked(dataset, path, arrays, split) for split in ("train", "test"))
+    train, test = (_checked(dataset, arrays, split) for split in ("train", "test"))
     if train.x.shape[1] != test.x.shape[1]:
         raise InputError(f"dataset {dataset.title}: {path}: train_x and test_x differ in channels")
     val, rest = held_out(train, max(1, round(SHARE * len(train))))
@@ -130,15 +130,9 @@ def _arrays(dataset: Dataset, path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"dataset {dataset.title}: {path}: {error}: {how}") from error
 
 
-def _checked(dataset: Dataset, path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Images:
+def _checked(dataset: Dataset, arrays: dict[str, NDArray[Any]], split: str) -> Images:
     x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
-    wrong = None
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[3] not in (1, 3) or not x.size:
-        wrong = f"{split}_x is {x.dtype} {x.shape}, not uint8 (N, H, W, 1 or 3)"
-    elif y.dtype.kind not in "iu" or y.shape != x.shape[:1] or y.min() < 0:
-        wrong = f"{split}_y is {y.dtype} {y.shape}, not {len(x)} integers from 0"
-    if wrong:
-        raise InputError(f"dataset {dataset.title}: {path}: {wrong}")
+    check_arrays(dataset, split, x.shape, x.dtype, y)
     return _images(x, y)
 
 

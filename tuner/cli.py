@@ -225,7 +225,7 @@ def fetch_data(
     data: DataOpt = Settings.data,
 ) -> None:
     """Fetch and verify all data and weights that a study needs, ahead of time."""
-    from tuner.data import fetch
+    from tuner.fetching import fetch
 
     for line in fetch(reading.load(study, overrides), data):
         typer.echo(line)
@@ -246,20 +246,30 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
 ) -> None:
     """Open MLflow's UI on the store in force, reachable from this machine only (Ctrl-C ends it)."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    from analysis.disclosure import public
+    from tuner import tracking
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.DEFAULT_URI
     if uri.startswith("http"):
-        raise InputError(f"MLFLOW_TRACKING_URI {uri}: is a server already: open it in a browser")
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
-        raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
-    typer.echo(f"MLflow UI on http://127.0.0.1:{port} for {uri}")
+        shown = public(uri)
+        raise InputError(f"MLFLOW_TRACKING_URI {shown}: is a server already: open it in a browser")
+    path = Path(uri.removeprefix(tracking.SQLITE))
+    if uri.startswith(tracking.SQLITE):
+        if not path.exists():
+            raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
+        tracking.check_database(path)
+    else:
+        tracking.connect()
+    typer.echo(f"MLflow UI on http://127.0.0.1:{port} for {public(uri)}")
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # Not on the command line, which every user of the machine can see: it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": uri,
     }
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
     os.execve(sys.executable, command, environment)
 
 

@@ -1,10 +1,14 @@
 """The Ray cluster that a run uses: started on this machine, or an address."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
 from tuner.settings import Settings
 
@@ -17,6 +21,10 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "8",
 }
+# For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
+# listen there only, as they do on macOS; without it, any machine of the network could ask them.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Tensors do not travel through Ray's object store here; a small one leaves memory to training.
 _OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -83,11 +91,35 @@ def cluster(settings: Settings) -> Iterator[Capacity]:
     or a request that it cannot meet."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if settings.address is None:
+        with _loopback():
+            _connect(None)
+    else:
+        _sign_in()
+        _connect(settings.address)
     import ray
 
     try:
-        if settings.address:
-            ray.init(address=settings.address, log_to_driver=False)
+        there = ray.cluster_resources()
+        yield fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+
+
+def _sign_in() -> None:
+    """Shows the user's token, if there is one, to a cluster that is named: Ray does so only to one
+    that it finds by itself, and `ray start` demands it wherever there is one."""
+    if any(map(os.environ.get, _TOKENS)) or Path("~/.ray/auth_token").expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _connect(address: str | None) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
         else:
             ray.init(
                 address="local",
@@ -95,16 +127,35 @@ def cluster(settings: Settings) -> Iterator[Capacity]:
                 log_to_driver=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
+        reason = without_secrets(" ".join(str(error).split()))[:200]
+        if address is None:
+            raise InputError(f"Ray does not start on this machine: {reason}") from None
         raise InputError(
-            f"--address {settings.address}: no Ray cluster answers ({reason})"
+            f"--address {address}: no Ray cluster answers ({reason}): correct it, or, if one is "
+            "there, give its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=..."
         ) from None
+
+
+@cache
+def _token() -> str:
+    """Ray keeps the first token that a process has, for all its clusters."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """While Ray starts: on loopback, and behind a token that nobody else has. (Ray itself would put
+    one where every user of the machine may read it.) A user's own settings win."""
+    secret = {} if any(map(os.environ.get, _TOKENS)) else {_TOKENS[0]: _token()}
+    fresh = {n: v for n, v in (_LOOPBACK | secret).items() if n not in os.environ}
+    os.environ.update(fresh)
     try:
-        there = ray.cluster_resources()
-        yield fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        yield
     finally:
-        ray.shutdown()
+        # What Ray has started has it; what this process starts otherwise is not to.
+        for name in fresh:
+            del os.environ[name]
 
 
 def check_local(settings: Settings) -> None:

@@ -1,23 +1,20 @@
-"""A study's files: where they are, what they are, and fetching those that are published.
+"""A study's files: where they are, what they are, and whether they can be used.
 
 Imports torch only where a study uses published sets or weights.
 """
 
-import fcntl
 import hashlib
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.spec import Checkpoint, Dataset, Model
 from search_spaces.study import ChosenCheck, Study
 from trainables.catalogue import (
     EMBEDDED,
+    NORMALISATION,
     SUFFIXES,
     TORCHVISION,
     absent,
@@ -33,7 +30,6 @@ PARTS = {
     "visda17": ("train", "validation"),
 }
 HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
-TIMEOUT = 60.0
 
 
 def resolve(study: Study, root: Path) -> Study:
@@ -44,6 +40,15 @@ def resolve(study: Study, root: Path) -> Study:
     imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there or
     not what the study says it is, or if source and downstream images differ in channels.
     """
+    try:
+        return _resolved(study, root)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}): correct --data or path:"
+        ) from None
+
+
+def _resolved(study: Study, root: Path) -> Study:
     known: dict[Dataset, Dataset] = {}
 
     def located(dataset: Dataset) -> Dataset:
@@ -68,6 +73,12 @@ def resolve(study: Study, root: Path) -> Study:
         for task in study.downstream
     )
     channels = channels_and_classes(source.dataset)[0]
+    own = source.model.normalisation
+    if own is not None and len(own.mean) != channels:
+        raise InputError(
+            f"source.model.normalisation: has numbers for {len(own.mean)} colour channels, "
+            f"{source.dataset.title} has {channels}: write one for each"
+        )
     for number, task in enumerate(downstream):
         found = channels_and_classes(task.dataset)[0]
         if found != channels:
@@ -94,11 +105,11 @@ def _located(dataset: Dataset, root: Path) -> Dataset:
         found = file_sha256(path)
     else:
         found = folder_digest(dataset, path)
-    _same(f"dataset {dataset.title}", path, dataset.sha256, found)
+    same(f"dataset {dataset.title}", path, dataset.sha256, found)
     return dataset.model_copy(update={"sha256": found})
 
 
-def _same(what: str, path: Path, said: str | None, found: str) -> None:
+def same(what: str, path: Path, said: str | None, found: str) -> None:
     if said not in (None, found):
         raise InputError(
             f"{what}: {path} has sha256 {found}, the study says {said}: "
@@ -137,7 +148,10 @@ def _contents(dataset: Dataset, root: Path) -> Iterator[tuple[str, str]]:
 
 def _below(root: Path, path: str) -> Path:
     """An absolute path; relative ones start at the data folder."""
-    return (root / Path(path).expanduser()).absolute()
+    try:
+        return (root / Path(path).expanduser()).absolute()
+    except RuntimeError:
+        raise InputError(f"path {path}: there is no such user: correct path:") from None
 
 
 def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
@@ -156,18 +170,26 @@ def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"no weights file {path}: correct path:, or put the file there")
     found = file_sha256(path)
-    _same(f"weights, format {load.format}", path, load.sha256, found)
+    same(f"weights, format {load.format}", path, load.sha256, found)
     return load.model_copy(update={"path": str(path), "sha256": found})
 
 
 def check(study: Study) -> None:
-    """Raises InputError if a resolved study needs what is not there: a published set, or, for
-    AutoAttack, its library and the four classes that its targeted loss needs."""
-    for dataset in _datasets(study):
+    """Raises InputError if a resolved study needs what is not there or cannot be used: a published
+    set, weights that fit the network, or, for AutoAttack, its library and the four classes that its
+    targeted loss needs."""
+    for dataset in datasets(study):
         if dataset.name in TORCHVISION:
             from trainables.readers import require
 
             require(dataset)
+    for pretraining in study.source.pretrainings.values():
+        if pretraining.load is not None:
+            _fits(pretraining.load, study.source.model, study.source.dataset)
+    for task in study.downstream:
+        for chosen in task.checks:
+            if chosen.check.kind == "transfer_attack":
+                _fits(chosen.check.load, chosen.check.model, task.dataset)
     for place, task in enumerate(study.downstream):
         if all(chosen.check.kind != "autoattack" for chosen in task.checks):
             continue
@@ -182,99 +204,23 @@ def check(study: Study) -> None:
             )
 
 
-def fetch(study: Study, root: Path) -> list[str]:
-    """Downloads what a study needs and torchvision knows, verifies checksums, and says what there
-    is, a line each. Callers at the same time wait for each other and download once.
+def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> None:
+    """Raises InputError if weights cannot be read or do not fit: here, not hours later in a worker.
+    Weights by name are not fetched for it."""
+    from trainables import checkpoints, models
 
-    Raises InputError if something cannot be fetched, or the user's own files are not there.
-    """
-    study = resolve(study, root)
-    root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / ".lock"):
-        lines = [_fetched(dataset) for dataset in _datasets(study)]
-        for name, pretraining in study.source.pretrainings.items():
-            if pretraining.load is not None:
-                lines.append(_weights(name, pretraining.load, study.source.model.arch))
-    return lines
+    if load.weights is not None:
+        checkpoints.named(load, model)
+        return
+    channels, classes = channels_and_classes(dataset)
+    own = model.normalisation
+    known = (own.mean, own.std) if own else NORMALISATION.get(dataset.name)
+    mean, std = known or ([0.5] * channels, [0.5] * channels)
+    net = models.build(model, classes, mean, std, seed=0)
+    (checkpoints.state_for if known else checkpoints.load)(load, model, net)
 
 
-def _datasets(study: Study) -> list[Dataset]:
+def datasets(study: Study) -> list[Dataset]:
     """A study's datasets, each once by name and path."""
     every = [study.source.dataset, *(task.dataset for task in study.downstream)]
     return list({(dataset.name, dataset.path): dataset for dataset in every}.values())
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock when its holder ends, however it does."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _fetched(dataset: Dataset) -> str:
-    if dataset.name in EMBEDDED:
-        return f"{dataset.title}: comes with the program"
-    if dataset.name not in TORCHVISION:
-        return f"{dataset.title}: {dataset.path}, sha256 {dataset.sha256}"
-    from trainables.readers import published_files, torchvision_class
-
-    root = Path(dataset.path or "")
-    kind = torchvision_class(dataset.name)
-    there = all(path.is_file() for path in published_files(dataset.name, root))
-    if dataset.name == "svhn":
-        for split in ("train", "test"):
-            url, file, _ = kind.split_list[split]
-            _download(kind, {"split": split}, url, root / file)
-    else:
-        _download(kind, {}, kind.url, root / kind.filename)
-    return f"{dataset.title}: {'verified' if there else 'fetched'} in {root}"
-
-
-def _download(kind: Any, arguments: dict[str, str], url: str, file: Path) -> None:
-    """Has torchvision fetch one archive, unless what it holds is there and has the right md5."""
-    with _remedied(url, file):
-        kind(file.parent, download=True, **arguments)
-
-
-@contextmanager
-def _remedied(url: str, file: Path) -> Iterator[None]:
-    """Turns failed downloads into one line that says how to do it by hand."""
-    before = socket.getdefaulttimeout()
-    # torchvision sets none: without one, a silent server would hold all callers for ever.
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(
-            f"cannot fetch {file.name} ({reason}): download {url} and put it at {file}, then "
-            "run the same command again"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _weights(name: str, load: Checkpoint, arch: str) -> str:
-    if load.weights is None:
-        return f"{name}: {load.path}, sha256 {load.sha256}"
-    import torch
-    from torchvision.models import get_model_weights, list_models
-
-    known = get_model_weights(arch).__members__ if arch in list_models() else {}
-    if load.weights not in known:
-        raise InputError(
-            f"torchvision has no weights {load.weights} for {arch}: "
-            f"choose one of {', '.join(known) or 'another architecture'}"
-        )
-    weights = known[load.weights]
-    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
-    there = file.is_file()
-    with _remedied(weights.url, file):
-        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    # torchvision compares the hash in the file's name only after a download.
-    found, expected = file_sha256(file), file.stem.rsplit("-", 1)[-1]
-    if not found.startswith(expected):
-        raise InputError(f"{name}: {file} has sha256 {found}, not {expected}...: remove it")
-    _same(f"{name}: weights {load.weights}", file, load.sha256, found)
-    return f"{name}: {'verified' if there else 'fetched'} {file}"

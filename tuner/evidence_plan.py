@@ -27,6 +27,8 @@ from trainables.ledger import Ledger
 from tuner import state
 from tuner.agenda import agenda
 
+# A side of 101 points is ten thousand networks to judge.
+MOST_POINTS = 101
 _NO_AUTOATTACK = "autoattack: pyautoattack is not installed: pip install '.[autoattack]'"
 
 
@@ -59,8 +61,10 @@ def wish(
     be meant."""
     if levels is not None and everything:
         raise InputError("--levels and --all: say one of the two")
-    if points < 3 or points % 2 == 0:
-        raise InputError(f"--points {points}: must be odd and at least 3: the weights' own place")
+    if not 3 <= points <= MOST_POINTS or points % 2 == 0:
+        raise InputError(
+            f"--points {points}: must be odd, for the weights' own place, and 3 to {MOST_POINTS}"
+        )
     chosen = None
     if levels is not None:
         parts = [part.strip() for part in levels.split(",")]

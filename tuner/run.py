@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search_spaces import grid
 from search_spaces.base import Spec
-from search_spaces.spec import Theta, Ticket
+from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
 from tuner import accounts, cluster, data, prices, source_stage, tracking
@@ -85,9 +85,9 @@ def _run(this: Run) -> int:
 
 def _set_damaged_aside(this: Run) -> None:
     """Results that are not what was written are named, kept apart, and computed again."""
-    agenda = this.agenda()
+    complete = this.ledger.keys(Transfer)
     finished: list[Spec] = [s for s in source_stage.wanted(this.study) if this.ledger.has(s)]
-    finished += [agenda.cells[name].transfer for name in agenda.complete]
+    finished += [c.transfer for c in grid.transfers(this.study) if c.key in complete]
     for spec in finished:
         if damage := this.ledger.set_aside_if_damaged(spec):
             this.console.print(f"damaged: {damage}", markup=False)

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from analysis.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.study import Study
@@ -22,6 +23,8 @@ from trainables.ledger import Ledger
 from tuner import notes
 from tuner.entries import Entry, entries, metrics, params, tags
 
+SQLITE = "sqlite:///"
+DEFAULT_URI = f"{SQLITE}mlflow.db"
 # A server that is not there is to be named within seconds, not after minutes of retries.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -122,20 +125,43 @@ def connect() -> Any:
 
     uri = mlflow.get_tracking_uri()
     try:
-        client = mlflow.MlflowClient()
+        client = mlflow.MlflowClient(tracking_uri=signed_in(uri))
         client.search_experiments(max_results=1)
     except Exception as error:  # Each kind of store has errors of its own.
-        reason = " ".join(str(error).split())[:160]
+        reason = without_secrets(" ".join(str(error).split()), uri)[:160]
         raise InputError(
-            f"MLflow at {uri}: does not answer ({reason}): set MLFLOW_TRACKING_URI to one that does"
+            f"MLflow at {public(uri)}: does not answer ({reason}): "
+            "set MLFLOW_TRACKING_URI to one that does"
         ) from None
     return client
 
 
 def check_server() -> None:
-    """Raises InputError if the tracking URI in force names a server that does not answer."""
-    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+    """Raises InputError if the tracking URI in force names a store that is not there or no store.
+    A database in a file may be absent: it is made when it is needed."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    if uri.startswith(SQLITE):
+        check_database(Path(uri.removeprefix(SQLITE).partition("?")[0]))
+    else:
         connect()
+
+
+def check_database(path: Path) -> None:
+    """Raises InputError if something other than a sqlite database is where one is to be."""
+    try:
+        start = b""
+        if path.exists():
+            with path.open("rb") as file:
+                start = file.read(16)
+    except OSError as error:
+        raise InputError(
+            f"MLflow store {path}: cannot be read ({error.strerror}): "
+            "set MLFLOW_TRACKING_URI to another"
+        ) from None
+    if start not in (b"", b"SQLite format 3\0"):
+        raise InputError(
+            f"MLflow store {path}: is no database: move it away, or set MLFLOW_TRACKING_URI"
+        )
 
 
 def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
