@@ -179,7 +179,9 @@ def test_extreme_as_csv_and_json(analysis, tmp_path):
     (tmp_path / "out.csv").write_text(out)
     frame = pd.read_csv(tmp_path / "out.csv")
     assert (code, err) == (0, "")
-    assert list(frame.columns) == verdict.EXTREME_COLUMNS and list(frame["level"]) == [2, 0]
+    assert list(frame.columns) == [*verdict.EXTREME_COLUMNS, "flagged"] and list(
+        frame["level"]
+    ) == [2, 0]
     code, out, err = analysis("extreme", "--study", "half", "--format", "json")
     content = json.loads(out)
     assert code == 0 and content["study"] == "half"
@@ -232,8 +234,8 @@ def test_rules_as_csv(analysis, tmp_path):
     code, out, err = analysis("extreme", "--study", "small", "--format", "csv")
     assert (code, err) == (0, "")
     paper, shown = (pd.read_csv(StringIO(text)) for text in out.split("\n\n"))
-    assert list(paper.columns) == verdict.EXTREME_COLUMNS
-    assert list(shown.columns) == rules.SHOWN_COLUMNS
+    assert list(paper.columns) == [*verdict.EXTREME_COLUMNS, "flagged"]
+    assert list(shown.columns) == [*rules.SHOWN_COLUMNS, "flagged"]
     assert list(shown["status"]) == ["undecided", "refuted"]
     code, alone, _ = analysis(
         *("extreme", "--study", "small", "--rule", "non-inferiority", "--format", "csv")

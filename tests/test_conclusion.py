@@ -4,7 +4,6 @@ with made-up results, and a real store."""
 import json
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -84,12 +83,11 @@ def ledger(study, tmp_path_factory):
 def client(tmp_path_factory):
     """MLflow in a folder of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    client = tracking.connect()
-    client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
-    yield client
-    mlflow.set_tracking_uri(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        client = tracking.connect()
+        client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
+        yield client
 
 
 @pytest.fixture

@@ -66,6 +66,10 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 """File names that count as images, in lower case."""
 
 
+# A wild label would ask for a head of as many outputs.
+_MOST_CLASSES = 100_000
+
+
 def place(dataset: Dataset) -> Path:
     """Where a dataset's files are. Raises InputError where it does not say."""
     if dataset.path is None:
@@ -124,13 +128,13 @@ def _of_npz(dataset: Dataset) -> tuple[int, int]:
         raise InputError(f"dataset {dataset.title}: {path}: {error}: {_how(dataset)}") from error
     for split, (shape, kind) in images.items():
         check_arrays(dataset, split, shape, kind, labels[split])
-    (many, *_, channels), (*_, others) = images["train"][0], images["test"][0]
+    (*_, channels), (*_, others) = images["train"][0], images["test"][0]
     classes = 1 + max(int(array.max()) for array in labels.values())
     wrong = None
     if channels != others:
         wrong = "train_x and test_x differ in channels"
-    elif classes > many:
-        wrong = f"labels go up to {classes - 1} with {many} training images: number classes from 0"
+    elif classes > _MOST_CLASSES:
+        wrong = f"labels go up to {classes - 1}: number classes from 0"
     if wrong:
         raise InputError(f"dataset {dataset.title}: {path}: {wrong}")
     return channels, classes
