@@ -95,10 +95,14 @@ def by_evidence(row: Mapping[Any, Any]) -> str:
         return f"{outcome}."
     if row.get("flagged"):
         return f"{outcome}."
-    level = "only the dense network" if row["level"] == 0 else f"{100 * row['sparsity']:.2f} %"
+    margin = f"less than {100 * row['margin']:g} percentage point{'s' * (row['margin'] != 0.01)}"
+    level = (
+        f"no pruned ticket is shown to lose {margin}"
+        if row["level"] == 0
+        else f"the ticket at {100 * row['sparsity']:.2f} % is shown to lose {margin}"
+    )
     return (
-        f"{outcome}; shown to lose less than {100 * row['margin']:g} points: {level}; 90 % "
-        f"interval of the extreme: {100 * row['low_sparsity']:.2f} to "
+        f"{outcome}; {level}; 90 % interval of the extreme: {100 * row['low_sparsity']:.2f} to "
         f"{100 * row['high_sparsity']:.2f} %."
     )
 

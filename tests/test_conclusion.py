@@ -125,10 +125,14 @@ def test_everything_is_where_the_description_says(again, client):
     assert run.info.status == "FINISHED" and run.data.tags["state"] == "complete"
     experiment = client.get_experiment(tracker.experiment)
     here = f"#/experiments/{tracker.experiment}/runs/{tracker.parent}"
-    for note in (run.data.tags[notes.NOTE], experiment.tags[notes.NOTE]):
-        assert f"({here}/artifacts/report.html)" in note and f"(#/models/{MODEL})" in note
-    for link in set(run.data.tags[notes.NOTE].split(f"{here}/artifacts/")[1:]):
-        assert link.split(")")[0] in files
+    note = run.data.tags[notes.NOTE]
+    assert f"({here}/artifacts/report.html?{notes.MODE})" in note
+    for link in note.split(f"({here}/artifacts/")[1:]:
+        assert link.split("?")[0] in files
+    assert f"({here}?{notes.MODE})" in experiment.tags[notes.NOTE]
+    for text in (note, experiment.tags[notes.NOTE]):
+        assert f"(#/models/{MODEL}?{notes.MODE})" in text
+    assert "36.00 % of the weights removed" in note
     view = json.loads(experiment.tags["mlflow.sharedViewState.transfers"])
     assert "metrics.`RA`" in json.loads(view["state"])["selectedColumns"]
 
@@ -147,7 +151,7 @@ def test_the_extreme_ticket_is_in_the_registry_once(again, client, study):
     assert "| robust accuracy (RA), adversarial training | 50.0 ± 0.0 | 50.0 ± 0.0 |" in text
     judged = (c for c in grid.transfers(study) if c.ticket_cell.ticket == extreme.ticket)
     behind = [tracker.runs[cell.key] for cell in judged]
-    assert len(behind) == 4 and all(f"/runs/{run})" in text for run in behind)
+    assert len(behind) == 4 and all(f"/runs/{run}?{notes.MODE})" in text for run in behind)
 
 
 def test_the_card_s_code_loads_the_mask_over_theta(again, client, ledger, study):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from search_spaces import grid, reading
+from search_spaces.evidence import Retraining
 from trainables import transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
@@ -93,24 +94,25 @@ def artifacts(folder):
 
 @pytest.mark.ray
 def test_evidence_is_gathered_resumed_and_logged(study, folder):
-    # One transfer whose record is lost: what needs it fails alone.
+    # A plain file where one re-training's result should go: what needs it fails alone.
+    ledger = open_ledger(folder / "results")
     broken = next(c for c in grid.transfers(study) if c.regime == "standard")
-    record = open_ledger(folder / "results").folder(broken.transfer) / "correct.safetensors"
-    kept = record.read_bytes()
-    record.unlink()
+    in_the_way = ledger.folder(Retraining(transfer=broken.transfer))
+    in_the_way.write_bytes(b"")
     code, out, err = call("evidence", "tiny.yaml", *FEW, cwd=folder)
     assert (code, err) == (1, ""), out
     assert "evidence of tiny: 2 mask comparisons, 4 record comparisons, 8 re-trainings" in out
     assert "34 of 34 to gather; 8 re-trainings took" in out
-    # Two record comparisons, one re-training and its two probes.
-    assert "29 of 34 pieces" in out and "5 failed" in out
+    # The re-training and its two probes.
+    assert "31 of 34 pieces" in out and "3 failed" in out
     before = stored(folder)
-    assert len(before) == 29
+    assert len(before) == 31
 
-    record.write_bytes(kept)
+    in_the_way.unlink()
+
     code, out, err = call("evidence", "tiny.yaml", *FEW, cwd=folder)
     assert (code, err) == (0, ""), out
-    assert "5 of 34 to gather; 1 re-trainings" in out
+    assert "3 of 34 to gather; 1 re-trainings" in out
     assert "8 of 8 re-trainings reproduced the stored scores image by image" in out
     assert before.items() <= stored(folder).items()
 
@@ -120,6 +122,17 @@ def test_evidence_is_gathered_resumed_and_logged(study, folder):
     assert (code, err) == (0, ""), out
     assert "to gather" not in out and "34 of 34 pieces" in out
     assert stored(folder) == complete
+
+    # A record that got lost: said, set aside, and complete again once its transfer is.
+    (ledger.folder(broken.transfer) / "correct.safetensors").unlink()
+    code, out, err = call("evidence", "tiny.yaml", *FEW, cwd=folder)
+    assert (code, err) == (0, ""), out
+    assert "correct.safetensors: " in out and "python -m tuner run tiny.yaml" in out
+    assert not ledger.has(broken.transfer)
+    list(transfer.run(transfer.prepare(broken.transfer, ledger, torch.device("cpu")), ledger))
+    code, out, err = call("evidence", "tiny.yaml", *FEW, cwd=folder)
+    assert (code, err) == (0, ""), out
+    assert "damaged" not in out and "34 of 34 pieces" in out
 
     at = artifacts(folder)
     index = json.loads((at / "index.json").read_text())

@@ -48,8 +48,6 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
     won, result = winner.won, files.result
     linked = "\n".join(f"- [{what}]({address})" for what, address in links.items())
     return f"""\
-# {winner.model}
-
 The sparsest ticket of θ **{winner.cell.pretraining}** (pruning `{winner.cell.pruning}`) that \
 transfers to **{winner.task}** as well as the dense network, in all three scores: the extreme \
 double win of study **{winner.study}**.

@@ -10,6 +10,7 @@ import typer
 from search_spaces import reading
 from search_spaces.errors import InputError
 from search_spaces.study import Study
+from tuner.notes import MODE
 from tuner.settings import Settings
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ def ui(
         tracking.check_database(path)
     else:
         tracking.connect()
-    typer.echo(f"MLflow UI on http://127.0.0.1:{port} for {public(uri)}")
+    address = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
+    typer.echo(f"MLflow UI for {public(uri)}: {address} (keep Model training at the top left)")
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -35,6 +35,8 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     """
     from analysis import evidence, load, page, records
     from analysis.flags import verdicts
+    from analysis.report import sentences
+    from analysis.roles import pruners
     from analysis.tables import format_table, rules_lines, verdict_lines
 
     study = tracker.study
@@ -66,7 +68,7 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
             run=tracker.parent,
             done=done,
             total=len(table),
-            verdict=lines,
+            verdict=sentences(verdict, pruners(study)),
             models=models,
             has_report=reported,
             has_figures=bool(drawn),

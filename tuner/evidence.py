@@ -16,6 +16,7 @@ from tuner.agenda import agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
+from tuner.integrity import finished, set_damaged_aside
 from tuner.lock import only_run
 from tuner.settings import Settings
 
@@ -55,8 +56,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
     cluster.check_local(settings)
     data.check(study)
     tracking.check_server()
-    planned = plan(study, Ledger(settings.storage.resolve()), wish)
-    if not planned.pieces:
+    if not finished(study, Ledger(settings.storage.resolve())):
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
             f"run it first: python -m tuner run {origin}"
@@ -64,6 +64,13 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with only_run(ledger.root, study.name), quiet(log) as console:
+        if damages := set_damaged_aside(finished(study, ledger), ledger):
+            for damage in damages:
+                console.print(f"damaged: {damage}", markup=False)
+            console.print(f"to have it again: python -m tuner run {origin}", markup=False)
+        planned = plan(study, ledger, wish)
+        for damage in set_damaged_aside(planned.pieces, ledger):
+            console.print(f"damaged: {damage}", markup=False)
         client = tracking.connect()
         this = _Gathering(study, origin, ledger, settings, planned, console, log)
         _announce(this)

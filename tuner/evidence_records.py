@@ -90,14 +90,14 @@ class _Names:
 
 
 def collect(study: Study, ledger: Ledger) -> Collected:
-    """All evidence in the ledger on a study's tickets and transfers, in the study's order. Of two
-    pieces on the same, as with other options, the later counts."""
+    """All evidence in the ledger on a study's finished tickets and transfers, in the study's
+    order. Of two pieces on the same, as with other options, the later counts."""
     names = _names(study)
     found: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
     flags: dict[tuple[int, str], Record] = {}
     for spec, result in _pieces(ledger):
-        if not all(key(subject) in names.place for subject in _subjects(spec)):
+        if not all(key(about) in names.place and ledger.has(about) for about in _subjects(spec)):
             continue
         for table, subjects, record in _records(spec, result, ledger):
             keys = [key(subject) for subject in subjects]

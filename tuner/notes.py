@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 NOTE = "mlflow.note.content"
-# MLflow cuts longer descriptions of runs off, in the middle of a table.
-MOST_LINES = 40
+MODE = "workflowType=machine_learning"
+"""Shows the UI for trainings: without it, one who has not chosen sees that for language models."""
+# MLflow cuts off what is longer than 8,000 characters.
+MOST_SENTENCES = 20
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Where a study stands, and where in MLflow it is; `models`: the registry's, of its winners."""
+    """Where a study stands, and where in MLflow it is. verdict: in sentences; models: the names of
+    its winning tickets in the registry."""
 
     name: str
     experiment: str
@@ -28,75 +31,74 @@ class Summary:
     has_evidence: bool = False
 
 
-def run_link(experiment: str, run: str) -> str:
-    """The page of a run."""
-    return f"#/experiments/{experiment}/runs/{run}"
+def run_link(experiment: str, run: str, file: str = "") -> str:
+    """The page of a run, or of a file among its artifacts."""
+    place = f"/artifacts/{file}" if file else ""
+    return f"#/experiments/{experiment}/runs/{run}{place}?{MODE}"
 
 
 def view_link(experiment: str, view: str) -> str:
     """The table of an experiment's runs in one of the VIEWS."""
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={view}"
+    return f"#/experiments/{experiment}/runs?{MODE}&viewStateShareKey={view}"
 
 
 def experiment(summary: Summary) -> str:
     """The description of an experiment."""
-    here = run_link(summary.experiment, summary.run)
     views = ", ".join(f"[{view}]({view_link(summary.experiment, view)})" for view in VIEWS)
-    report = f": [its report on one page]({here}/artifacts/report.html)"
     return f"""\
+**Start at the run [{summary.name}]({run_link(summary.experiment, summary.run)})**. \
+Tables of runs with the columns to look at: {views} (also under Views, above the table).
+
 {_ABOUT}
 
-**Start at the run [{summary.name}]({here})**{report if summary.has_report else ""}.
 {_models(summary)}
-
-Tables of runs with the columns to look at: {views} (also under Views, above the table).
 
 {_LEGEND}"""
 
 
 def parent(summary: Summary) -> str:
-    """The description of the run that stands for a study."""
-    shown = summary.verdict[:MOST_LINES]
+    """The description of the run that stands for a study. The UI folds all but its first lines."""
+    shown = summary.verdict[:MOST_SENTENCES]
     rest = [] if shown == summary.verdict else ["... the rest is in verdict/verdict.txt"]
-    verdict = "\n".join([*shown, *rest]) or "nothing to judge yet"
-    here = f"{run_link(summary.experiment, summary.run)}/artifacts"
+    verdict = "\n".join(f"- {line}" for line in [*shown, *rest]) or "Nothing to judge yet."
     return f"""\
-{_ABOUT}
+{summary.done} of {summary.total} transfers are complete. Look at {_places(summary)}.
 
-{summary.done} of {summary.total} transfers are complete.
-
-```
 {verdict}
-```
 
-{_places(summary, here)}
-{_models(summary)}"""
+{_models(summary)}
+
+{_ABOUT}"""
 
 
-def _places(summary: Summary, here: str) -> str:
+def _places(summary: Summary) -> str:
     found = {
-        "report.html": ("everything on one page, to read and to send on", summary.has_report),
-        "figures/fig3.png": ("the curves behind the verdict", summary.has_figures),
-        "verdict/verdict.txt": ("the verdict, beside it its tables", True),
-        "evidence/index.json": ("what was computed beyond the scores", summary.has_evidence),
+        "report.html": ("the report on one page", summary.has_report),
+        "figures/fig3.png": ("the curves", summary.has_figures),
+        "verdict/verdict.txt": ("the verdict's numbers", True),
+        "evidence/index.json": ("the evidence", summary.has_evidence),
         "study.yaml": ("every setting", True),
     }
-    return "\n".join(
-        f"- [{name}]({here}/{name}): {what}" for name, (what, there) in found.items() if there
+    return ", ".join(
+        f"[{what}]({run_link(summary.experiment, summary.run, file)})"
+        for file, (what, there) in found.items()
+        if there
     )
 
 
 def _models(summary: Summary) -> str:
     if not summary.models:
         return "No pruned ticket is a double win (yet): the model registry has none of this study."
-    listed = ", ".join(f"[{name}](#/models/{name})" for name in summary.models)
+    listed = ", ".join(f"[{name}](#/models/{name}?{MODE})" for name in summary.models)
     return f"Winning tickets in the model registry: {listed}."
 
 
 def _view(title: str, stage: str, params: Iterable[str], metrics: Iterable[str]) -> str:
     """A saved view of the UI (MLflow 3.15 and later): an experiment's tag, as the UI writes it."""
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in metrics]
-    state = {"searchFilter": f'tags.stage = "{stage}"', "selectedColumns": columns}
+    # Sorted by start, the UI's default, runs would hide below their parent.
+    state = {"orderByKey": "tags.`mlflow.runName`", "orderByAsc": True}
+    state |= {"searchFilter": f'tags.stage = "{stage}"', "selectedColumns": columns}
     return json.dumps({"name": title, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
 
 

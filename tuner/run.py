@@ -7,8 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search_spaces import grid
-from search_spaces.base import Spec
-from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
 from tuner import accounts, cluster, data, prices, source_stage, tracking
@@ -17,6 +16,7 @@ from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
+from tuner.integrity import finished, set_damaged_aside
 from tuner.lock import only_run
 from tuner.settings import Settings
 
@@ -62,7 +62,8 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
 
 
 def _run(this: Run) -> int:
-    _set_damaged_aside(this)
+    for damage in set_damaged_aside(finished(this.study, this.ledger), this.ledger):
+        this.console.print(f"damaged: {damage}", markup=False)
     this.tracker.catch_up()
     failures: list[str] = []
     forecast = None
@@ -81,16 +82,6 @@ def _run(this: Run) -> int:
         this.tracker.measure(accounts.numbers(account))
     _conclude(this, failures, wall, account)
     return 1 if failures else 0
-
-
-def _set_damaged_aside(this: Run) -> None:
-    """Results that are not what was written are named, kept apart, and computed again."""
-    complete = this.ledger.keys(Transfer)
-    finished: list[Spec] = [s for s in source_stage.wanted(this.study) if this.ledger.has(s)]
-    finished += [c.transfer for c in grid.transfers(this.study) if c.key in complete]
-    for spec in finished:
-        if damage := this.ledger.set_aside_if_damaged(spec):
-            this.console.print(f"damaged: {damage}", markup=False)
 
 
 def _missing_source(this: Run) -> list[Theta | Ticket]:

@@ -1,0 +1,24 @@
+"""Are finished results still what was written?"""
+
+from collections.abc import Iterable
+
+from search_spaces import grid
+from search_spaces.base import Spec
+from search_spaces.spec import Transfer
+from search_spaces.study import Study
+from trainables.ledger import Ledger
+from tuner.source_stage import wanted
+
+
+def finished(study: Study, ledger: Ledger) -> list[Spec]:
+    """Thetas, tickets and transfers of a study that the ledger has."""
+    complete = ledger.keys(Transfer)
+    source = (spec for spec in wanted(study) if ledger.has(spec))
+    return [*source, *(c.transfer for c in grid.transfers(study) if c.key in complete)]
+
+
+def set_damaged_aside(specs: Iterable[Spec], ledger: Ledger) -> list[str]:
+    """Moves results that are not what was written out of the way, so that they are computed again.
+    Returns a line for each: which, why, and where it is kept."""
+    found = (ledger.set_aside_if_damaged(spec) for spec in specs if ledger.has(spec))
+    return [damage for damage in found if damage]
