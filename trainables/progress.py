@@ -22,8 +22,8 @@ from trainables.records import epoch_record
 from trainables.training import Best, Epoch, Progress
 
 SECONDS = 60.0
-"""Progress is kept at the end of an epoch, where by the end of the next this much would be unkept: a
-killed training repeats the longer of one epoch and one minute."""
+"""Progress is kept at the end of an epoch where the next could make more than this unkept: a killed
+training repeats the longer of one epoch and one minute."""
 
 Records = list[dict[str, Any]]
 
