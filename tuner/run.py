@@ -10,13 +10,14 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, prices, source_stage, tracking
+from tuner import accounts, cluster, data, prices, source_stage, state, tracking
 from tuner.agenda import Agenda, agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
 from tuner.integrity import finished, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
 
@@ -55,7 +56,13 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with only_run(ledger.root, study.name), quiet(log) as console:
+
+    def kept() -> str:
+        rows = state.rows(state.standing(study, ledger))
+        done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
+        return f"{done} of {total} results of {study.name}"
+
+    with only_run(ledger.root, study.name), interruptible(kept), quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
         return _run(this)
@@ -122,9 +129,6 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance(agenda.schedule.left)
 
         failures = transfer_stage.run(agenda, this.ledger, capacity, found)
-    if not agenda.schedule.over:
-        # Ray Tune takes Ctrl-C for itself, ends its trials and comes back as if all were well.
-        raise KeyboardInterrupt
     this.took["transfers"] = time.monotonic() - started
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
     return failures
