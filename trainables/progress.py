@@ -68,6 +68,12 @@ class Keeper:
         text, _, tensors = rest.partition(b"\n")
         return _progress(json.loads(text), tensors)
 
+    def left(self) -> tuple[Best | None, Records]:
+        """(best state, records of the epochs) as saved last: what a training that ends before its
+        first further epoch has to show."""
+        found = self.load()
+        return (found[0].best, found[1]) if found else (None, [])
+
     def save(self, progress: Progress, records: Records) -> None:
         """Keeps this progress in place of an earlier one."""
         rest = _bytes(progress, records)
@@ -90,6 +96,7 @@ def _bytes(progress: Progress, records: Records) -> bytes:
     about = {
         "epoch": progress.epoch,
         "alpha": progress.alpha,
+        "parts": progress.parts,
         "history": [asdict(signals) for signals in progress.history],
         "best": best and {"epoch": best.epoch, "scores": best.scores.model_dump()},
         "records": records,
@@ -117,5 +124,6 @@ def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]
         alpha=about["alpha"],
         history=tuple(Signals(**signals) for signals in about["history"]),
         best=best and Best(best["epoch"], Scores(**best["scores"]), groups["best"]),
+        parts=about.get("parts", 1),
     )
     return progress, about["records"]

@@ -15,7 +15,7 @@ from trainables.ledger import Ledger
 from trainables.masks import State
 from trainables.overfitting import must_stop
 from trainables.records import epoch_record, signals
-from trainables.training import snapshot
+from trainables.training import Best, snapshot
 from trainables.weights import read, to_bytes
 
 Directions = tuple[State, State]
@@ -38,14 +38,21 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
         records: list[dict[str, Any]] = []
         path = {0: _weights(task.net)}
         wanted = _spread(bare.regime.recipe.epochs, spec.snapshots)
-        for epoch in transfer.train(task):
-            records.append(epoch_record(epoch))
-            stops = must_stop(signals(records), bare.regime.containment)
-            if stops or epoch.number in wanted:
-                path[epoch.number] = _weights(task.net)
-            if stops:
-                break
-        result, files = transfer.conclude(task, epoch, records, stored["state"])
+        best: Best | None = None
+        try:
+            for epoch in transfer.train(task, parts=stored.get("accumulated", 1)):
+                best = epoch.best
+                records.append(epoch_record(epoch))
+                stops = must_stop(signals(records), bare.regime.containment)
+                if stops or epoch.number in wanted:
+                    path[epoch.number] = _weights(task.net)
+                if stops:
+                    break
+        except FloatingPointError:
+            if stored["state"] != "diverged":
+                raise
+            best = best or transfer.untrained(task, ledger)
+        result, files = transfer.conclude(task, best, records, stored["state"])
     then = read(ledger.folder(spec.transfer) / "correct.safetensors")
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     found = {

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -10,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
+from trainables import memory
 from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
@@ -63,8 +65,13 @@ class _Queue(Searcher):
         """Nothing: see __getstate__."""
 
 
+# A batch that fits in the process, and yet had it killed: the one further try takes it in these.
+_PARTS_AFTER_KILL = 4
+
+
 class _Watcher(tune.Callback):
-    """Tells the driver of finished trials."""
+    """Tells the driver of finished trials, and trials that were killed for lack of memory to do
+    with less. (Those that run out of it by themselves see to it themselves.)"""
 
     def __init__(self, ended: Callable[[str], None], failed: Callable[[str, str], None]) -> None:
         self._ended, self._failed = ended, failed
@@ -76,6 +83,13 @@ class _Watcher(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self._ended(trial.config["key"])
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        # Not yet where trial.get_error() looks for it.
+        if trial.error_file and memory.named_in(Path(trial.error_file).read_text()):
+            trial.config["parts"] = str(_PARTS_AFTER_KILL)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -105,7 +119,8 @@ def run(
         ticket = transfer.ticket
         if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
             return None
-        return {"key": job, "transfer": transfer.model_dump_json(), "storage": str(ledger.root)}
+        spec = transfer.model_dump_json()
+        return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
 
     tuner = tune.Tuner(
         tune.with_resources(
