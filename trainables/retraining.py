@@ -93,8 +93,11 @@ def principal(
     unit directions, the path's coordinates (n, 2) in them, and each one's share of variance.
 
     Principal components of the differences to `centre`, which are not centred on their mean: the
-    plane passes through `centre`. A path along a line has zeros as its second direction.
+    plane passes through `centre`. A path along a line has zeros as its second direction, one that
+    never leaves its start (a training that diverged at once) as both.
     """
+    if len(path) == 1:
+        return _nowhere(centre)
     moved = {
         name: torch.stack([weights[name] - value for weights in path]).flatten(1).double()
         for name, value in centre.items()
@@ -116,6 +119,11 @@ def principal(
         columns.append((u * length).tolist())
         shares.append(value / total if total else 0.0)
     return (found[0], found[1]), [list(xy) for xy in zip(*columns, strict=True)], shares
+
+
+def _nowhere(centre: Mapping[str, Tensor]) -> tuple[Directions, list[list[float]], list[float]]:
+    first, second = ({n: torch.zeros_like(value) for n, value in centre.items()} for _ in range(2))
+    return (first, second), [[0.0, 0.0]], [0.0, 0.0]
 
 
 def _spread(epochs: int, snapshots: int) -> set[int]:

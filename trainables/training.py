@@ -61,9 +61,9 @@ class Epoch:
     number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
-    attack); signals: of catastrophic overfitting, where the regime is watched for it; parts: into
-    how many a batch was split at its last step; progress(): what a training needs to go on from
-    here, to be called before the next epoch is asked for.
+    attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
+    what a training needs to go on from here, to be called before the next epoch is asked for;
+    parts: into how many a batch was split, for lack of memory, at its last step.
     """
 
     number: int
@@ -75,8 +75,8 @@ class Epoch:
     val: Scores | None
     signals: Signals | None
     best: Best | None
-    parts: int
     progress: Callable[[], Progress] = field(repr=False, compare=False)
+    parts: int = 1
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -144,11 +144,8 @@ def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord
     )
     if account and (compared := accounts.in_words(account)):
         say(compared)
-    if found.stopped:
-        say(
-            f"{found.stopped} stopped in catastrophic overfitting; judged by their best state "
-            "before it"
-        )
+    for note in found.notes:
+        say(note, markup=False)
     say()
     unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
     for line in found.lines or [unjudged]:

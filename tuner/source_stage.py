@@ -15,7 +15,7 @@ from trainables.ledger import Ledger
 from tuner.cluster import Capacity
 
 _POLL_SECONDS = 0.5
-# A batch in more parts than this is not what lacks memory.
+# What lacks memory for a part of a batch as small as this lacks it for something else.
 _MOST_PARTS = 64
 
 
@@ -72,19 +72,11 @@ def run(
     return [f"theta {names[chain.theta]}: {reason}" for chain, reason in reasons if reason]
 
 
-def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str | None:
-    """Runs one chain on Ray Train, taking batches in ever more parts as long as its processes die
-    of lack of memory; returns why it failed, or None."""
-    parts, reason = 1, _fit_in(1, chain, ledger, capacity, cpus)
-    while reason and memory.named_in(reason) and parts < _MOST_PARTS:
-        parts *= 2
-        reason = _fit_in(parts, chain, ledger, capacity, cpus)
-    return reason and reason[-300:]
-
-
-def _fit_in(
-    parts: int, chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float
+def _fit(
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, parts: int = 1
 ) -> str | None:
+    """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
+    of memory, it goes on with batches in twice as many parts."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -112,8 +104,10 @@ def _fit_in(
         ),
     )
     try:
-        diverged: str | None = trainer.fit().return_value
+        trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
-        return " ".join(str(error).split())
+        if memory.named_in(str(error)) and parts < _MOST_PARTS:
+            return _fit(chain, ledger, capacity, cpus, 2 * parts)
+        return " ".join(str(error).split())[-300:]
     rmtree(storage / name, ignore_errors=True)
-    return diverged
+    return None
