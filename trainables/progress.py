@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ class Keeper:
             yield epoch, records
             due = time.monotonic() - saved >= self.seconds
             if self.writes and due and epoch.number < last:
-                self.save(epoch.progress(), records)
+                try:
+                    self.save(epoch.progress(), records)
+                except OSError as error:
+                    # Only a kill would miss it; there may be room again before the result.
+                    print(f"{self.path}: not kept: {error.strerror}", file=sys.stderr)
                 saved = time.monotonic()
 
     def load(self) -> tuple[Progress, Records] | None:
@@ -61,9 +66,12 @@ class Keeper:
             digest, _, rest = self.path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
+        except OSError:
+            digest, rest = b"unreadable", b""
         if hashlib.sha256(rest).hexdigest().encode() != digest:
             print(f"{self.path}: damaged; its training starts anew", file=sys.stderr)
-            self.path.rename(self.path.with_suffix(".damaged"))
+            with suppress(OSError):
+                self.path.rename(self.path.with_suffix(".damaged"))
             return None
         text, _, tensors = rest.partition(b"\n")
         return _progress(json.loads(text), tensors)
@@ -75,15 +83,18 @@ class Keeper:
         return (found[0].best, found[1]) if found else (None, [])
 
     def save(self, progress: Progress, records: Records) -> None:
-        """Keeps this progress in place of an earlier one."""
+        """Keeps this progress in place of an earlier one, which stays if this cannot be written."""
         rest = _bytes(progress, records)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         staging = self.path.with_suffix(f".{os.getpid()}")
-        with staging.open("wb") as file:
-            file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(self.path)
+        try:
+            with staging.open("wb") as file:
+                file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+                file.flush()
+                os.fsync(file.fileno())
+            staging.replace(self.path)
+        finally:
+            with suppress(OSError):
+                staging.unlink(missing_ok=True)
 
     def drop(self) -> None:
         """The training is over: what was kept of it is of no more use."""

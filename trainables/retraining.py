@@ -53,7 +53,7 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
                 raise
             best = best or transfer.untrained(task, ledger)
         result, files = transfer.conclude(task, best, records, stored["state"])
-    then = read(ledger.folder(spec.transfer) / "correct.safetensors")
+    then = read(ledger.file(spec.transfer, "correct.safetensors"))
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     found = {
         "reproduced": _same(result, files, stored, then),
@@ -72,13 +72,13 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
 def trained(spec: Retraining, ledger: Ledger) -> transfer.Task:
     """A re-trained transfer's network, in its judged state, with its mask and data."""
     task = transfer.prepare(spec.transfer, ledger, _device())
-    task.net.load_state_dict(read(ledger.folder(spec) / "weights.safetensors"))
+    task.net.load_state_dict(read(ledger.file(spec, "weights.safetensors")))
     return replace(task, net=task.net.eval())
 
 
 def directions(spec: Retraining, ledger: Ledger) -> Directions:
     """The two principal directions of a re-trained transfer's path."""
-    both = read(ledger.folder(spec) / "directions.safetensors")
+    both = read(ledger.file(spec, "directions.safetensors"))
     first, second = (
         {name[2:]: value for name, value in both.items() if name.startswith(f"{k}/")}
         for k in range(2)

@@ -16,7 +16,7 @@ from tuner.agenda import agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
-from tuner.integrity import finished, set_damaged_aside
+from tuner.integrity import finished, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
@@ -70,7 +70,12 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         done = sum(map(ledger.has, pieces))
         return f"{done} of {len(pieces)} pieces of evidence on {study.name}"
 
-    with only_run(ledger.root, study.name), interruptible(kept), quiet(log) as console:
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         if damages := set_damaged_aside(finished(study, ledger), ledger):
             for damage in damages:
                 console.print(f"damaged: {damage}", markup=False)

@@ -16,7 +16,7 @@ from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
-from tuner.integrity import finished, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
@@ -62,7 +62,12 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
         done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
         return f"{done} of {total} results of {study.name}"
 
-    with only_run(ledger.root, study.name), interruptible(kept), quiet(log) as console:
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
         return _run(this)
@@ -79,7 +84,11 @@ def _run(this: Run) -> int:
             local = this.settings.address is None
             forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             failures += _source(this, capacity)
+            if failures:
+                check_storage(this.ledger)
             failures += _transfers(this, capacity)
+            if failures:
+                check_storage(this.ledger)
     this.tracker.catch_up()
     wall = time.monotonic() - this.started
     account = None

@@ -16,6 +16,7 @@ from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, findings, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, trial_entry
+from tuner.integrity import on_sound_storage
 from tuner.interrupts import interruptible
 from tuner.settings import Settings
 
@@ -56,7 +57,7 @@ def search(
     def kept() -> str:
         return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
 
-    with interruptible(kept), quiet(log) as console:
+    with interruptible(kept), on_sound_storage(ledger), quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Searching(
             study, origin, ledger, settings, wanted, deadline, tracker, console, log, []

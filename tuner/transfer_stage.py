@@ -34,13 +34,19 @@ class _Queue(Searcher):
     """Gives Ray Tune the schedule's jobs, one by one, as trials have room."""
 
     def __init__(
-        self, schedule: Schedule[str], config: Callable[[str], dict[str, str] | None]
+        self,
+        schedule: Schedule[str],
+        config: Callable[[str], dict[str, str] | None],
+        fault: Callable[[], str | None],
     ) -> None:
         super().__init__()
-        self._schedule, self._config = schedule, config
+        self._schedule, self._config, self._fault = schedule, config, fault
         self._jobs: dict[str, str] = {}
+        self._stops = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        if self._stops:
+            return Searcher.FINISHED
         while (job := self._schedule.next()) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
@@ -52,6 +58,8 @@ class _Queue(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         job = self._jobs.pop(trial_id)
+        # What the storage would not take of this one it will take of no other.
+        self._stops = self._stops or bool(error and self._fault())
         self._schedule.ended(job, None if error else self._schedule.known(job))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def run(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(agenda.schedule, config),
+            search_alg=_Queue(agenda.schedule, config, ledger.fault),
             num_samples=-1,
             # A fresh process costs seconds to start: finished ones take the next trial.
             reuse_actors=True,
