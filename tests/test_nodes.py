@@ -40,7 +40,14 @@ def test_the_digest_follows_the_source(tmp_path, monkeypatch):
     assert nodes.look(str(tmp_path), [])["trainables"] != other["trainables"]
 
 
-HERE = {"search_spaces": "a", "trainables": "b", "torch": "2.15.0", "mark": "", "unseen": ""}
+HERE = {
+    "search_spaces": "a",
+    "trainables": "b",
+    "tuner": "c",
+    "torch": "2.15.0",
+    "mark": "",
+    "unseen": "",
+}
 
 
 @pytest.mark.parametrize(

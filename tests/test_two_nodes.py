@@ -148,7 +148,7 @@ def test_a_node_without_our_packages_is_named(tmp_path):
 
 
 def test_a_node_with_another_version_is_named(tmp_path):
-    for name in ("search_spaces", "trainables"):
+    for name in ("search_spaces", "trainables", "tuner"):
         shutil.copytree(ROOT / name, tmp_path / "other" / name)
     with (tmp_path / "other" / "trainables" / "training.py").open("a") as file:
         file.write("# Changed since.\n")

@@ -15,6 +15,7 @@ from rich.console import Console
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
 from tuner import nodes
+from tuner.interrupts import own_handlers
 from tuner.settings import Settings
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -25,6 +26,8 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    # See tuner.interrupts.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 # For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
 # listen there only, as they do on macOS; without it, any machine of the network could ask them, and
@@ -109,7 +112,7 @@ def cluster(
     address = settings.address
     if address is not None:
         _sign_in()
-    with _found(address) if address is not None else _loopback():
+    with own_handlers(), _found(address) if address is not None else _loopback():
         _connect(address)
     import ray
 

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from search_spaces.errors import InputError
 
-_OURS = ("search_spaces", "trainables")
-"""What workers import of ours; results depend on it."""
+_OURS = ("search_spaces", "trainables", "tuner")
+"""What workers import of ours."""
 _ANSWER_SECONDS = 60.0
 # Ray takes a silent node for lost after five missed calls, three seconds apart.
 _NOTICE_SECONDS = 30.0
