@@ -26,11 +26,6 @@ class RayNode:
     starter: subprocess.Popen
     ip: str
 
-    def trains(self):
-        """Has it a process that works on a task or an actor?"""
-        titles = [title for _, title in below(self.starter.pid).values()]
-        return any(title.startswith("ray::") and "IDLE" not in title for title in titles)
-
     def kill(self):
         """SIGKILL to the raylet, then to all that it and its starter have started."""
         doomed = below(self.starter.pid)
