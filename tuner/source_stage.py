@@ -145,5 +145,6 @@ def _fit(
         if memory.named_in(str(error)) and parts < _MOST_PARTS:
             return _fit(chain, ledger, capacity, cpus, retries, 2 * parts)
         return " ".join(str(error).split())[-300:]
-    rmtree(storage / name, ignore_errors=True)
+    finally:
+        rmtree(storage / name, ignore_errors=True)
     return None
