@@ -381,6 +381,15 @@ def test_what_is_complete_costs_nothing(study, tmp_path):
     assert workload(study, done, 1, whole=True).transfers.total() == 102
 
 
+def test_a_search_counts_with_its_whole_budget(tmp_path):
+    study = reading.load("adaptive", ["downstream.0.levels.budget=41"])
+    stands = standing(study, Ledger(tmp_path))
+    work = workload(study, stands, 1)
+    assert sum(not done for _, done in stands.transfers) < work.transfers.total() == 3 * 41
+    standard, adversarial = sorted(work.transfers.values())
+    assert adversarial - standard <= 3
+
+
 def test_ten_thousand_transfers_plan_in_proportion(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     where = prices.machine(TWO_CORES)
