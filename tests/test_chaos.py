@@ -212,7 +212,7 @@ def test_killed_runs_end_as_an_undisturbed_one(undisturbed, tmp_path):
         ("source", "worker"),
         ("source", "driver"),
         ("transfers", "actor"),
-        ("transfers", "driver"),
+        ("transfers", "raylet"),
         ("conclusion", "driver"),
     ]
     campaign = Campaign(place(tmp_path), rng).run(draw(rng, wanted, spans))
