@@ -36,6 +36,10 @@ KINDS = {
 """Kinds of process below a driver, by how their command line begins."""
 
 
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own helpers: they see after a minute that their node is gone, and do nothing until then."""
+
+
 class Driver:
     """A started command: what it has printed, the stage it is in, the processes below it."""
 

@@ -24,7 +24,8 @@ def transfer_trial(config: dict[str, str]) -> None:
     ledger = Ledger(Path(config["storage"]))
     if ledger.has(spec):
         # Written by a process that was killed before Ray Tune heard of it.
-        tune.report({**ledger.result(spec)["epochs"][-1], "ends": True})
+        (last,) = ledger.result(spec)["epochs"][-1:] or [{}]
+        tune.report({**last, "ends": True})
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
