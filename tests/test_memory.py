@@ -257,3 +257,25 @@ def test_results_are_marked_and_keep_their_keys(study, tmp_path, monkeypatch):
                 assert found["accumulated"] == ("2" if entry.stage == "transfer" else "4")
                 assert entry.labels.get("pruning", "imp") in ("imp", "dense")
     assert marked == trained
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Worker was killed due to the node running low on memory.", "4"),
+        ("The actor died unexpectedly before finishing this task.", "1"),
+    ],
+)
+def test_a_trial_killed_for_memory_is_tried_again_in_parts(tmp_path, text, parts):
+    """Ray's watch over a machine's memory kills processes, which cannot see to it themselves."""
+    from types import SimpleNamespace
+
+    from tuner.transfer_stage import _Watcher
+
+    (tmp_path / "error.txt").write_text(f"Failure # 1\n{text}\n")
+    trial = SimpleNamespace(
+        config={"key": "k", "parts": "1"}, error_file=str(tmp_path / "error.txt")
+    )
+    watcher = _Watcher(ended=lambda job: None, failed=lambda job, why: None)
+    watcher.on_trial_recover(0, [trial], trial)
+    assert trial.config == {"key": "k", "parts": parts}
