@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
 from trainables import memory, transfer
 from trainables.chain import Chain, Worker, run_chain
+from trainables.evaluation import judge
 from trainables.ledger import open_ledger
 from trainables.progress import Keeper
 from trainables.records import accumulated, epoch_record
@@ -43,14 +44,15 @@ def without_batchnorm(net):
 
 
 class Short:
-    """A network's memory holds so many images; more raise. It counts how often."""
+    """A network's memory holds so many images in training; more raise. It counts how often."""
 
-    def __init__(self, net, images, error=ERRORS["a GPU's"], after=0):
+    def __init__(self, net, images, error=ERRORS["a GPU's"], after=0, modes=(True,)):
         self.images, self.error, self.after, self.times = images, error, after, 0
+        self.modes = modes
         net.register_forward_pre_hook(self)
 
     def __call__(self, net, inputs):
-        if not net.training:
+        if net.training not in self.modes:
             return
         self.after -= 1
         if self.after < 0 and len(inputs[0]) > self.images:
@@ -91,6 +93,19 @@ def test_whole_trainings_without_batchnorm_agree(net, stripes):
         trained.append(snapshot(model))
     for name, value in trained[0].items():
         torch.testing.assert_close(trained[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "worst_iterate"])
+def test_judging_in_parts_gives_the_same_answers(net, stripes, protocol):
+    attack = PGD.model_copy(update={"restarts": 2, "epsilon": 0.3})
+    list(fit(net, stripes, regime(), 0))
+    whole = judge(net, stripes.test, attack, protocol)
+    short = Short(net, images=7, modes=(False,))
+    parted = judge(net, stripes.test, attack, protocol)
+    assert short.times >= 3
+    assert torch.equal(whole.clean, parted.clean)
+    assert torch.equal(whole.attacked, parted.attacked)
+    assert 0 < whole.attacked.sum() < whole.clean.sum()
 
 
 @pytest.mark.parametrize("attack", [None, PGD])

@@ -40,24 +40,20 @@ class Portions:
         would have begun with as many parts. Raises what `work` raises; of lack of memory, where
         single images do not fit either.
         """
+        if not self.alone:
+            return work(self.parts)
         drawn = rng.get_state()
         statistics = [] if self._fits else [(b, b.clone()) for b in net.buffers()]
-        while True:
-            try:
-                result = work(self.parts)
-            except (RuntimeError, MemoryError) as error:
-                if not (memory.ran_out(error) and self.alone and self.parts < images):
-                    raise
-            else:
-                self._fits = True
-                return result
-            # Out here: the error keeps the failed step's tensors alive.
-            self.parts *= 2
+
+        def go_back() -> None:
             rng.set_state(drawn)
             for buffer, value in statistics:
                 buffer.copy_(value)
             net.zero_grad(set_to_none=True)
-            memory.free()
+
+        result, self.parts = memory.in_parts(work, images, self.parts, go_back)
+        self._fits = True
+        return result
 
 
 def gradients(
