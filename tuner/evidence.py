@@ -16,7 +16,7 @@ from tuner.agenda import agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
-from tuner.integrity import finished, on_sound_storage, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
@@ -89,6 +89,8 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         _announce(this)
         started = time.monotonic()
         failures = _gather(this)
+        if failures:
+            check_storage(ledger)
         tracker = tracking.open_tracker(client, study, ledger)
         tracker.catch_up()
         found = evidence_records.collect(study, ledger)

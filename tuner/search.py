@@ -16,7 +16,7 @@ from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, findings, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, trial_entry
-from tuner.integrity import on_sound_storage
+from tuner.integrity import check_storage, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.settings import Settings
 
@@ -67,14 +67,19 @@ def search(
 
 def _search(this: Searching) -> int:
     started = time.monotonic()
-    for finished in state.trials(this.study, this.ledger):
-        this.tracker.log(trial_entry(this.study, finished.trial))
+    there = [*source_stage.wanted(_source_of(this.study)), *this.ledger.all(Trial)]
+    for damage in set_damaged_aside(there, this.ledger):
+        this.console.print(f"damaged: {damage}", markup=False)
+    for ended in state.trials(this.study, this.ledger):
+        this.tracker.log(trial_entry(this.study, ended.trial))
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
         with cluster.cluster(this.settings) as capacity:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)
+        if this.failures:
+            check_storage(this.ledger)
     _conclude(this, time.monotonic() - started)
     return 1 if this.failures else 0
 
