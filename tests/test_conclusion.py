@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 from mlflow.artifacts import download_artifacts
@@ -12,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 from search_spaces import grid, reading
 from search_spaces.levels import kept
 from trainables.ledger import open_ledger
-from tuner import notes, registry, tracking
+from tuner import conclusion, notes, registry, tracking
 from tuner.agenda import agenda
 from tuner.cards import ALIAS
 from tuner.conclusion import conclude
@@ -199,3 +200,24 @@ def test_a_long_verdict_is_cut_in_descriptions():
     summary = notes.Summary("s", "1", "r", verdict=[f"line {n}" for n in range(1000)])
     note = notes.parent(summary)
     assert "line 0" in note and "line 999" not in note and "verdict/verdict.txt" in note
+
+
+def test_what_did_not_go_as_planned_is_said():
+    states = ["complete", "diverged", "diverged", "missing", "co_stopped"]
+    table = pd.DataFrame({"state": states, "accumulated": [True, False, True, False, False]})
+    assert conclusion._of_transfers(table) == [
+        "1 stopped in catastrophic overfitting; judged by their best state before it",
+        "2 diverged; judged by their best state before it",
+        "2 were short of memory and took batches in parts, as BatchNorm saw them (tag accumulated)",
+    ]
+    assert conclusion._of_transfers(table[table["state"] == "missing"]) == []
+
+
+def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    theta = grid.thetas(study)[0].theta
+    assert conclusion._of_thetas(study, ledger) == []
+    ledger.write(theta, {**WHERE, "state": "diverged", "best_epoch": 3}, {})
+    assert conclusion._of_thetas(study, ledger) == [
+        "theta one diverged: tickets start from its best state before, of epoch 3"
+    ]

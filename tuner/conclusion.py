@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
+from search_spaces.grid import thetas
 from search_spaces.study import Study
+from trainables.ledger import Ledger
 from tuner import registry, state
 from tuner.agenda import Agenda
 from tuner.notes import Summary
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """lines: the verdict by both rules, as it is printed; models: the registry's names of winning
-    tickets; reported: whether there was anything to report on."""
+    """notes: what did not go as planned; lines: the verdict by both rules, as it is printed;
+    models: the registry's names of winning tickets; reported: whether there was anything to report
+    on."""
 
     done: int
     total: int
-    stopped: int
+    notes: list[str]
     lines: list[str]
     models: list[str]
     reported: bool
@@ -76,8 +79,41 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
         )
     )
     tracker.end()
-    stopped = int((table["state"] == "co_stopped").sum())
-    return Conclusion(done, len(table), stopped, lines, models, reported)
+    unplanned = [*_of_thetas(study, tracker.ledger), *_of_transfers(table)]
+    return Conclusion(done, len(table), unplanned, lines, models, reported)
+
+
+_ENDED = {
+    "co_stopped": "stopped in catastrophic overfitting",
+    "diverged": "diverged",
+}
+
+
+def _of_thetas(study: Study, ledger: Ledger) -> list[str]:
+    """Which thetas did not train to their end."""
+    there = [(cell, ledger.result(cell.theta)) for cell in thetas(study) if ledger.has(cell.theta)]
+    return [
+        f"theta {cell.pretraining} {_ENDED[result['state']]}: tickets start from its best state "
+        f"before, of epoch {result['best_epoch']}"
+        for cell, result in there
+        if result["state"] in _ENDED
+    ]
+
+
+def _of_transfers(table: "pd.DataFrame") -> list[str]:
+    """How many transfers did not train to their end, or were short of memory."""
+    counts = table["state"].value_counts()
+    said = [
+        f"{counts[state]} {words}; judged by their best state before it"
+        for state, words in _ENDED.items()
+        if state in counts
+    ]
+    if short := int(table["accumulated"].sum()):
+        said.append(
+            f"{short} were short of memory and took batches in parts, as BatchNorm saw them "
+            "(tag accumulated)"
+        )
+    return said
 
 
 def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:

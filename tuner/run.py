@@ -10,13 +10,14 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, prices, source_stage, tracking
+from tuner import accounts, cluster, data, prices, source_stage, state, tracking
 from tuner.agenda import Agenda, agenda
 from tuner.conclusion import conclude
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, transfer_entry
 from tuner.history import RunRecord, keep
-from tuner.integrity import finished, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
 
@@ -55,7 +56,18 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with only_run(ledger.root, study.name), quiet(log) as console:
+
+    def kept() -> str:
+        rows = state.rows(state.standing(study, ledger))
+        done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
+        return f"{done} of {total} results of {study.name}"
+
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
         return _run(this)
@@ -72,7 +84,11 @@ def _run(this: Run) -> int:
             local = this.settings.address is None
             forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             failures += _source(this, capacity)
+            if failures:
+                check_storage(this.ledger)
             failures += _transfers(this, capacity)
+            if failures:
+                check_storage(this.ledger)
     this.tracker.catch_up()
     wall = time.monotonic() - this.started
     account = None
@@ -122,9 +138,6 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
             stage.advance(agenda.schedule.left)
 
         failures = transfer_stage.run(agenda, this.ledger, capacity, found)
-    if not agenda.schedule.over:
-        # Ray Tune takes Ctrl-C for itself, ends its trials and comes back as if all were well.
-        raise KeyboardInterrupt
     this.took["transfers"] = time.monotonic() - started
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
     return failures
@@ -140,11 +153,8 @@ def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord
     )
     if account and (compared := accounts.in_words(account)):
         say(compared)
-    if found.stopped:
-        say(
-            f"{found.stopped} stopped in catastrophic overfitting; judged by their best state "
-            "before it"
-        )
+    for note in found.notes:
+        say(note, markup=False)
     say()
     unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
     for line in found.lines or [unjudged]:

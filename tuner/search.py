@@ -1,7 +1,6 @@
 """The story of a search: theta, trials, confirmation on further seeds, the winning recipe."""
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, findings, source_stage, state, tracking
 from tuner.console import Stage, duration, quiet
 from tuner.entries import entries, trial_entry
+from tuner.integrity import check_storage, on_sound_storage, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.settings import Settings
 
 
@@ -52,9 +53,11 @@ def search(
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"search-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    # Ctrl-C is to end the search, not one round of it.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    with quiet(log) as console:
+
+    def kept() -> str:
+        return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
+
+    with interruptible(kept), on_sound_storage(ledger), quiet(log) as console:
         tracker = tracking.open_tracker(tracking.connect(), study, ledger)
         this = Searching(
             study, origin, ledger, settings, wanted, deadline, tracker, console, log, []
@@ -64,14 +67,19 @@ def search(
 
 def _search(this: Searching) -> int:
     started = time.monotonic()
-    for finished in state.trials(this.study, this.ledger):
-        this.tracker.log(trial_entry(this.study, finished.trial))
+    there = [*source_stage.wanted(_source_of(this.study)), *this.ledger.all(Trial)]
+    for damage in set_damaged_aside(there, this.ledger):
+        this.console.print(f"damaged: {damage}", markup=False)
+    for ended in state.trials(this.study, this.ledger):
+        this.tracker.log(trial_entry(this.study, ended.trial))
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
         with cluster.cluster(this.settings) as capacity:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)
+        if this.failures:
+            check_storage(this.ledger)
     _conclude(this, time.monotonic() - started)
     return 1 if this.failures else 0
 

@@ -9,11 +9,14 @@ from search_spaces import grid
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
+from trainables import memory
 from trainables.chain import Chain
 from trainables.ledger import Ledger
 from tuner.cluster import Capacity
 
 _POLL_SECONDS = 0.5
+# What lacks memory for a part of a batch as small as this lacks it for something else.
+_MOST_PARTS = 64
 
 
 def wanted(study: Study) -> list[Theta | Ticket]:
@@ -50,6 +53,7 @@ def run(
     Returns the reasons of the chains that failed; the others are completed all the same.
     """
     todo = chains(study, ledger)
+    names = {cell.theta: cell.pretraining for cell in grid.thetas(study)}
     waiting = {key(spec): spec for spec in wanted(study) if not ledger.has(spec)}
     if not todo:
         return []
@@ -64,11 +68,15 @@ def run(
             for name, spec in list(waiting.items()):
                 if ledger.has(spec):
                     found(waiting.pop(name))
-    return [reason for fit in fits if (reason := fit.result())]
+    reasons = zip(todo, (fit.result() for fit in fits), strict=True)
+    return [f"theta {names[chain.theta]}: {reason}" for chain, reason in reasons if reason]
 
 
-def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str | None:
-    """Runs one chain on Ray Train; returns why it failed, or None."""
+def _fit(
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, parts: int = 1
+) -> str | None:
+    """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
+    of memory, it goes on with batches in twice as many parts."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -79,7 +87,11 @@ def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str |
     storage = ledger.root / "ray"
     trainer = TorchTrainer(
         source_worker,
-        train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},
+        train_loop_config={
+            "chain": chain.model_dump_json(),
+            "storage": str(ledger.root),
+            "parts": str(parts),
+        },
         scaling_config=ScalingConfig(
             num_workers=capacity.workers,
             use_gpu=capacity.on_gpus,
@@ -94,6 +106,8 @@ def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str |
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
+        if memory.named_in(str(error)) and parts < _MOST_PARTS:
+            return _fit(chain, ledger, capacity, cpus, 2 * parts)
         return " ".join(str(error).split())[-300:]
     rmtree(storage / name, ignore_errors=True)
     return None
