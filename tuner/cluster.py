@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
-from tuner.interrupts import own_handlers
+from tuner.interrupts import give_up, own_handlers
 from tuner.settings import Settings
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -28,6 +29,7 @@ ENVIRONMENT = {
 # listen there only, as they do on macOS; without it, any machine of the network could ask them.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_WATCH_SECONDS = 0.5
 # Tensors do not travel through Ray's object store here; a small one leaves memory to training.
 _OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -105,9 +107,33 @@ def cluster(settings: Settings) -> Iterator[Capacity]:
 
     try:
         there = ray.cluster_resources()
-        yield fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        with _watched():
+            yield capacity
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Inside, the death of a process of the Ray that was started here ends this one: Ray itself
+    would wait for it without end. (Of a Ray that was named, none is this one's.)"""
+    from ray._private.worker import global_worker
+
+    node, over = global_worker.node, threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            for name, _ in node.dead_processes():
+                give_up(f"Ray's {name} has died on this machine")
+
+    watching = threading.Thread(target=watch, name="ray", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
 
 
 def _sign_in() -> None:
