@@ -80,7 +80,7 @@ def _run(this: Run) -> int:
     failures: list[str] = []
     forecast = None
     if _missing_source(this) or not this.agenda().schedule.over:
-        with cluster.cluster(this.settings) as capacity:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             local = this.settings.address is None
             forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             failures += _source(this, capacity)

@@ -74,7 +74,7 @@ def _search(this: Searching) -> int:
         this.tracker.log(trial_entry(this.study, ended.trial))
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
-        with cluster.cluster(this.settings) as capacity:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)
