@@ -45,6 +45,10 @@ def run(
     settle: Annotated[
         bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Also try again what failed twice with one error."),
+    ] = False,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
 
@@ -55,7 +59,7 @@ def run(
     loaded = load(study, overrides, data, fragment)
     from tuner.run import run as run_study
 
-    raise typer.Exit(run_study(loaded, settings, study, settle))
+    raise typer.Exit(run_study(loaded, settings, study, settle, retry_failed))
 
 
 @app.command()

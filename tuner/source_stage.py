@@ -1,8 +1,9 @@
 """The source stage: thetas and tickets, one Ray Train fit a chain, chains side by side."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from shutil import rmtree
 
 from search_spaces import grid
@@ -12,6 +13,7 @@ from search_spaces.study import Study
 from trainables.chain import Chain
 from trainables.ledger import Ledger
 from tuner.cluster import Capacity
+from tuner.failures import Trouble, trouble
 
 _POLL_SECONDS = 0.5
 
@@ -24,15 +26,40 @@ def wanted(study: Study) -> list[Theta | Ticket]:
     ]
 
 
-def chains(study: Study, ledger: Ledger) -> list[Chain]:
-    """The chains of which the ledger lacks something."""
+def chains(study: Study, ledger: Ledger, given_up: Collection[str] = ()) -> list[Chain]:
+    """The chains of which the ledger lacks something. A key that is given up ends its theta or its
+    pruning; the theta's other prunings go on."""
     found = []
     for cell in grid.thetas(study):
+        theta = Chain(theta=cell.theta, plans=())
+        if _next_missing(theta, ledger) in given_up:
+            continue
         plans = [p for p in study.pruning.values() if p.starts_from(cell.pretraining)]
-        chain = Chain(theta=cell.theta, plans=tuple(plans))
-        if not all(ledger.has(spec) for spec in chain.results):
+        own = [Chain(theta=cell.theta, plans=(plan,)) for plan in plans]
+        kept = [c.plans[0] for c in own if _next_missing(c, ledger) not in given_up]
+        chain = Chain(theta=cell.theta, plans=tuple(kept))
+        if _next_missing(chain, ledger):
             found.append(chain)
     return sorted(found, key=_passes, reverse=True)
+
+
+def _next_missing(chain: Chain, ledger: Ledger) -> str:
+    """The key of what a chain makes next; empty if it is complete."""
+    return next((key(spec) for spec in chain.results if not ledger.has(spec)), "")
+
+
+def beyond_reach(study: Study, ledger: Ledger, given_up: Collection[str]) -> set[str]:
+    """The keys that are given up, and those of everything that waits for one of them."""
+    if not given_up:
+        return set()
+    made = {spec for chain in chains(study, ledger, given_up) for spec in chain.results}
+    lost = {spec for spec in wanted(study) if spec not in made and not ledger.has(spec)}
+    waiting = (
+        cell.key
+        for cell in grid.transfers(study)
+        if cell.transfer.ticket.theta in lost or cell.transfer.ticket in lost
+    )
+    return {*given_up, *map(key, lost), *waiting}
 
 
 def _passes(chain: Chain) -> int:
@@ -43,16 +70,19 @@ def _passes(chain: Chain) -> int:
 
 
 def run(
-    study: Study, ledger: Ledger, capacity: Capacity, found: Callable[[Theta | Ticket], None]
-) -> list[str]:
-    """Computes what is missing, calling `found` in this thread for each result as it appears.
-
-    Returns the reasons of the chains that failed; the others are completed all the same.
-    """
-    todo = chains(study, ledger)
+    study: Study,
+    ledger: Ledger,
+    capacity: Capacity,
+    found: Callable[[Theta | Ticket], None],
+    failed: Callable[[Theta | Ticket, Trouble], None],
+    given_up: Collection[str] = (),
+) -> None:
+    """Computes what is missing but for what is given up, calling `found` in this thread for each
+    result as it appears, and `failed` for what a chain ended in; the other chains go on."""
+    todo = chains(study, ledger, given_up)
     waiting = {key(spec): spec for spec in wanted(study) if not ledger.has(spec)}
     if not todo:
-        return []
+        return
     side_by_side = capacity.chains(len(todo))
     share = min(1.0, capacity.cpus / (side_by_side * capacity.workers))
     with ThreadPoolExecutor(side_by_side) as pool:
@@ -64,10 +94,14 @@ def run(
             for name, spec in list(waiting.items()):
                 if ledger.has(spec):
                     found(waiting.pop(name))
-    return [reason for fit in fits if (reason := fit.result())]
+    names = {key(spec): spec for spec in wanted(study)}
+    for chain, fit in zip(todo, fits, strict=True):
+        if why := fit.result():
+            # All before it is there, or the chain would not have come so far.
+            failed(names[_next_missing(chain, ledger)], why)
 
 
-def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str | None:
+def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> Trouble | None:
     """Runs one chain on Ray Train; returns why it failed, or None."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -94,6 +128,15 @@ def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> str |
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
-        return " ".join(str(error).split())[-300:]
-    rmtree(storage / name, ignore_errors=True)
+        return None if not _next_missing(chain, ledger) else _why(error)
+    finally:
+        rmtree(storage / name, ignore_errors=True)
     return None
+
+
+def _why(error: Exception) -> Trouble:
+    """Why a fit failed: what one of its processes raised, unless another was lost first."""
+    ranks = getattr(error, "worker_failures", {}).values()
+    found = [trouble(failure) for failure in ranks] or [trouble(error)]
+    first = next((why for why in found if not why.outside), found[0])
+    return replace(first, trace=str(error), outside=any(why.outside for why in found))
