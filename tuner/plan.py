@@ -14,6 +14,7 @@ from trainables.ledger import Ledger
 from tuner import cluster, cost, prices
 from tuner.certainty import MARGIN, Certainty, affordable, certainty
 from tuner.console import duration, volume
+from tuner.disk import disk
 from tuner.history import history
 from tuner.settings import Settings
 from tuner.spread import METRICS, Spreads, spreads
@@ -83,9 +84,11 @@ def _cost_lines(
         f"on: {where.title}, {basis.capacity.trials} transfers side by side",
         f"device time: {_device_hours(missing)}; of the whole study {_device_hours(total)}",
     ]
-    space = cost.disk(work, basis.prices)
-    if space:
-        lines.append(f"disk: {volume(space.results)} of results, {volume(space.mlflow)} in MLflow")
+    if space := disk(work, basis.prices, basis.capacity):
+        lines.append(
+            f"disk: {volume(space.results)} of results, {volume(space.mlflow)} in MLflow; up to "
+            f"{volume(space.unfinished)} more while it runs"
+        )
     trials, runs = sum(map(len, basis.history.trials.values())), len(basis.history.runs)
     made = (
         f"from: {len(basis.prices)} kinds of step timed, {trials} finished transfers, {runs} runs"
