@@ -121,5 +121,7 @@ def standing(
         typer.echo(line)
     if stands.agenda.searches:
         most = stands.agenda.most
-        typer.echo(f"{len(stands.agenda.searches)} searches may ask for {most} transfers in all")
+        counted = ", all counted below" if planned else ""
+        number = len(stands.agenda.searches)
+        typer.echo(f"{number} searches may ask for {most} transfers in all{counted}")
     return loaded, stands
