@@ -107,7 +107,9 @@ def test_more_rounds_extend_a_finished_chain(study, done):
 def run(cell, ledger):
     task = transfer.prepare(cell.transfer, ledger, torch.device("cpu"))
     epochs = list(transfer.train(task))
-    result, files = transfer.conclude(task, epochs[-1], list(map(epoch_record, epochs)), "complete")
+    result, files = transfer.conclude(
+        task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"
+    )
     return task, result, files
 
 

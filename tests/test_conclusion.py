@@ -6,13 +6,14 @@ from pathlib import Path
 
 import made_up
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 from mlflow.artifacts import download_artifacts
 
 from search_spaces import grid
 from trainables.ledger import open_ledger
-from tuner import failures, notes, registry, tracking
+from tuner import conclusion, failures, notes, registry, tracking
 from tuner.agenda import agenda
 from tuner.cards import ALIAS
 from tuner.conclusion import conclude, from_ledger
@@ -196,3 +197,24 @@ def test_the_ledger_alone_gives_the_same_verdict(again, study, ledger):
     alone = from_ledger(agenda(study, ledger), study, ledger)
     assert alone.lines == found.lines and (alone.done, alone.total) == (20, 20)
     assert (alone.reported, alone.models) == (False, [])
+
+
+def test_what_did_not_go_as_planned_is_said():
+    states = ["complete", "diverged", "diverged", "missing", "co_stopped"]
+    table = pd.DataFrame({"state": states, "accumulated": [True, False, True, False, False]})
+    assert conclusion._of_transfers(table) == [
+        "1 stopped in catastrophic overfitting; judged by their best state before it",
+        "2 diverged; judged by their best state before it",
+        "2 were short of memory and took batches in parts, as BatchNorm saw them (tag accumulated)",
+    ]
+    assert conclusion._of_transfers(table[table["state"] == "missing"]) == []
+
+
+def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    theta = grid.thetas(study)[0].theta
+    assert conclusion._of_thetas(study, ledger) == []
+    ledger.write(theta, {**made_up.WHERE, "state": "diverged", "best_epoch": 3}, {})
+    assert conclusion._of_thetas(study, ledger) == [
+        "theta one diverged: tickets start from its best state before, of epoch 3"
+    ]

@@ -17,8 +17,8 @@ from trainables import checkpoints, datasets, models, overfitting, tickets
 from trainables.evaluation import judge_test
 from trainables.ledger import Ledger
 from trainables.masks import Mask, State, counts, layer_sparsity, ones
-from trainables.progress import Keeper
-from trainables.records import Moment, now, provenance, signals
+from trainables.progress import Keeper, Records
+from trainables.records import Moment, accumulated, now, provenance, signals
 from trainables.seeding import derived
 from trainables.training import Epoch, Progress, Shard, fit
 from trainables.weights import read, to_bytes
@@ -45,11 +45,13 @@ class Chain(Spec):
 
 @dataclass(frozen=True)
 class Worker:
-    """One process of a chain: where results go, which share of each batch, on which device."""
+    """One process of a chain: where results go, which share of each batch, on which device, and in
+    how many parts a batch is taken from the start."""
 
     ledger: Ledger
     shard: Shard
     device: torch.device
+    parts: int = 1
 
 
 def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
@@ -57,6 +59,10 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
 
     With several processes, every one runs this with its own shard and the default process group
     set up; all compute the same, yield the same, and the first writes.
+
+    Raises FloatingPointError, when all else is done, for prunings whose re-training diverged: the
+    tickets from there on cannot be made. For a theta that diverged without a validated state, at
+    once.
     """
     wanted = chain.results
     # The first process looks once for all: later the ledger changes under the others' eyes.
@@ -66,8 +72,14 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
         yield chain.theta
     else:
         theta = read(worker.ledger.file(chain.theta, "weights.safetensors"))
+    diverged = []
     for plan in chain.plans:
-        yield from _prune(chain, plan, theta, missing, worker)
+        try:
+            yield from _prune(chain, plan, theta, missing, worker)
+        except FloatingPointError as error:
+            diverged.append(str(error))
+    if diverged:
+        raise FloatingPointError("; ".join(diverged))
 
 
 def _agreed(wanted: list[Theta | Ticket], worker: Worker) -> list[bool]:
@@ -104,12 +116,14 @@ def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
 
 
 def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
-    """Trains a theta, writes its best state by validation with its scores, and returns it."""
+    """Trains a theta, writes its best state by validation with its scores, and returns it. One that
+    diverges counts by its best state before."""
     started = now()
     data = datasets.splits(spec.dataset)
     net = _network(spec, worker.device)
     keeper = _keeper(spec, worker)
-    state = "complete"
+    state, best, records = "complete", None, []
+    reason: dict[str, str] = {}
 
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
@@ -121,13 +135,24 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             augmentation=spec.dataset.augment,
             shard=worker.shard,
             resume=resume,
+            parts=worker.parts,
         )
 
-    for epoch, records in keeper.epochs(train, regime.recipe.epochs):
-        best = epoch.best
-        if overfitting.must_stop(signals(records), regime.containment):
-            state = "co_stopped"
-            break
+    try:
+        for epoch, records in keeper.epochs(train, regime.recipe.epochs):
+            best = epoch.best
+            if overfitting.must_stop(signals(records), regime.containment):
+                state = "co_stopped"
+                break
+    except FloatingPointError as error:
+        if not records:
+            best, records = keeper.left()
+        if best is None:
+            raise FloatingPointError(
+                f"pre-training {error}, before its first validation: lower lr; no ticket starts "
+                "from it"
+            ) from None
+        state, reason = "diverged", {"reason": str(error)}
     if best is None:
         raise RuntimeError("collapsed before the first validation: lower validate_from or epsilon")
     if worker.shard.rank == 0:
@@ -138,6 +163,8 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             "test": judgement.scores.model_dump(),
             "best_epoch": best.epoch,
             "epochs": records,
+            **reason,
+            **accumulated(records),
             **provenance(started, worker.device, worker.shard.world),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
@@ -154,12 +181,13 @@ def _prune(
 ) -> Iterator[Ticket]:
     """Writes a plan's missing tickets, yielding each."""
     started = now()
+    short: dict[str, int] = {}  # the mark of the re-training behind the latest mask
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
-    for level, mask in _masks(chain, plan, theta, absent, worker):
+    for level, mask in _masks(chain, plan, theta, absent, worker, short):
         mask = _same_everywhere(mask, worker)
         if worker.shard.rank == 0:
-            result = {**_mask_record(mask), **_provenance(started, worker)}
+            result = {**_mask_record(mask), **short, **_provenance(started, worker)}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
             _keeper(by_level[level], worker).drop()
@@ -168,7 +196,12 @@ def _prune(
 
 
 def _masks(
-    chain: Chain, plan: PruningPlan, theta: State, absent: set[int], worker: Worker
+    chain: Chain,
+    plan: PruningPlan,
+    theta: State,
+    absent: set[int],
+    worker: Worker,
+    short: dict[str, int],
 ) -> Iterator[tuple[int, Mask]]:
     spec = chain.theta
     dense = ones(_network(spec, torch.device("cpu")))
@@ -184,15 +217,19 @@ def _masks(
             start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
-            return _retrain(spec, plan, weights, mask, level, worker)
+            trained, records = _retrain(spec, plan, weights, mask, level, worker)
+            short.clear()
+            short.update(accumulated(records))
+            return trained
 
         yield from tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start)
 
 
 def _retrain(
     spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
-) -> Mapping[str, Tensor]:
-    """Weights after one round's re-training on the source."""
+) -> tuple[Mapping[str, Tensor], Records]:
+    """(weights, records of its epochs) after one round's re-training on the source. Raises
+    FloatingPointError, saying which, if it diverges."""
     assert plan.retraining is not None, "the spec demands it of method imp"
     net = _network(spec, worker.device)
     net.load_state_dict(weights)
@@ -208,13 +245,21 @@ def _retrain(
             augmentation=spec.dataset.augment,
             shard=worker.shard,
             resume=resume,
+            parts=worker.parts,
         )
 
     # What is trained here is pruned to the next level's ticket.
     ahead = Ticket(theta=spec, pruning=plan.pruning, level=level + 1)
-    for _ in _keeper(ahead, worker).epochs(train, regime.recipe.epochs):
-        pass
-    return net.state_dict()
+    records: Records = []
+    try:
+        for _, latest in _keeper(ahead, worker).epochs(train, regime.recipe.epochs):
+            records = latest
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"{plan.method}, re-training of level {level} {error}: lower its lr; there is no "
+            f"ticket from level {level + 1} on"
+        ) from None
+    return net.state_dict(), records
 
 
 def _keeper(spec: Theta | Ticket, worker: Worker) -> Keeper:

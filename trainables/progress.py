@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ class Keeper:
             yield epoch, records
             due = time.monotonic() - saved >= self.seconds
             if self.writes and due and epoch.number < last:
-                self.save(epoch.progress(), records)
+                try:
+                    self.save(epoch.progress(), records)
+                except OSError as error:
+                    # Only a kill would miss it; there may be room again before the result.
+                    print(f"{self.path}: not kept: {error.strerror}", file=sys.stderr)
                 saved = time.monotonic()
 
     def load(self) -> tuple[Progress, Records] | None:
@@ -61,23 +66,35 @@ class Keeper:
             digest, _, rest = self.path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
+        except OSError:
+            digest, rest = b"unreadable", b""
         if hashlib.sha256(rest).hexdigest().encode() != digest:
             print(f"{self.path}: damaged; its training starts anew", file=sys.stderr)
-            self.path.rename(self.path.with_suffix(".damaged"))
+            with suppress(OSError):
+                self.path.rename(self.path.with_suffix(".damaged"))
             return None
         text, _, tensors = rest.partition(b"\n")
         return _progress(json.loads(text), tensors)
 
+    def left(self) -> tuple[Best | None, Records]:
+        """(best state, records of the epochs) as saved last: what a training that ends before its
+        first further epoch has to show."""
+        found = self.load()
+        return (found[0].best, found[1]) if found else (None, [])
+
     def save(self, progress: Progress, records: Records) -> None:
-        """Keeps this progress in place of an earlier one."""
+        """Keeps this progress in place of an earlier one, which stays if this cannot be written."""
         rest = _bytes(progress, records)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         staging = self.path.with_suffix(f".{os.getpid()}")
-        with staging.open("wb") as file:
-            file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(self.path)
+        try:
+            with staging.open("wb") as file:
+                file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+                file.flush()
+                os.fsync(file.fileno())
+            staging.replace(self.path)
+        finally:
+            with suppress(OSError):
+                staging.unlink(missing_ok=True)
 
     def drop(self) -> None:
         """The training is over: what was kept of it is of no more use."""
@@ -90,6 +107,7 @@ def _bytes(progress: Progress, records: Records) -> bytes:
     about = {
         "epoch": progress.epoch,
         "alpha": progress.alpha,
+        "parts": progress.parts,
         "history": [asdict(signals) for signals in progress.history],
         "best": best and {"epoch": best.epoch, "scores": best.scores.model_dump()},
         "records": records,
@@ -117,5 +135,6 @@ def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]
         alpha=about["alpha"],
         history=tuple(Signals(**signals) for signals in about["history"]),
         best=best and Best(best["epoch"], Scores(**best["scores"]), groups["best"]),
+        parts=about.get("parts", 1),
     )
     return progress, about["records"]

@@ -9,7 +9,7 @@ from ray import tune
 from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
-from trainables.ledger import Ledger
+from trainables.ledger import DamagedError, Ledger
 from trainables.records import now, provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}
@@ -37,7 +37,7 @@ def search_trial(config: dict[str, str]) -> None:
             if result["state"] != "running":
                 ledger.write(spec, result, {})
             tune.report({**result["best"], "result": result})
-    except InputError:
+    except (InputError, DamagedError):
         raise
     except (FloatingPointError, RuntimeError, ValueError) as error:
         result = {

@@ -16,7 +16,8 @@ from trainables.training import Shard
 def source_worker(config: dict[str, str]) -> None:
     """Computes what the ledger lacks of a chain, reporting each result's key to Ray Train.
 
-    config: `chain`, the JSON of a Chain, and `storage`, the ledger's root.
+    config: `chain`, the JSON of a Chain; `storage`, the ledger's root; `parts`, in how many parts a
+    batch is taken from the start.
     """
     chain = Chain.model_validate_json(config["chain"])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -25,6 +26,7 @@ def source_worker(config: dict[str, str]) -> None:
         ledger=Ledger(Path(config["storage"])),
         shard=Shard(context.get_world_rank(), context.get_world_size()),
         device=ray.train.torch.get_device(),
+        parts=int(config["parts"]),
     )
     for spec in run_chain(chain, worker):
         ray.train.report({"found": key(spec)})

@@ -15,7 +15,8 @@ def transfer_trial(config: dict[str, str]) -> None:
     """Runs one transfer and writes it to the ledger, reporting every epoch to Ray Tune. One that
     was killed goes on from where its progress was kept.
 
-    config: `transfer`, the JSON of a Transfer, and `storage`, the ledger's root. The process is
+    config: `transfer`, the JSON of a Transfer; `storage`, the ledger's root; `parts`, in how many
+    parts a batch is taken from the start. The process is
     reused from trial to trial: nothing here may depend on what ran before, and everything random
     comes from the transfer's own seed.
     """
@@ -24,5 +25,5 @@ def transfer_trial(config: dict[str, str]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)
-    for record in transfer.run(task, ledger):
+    for record in transfer.run(task, ledger, int(config["parts"])):
         tune.report(record)

@@ -13,7 +13,7 @@ from trainables import transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger
 from trainables.overfitting import must_stop
-from trainables.records import epoch_record, now, provenance
+from trainables.records import accumulated, epoch_record, now, provenance
 from trainables.training import Epoch, Shard
 
 
@@ -36,7 +36,8 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
     while live:
         for place in live:
             histories[place].append(next(trainings[place]))
-        records.append(mean([epoch_record(histories[place][-1]) for place in live]))
+        latest = [epoch_record(histories[place][-1]) for place in live]
+        records.append({**mean(latest), **accumulated(latest)})
         fallen = [p for p in live if _collapsed(spec, histories[p])]
         collapsed = collapsed or bool(fallen)
         if len(records) == spec.regime.recipe.epochs:
@@ -49,6 +50,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
             "best": mean([seed["val"] for seed in seeds]),
             "seeds": seeds,
             "epochs": list(records),
+            **accumulated(records),
             **provenance(started, device),
         }
 
@@ -66,7 +68,7 @@ def make_ticket(ticket: Ticket, ledger: Ledger, device: torch.device) -> None:
 
 
 def mean(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """One record of the means of several with the same fields; nested ones field by field."""
+    """One record of the means of several, over the fields of all; nested ones field by field."""
     first = records[0]
     return {
         name: mean([record[name] for record in records])
@@ -75,6 +77,7 @@ def mean(records: list[dict[str, Any]]) -> dict[str, Any]:
         if all(record[name] == value for record in records)
         else fmean(record[name] for record in records)
         for name, value in first.items()
+        if all(name in record for record in records)
     }
 
 

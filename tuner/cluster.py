@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
+from tuner.interrupts import own_handlers
 from tuner.settings import Settings
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -20,6 +21,8 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    # See tuner.interrupts.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 # For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
 # listen there only, as they do on macOS; without it, any machine of the network could ask them.
@@ -91,12 +94,13 @@ def cluster(settings: Settings) -> Iterator[Capacity]:
     or a request that it cannot meet."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if settings.address is None:
-        with _loopback():
-            _connect(None)
-    else:
-        _sign_in()
-        _connect(settings.address)
+    with own_handlers():
+        if settings.address is None:
+            with _loopback():
+                _connect(None)
+        else:
+            _sign_in()
+            _connect(settings.address)
     import ray
 
     try:

@@ -1,10 +1,11 @@
 """How a study stands, decided from the ledger and put where people look: the screen, the parent
 run's verdict, figures and report, and the model registry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
+from search_spaces.grid import thetas
 from search_spaces.study import Study
 from trainables.ledger import Ledger
 from tuner import failures, registry, state
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """lines: the verdict by both rules, as it is printed; models: the registry's names of winning
-    tickets; reported: whether there was anything to report on."""
+    """notes: what did not go as planned; lines: the verdict by both rules, as it is printed;
+    models: the registry's names of winning tickets; reported: whether there was anything to report
+    on."""
 
     done: int
     total: int
-    stopped: int
+    notes: list[str]
     lines: list[str]
     models: list[str]
     reported: bool
@@ -39,8 +41,7 @@ def from_ledger(agenda: Agenda, study: Study, ledger: Ledger) -> Conclusion:
 
     table, correct = state.table(agenda, ledger)
     flags = pd.DataFrame(evidence_records.collect(study, ledger).tables["flags"])
-    judged = _judge(study, ledger, table, correct, flags)
-    return _conclusion(table, judged, [], reported=False)
+    return _judge(study, ledger, table, correct, flags).conclusion
 
 
 def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
@@ -61,7 +62,7 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     judged = _judge(study, tracker.ledger, table, correct, flags)
     verdict, shown = judged.verdict, judged.shown
     texts = {
-        "verdict/verdict.txt": "\n".join(judged.lines),
+        "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
         "verdict/one_std.csv": format_table(verdict, "csv"),
         "verdict/one_std.json": format_table(verdict, "json"),
         "verdict/non_inferiority.csv": format_table(shown, "csv"),
@@ -74,7 +75,8 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
     found = registry.winners(study, verdict, shown, flags)
     registry.register(tracker, found)
-    concluded = _conclusion(table, judged, [winner.model for winner in found], reported)
+    models = [winner.model for winner in found]
+    concluded = replace(judged.conclusion, models=models, reported=reported)
     failed = _failed(tracker.ledger, table)
     tracker.describe(
         Summary(
@@ -97,11 +99,11 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The verdict by both rules, and what is printed of it."""
+    """The verdict by both rules, and what is said of it, before anything is written."""
 
     verdict: "pd.DataFrame"
     shown: "pd.DataFrame"
-    lines: list[str]
+    conclusion: Conclusion
 
 
 def _judge(
@@ -112,11 +114,14 @@ def _judge(
     from analysis.tables import rules_lines, verdict_lines
 
     verdict, shown = verdicts(study, table, correct, flags)
-    if verdict.empty:
-        return _Judged(verdict, shown, [])
-    said = holes.lines(table, _failed(ledger, table))
-    lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
-    return _Judged(verdict, shown, lines)
+    lines = []
+    if len(verdict):
+        said = holes.lines(table, _failed(ledger, table))
+        lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
+    done = int((table["state"] != "missing").sum())
+    unplanned = [*_of_thetas(study, ledger), *_of_transfers(table)]
+    said_of_it = Conclusion(done, len(table), unplanned, lines, [], reported=False)
+    return _Judged(verdict, shown, said_of_it)
 
 
 def _failed(ledger: Ledger, table: "pd.DataFrame") -> int:
@@ -124,12 +129,37 @@ def _failed(ledger: Ledger, table: "pd.DataFrame") -> int:
     return len(failures.recorded(ledger.root).keys() & set(table["key"]))
 
 
-def _conclusion(
-    table: "pd.DataFrame", judged: _Judged, models: list[str], reported: bool
-) -> Conclusion:
-    done = int((table["state"] != "missing").sum())
-    stopped = int((table["state"] == "co_stopped").sum())
-    return Conclusion(done, len(table), stopped, judged.lines, models, reported)
+_ENDED = {
+    "co_stopped": "stopped in catastrophic overfitting",
+    "diverged": "diverged",
+}
+
+
+def _of_thetas(study: Study, ledger: Ledger) -> list[str]:
+    """Which thetas did not train to their end."""
+    there = [(cell, ledger.result(cell.theta)) for cell in thetas(study) if ledger.has(cell.theta)]
+    return [
+        f"theta {cell.pretraining} {_ENDED[result['state']]}: tickets start from its best state "
+        f"before, of epoch {result['best_epoch']}"
+        for cell, result in there
+        if result["state"] in _ENDED
+    ]
+
+
+def _of_transfers(table: "pd.DataFrame") -> list[str]:
+    """How many transfers did not train to their end, or were short of memory."""
+    counts = table["state"].value_counts()
+    said = [
+        f"{counts[state]} {words}; judged by their best state before it"
+        for state, words in _ENDED.items()
+        if state in counts
+    ]
+    if short := int(table["accumulated"].sum()):
+        said.append(
+            f"{short} were short of memory and took batches in parts, as BatchNorm saw them "
+            "(tag accumulated)"
+        )
+    return said
 
 
 def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -27,8 +27,9 @@ def quiet(log: Path) -> Iterator[Console]:
         try:
             yield Console(file=screen, highlight=False, soft_wrap=True)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):  # The log's disk may be full.
+                sys.stdout.flush()
+                sys.stderr.flush()
             os.dup2(real_out, 1)
             os.dup2(real_err, 2)
             os.close(real_out)

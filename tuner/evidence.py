@@ -17,7 +17,8 @@ from tuner.agenda import agenda
 from tuner.conclusion import Conclusion, conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
-from tuner.integrity import finished, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
 from tuner.window import Window
@@ -65,12 +66,24 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with only_run(ledger.root, study.name), quiet(log) as console:
+    pieces: list[Evidence] = []
+
+    def kept() -> str:
+        done = sum(map(ledger.has, pieces))
+        return f"{done} of {len(pieces)} pieces of evidence on {study.name}"
+
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         if damages := set_damaged_aside(finished(study, ledger), ledger):
             for damage in damages:
                 console.print(f"damaged: {damage}", markup=False)
             console.print(f"to have it again: python -m tuner run {origin}", markup=False)
         planned = plan(study, ledger, wish)
+        pieces += planned.pieces
         for damage in set_damaged_aside(planned.pieces, ledger):
             console.print(f"damaged: {damage}", markup=False)
         window = Window(study, ledger, partial(console.print, markup=False))
@@ -78,6 +91,8 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         _announce(this)
         started = time.monotonic()
         failures = _gather(this)
+        if failures:
+            check_storage(ledger)
         found = evidence_records.collect(study, ledger)
         written = evidence_records.files(found, planned.skipped, len(this.missing()))
 

@@ -11,14 +11,15 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, failures, prices, source_stage, tracking
+from tuner import accounts, cluster, data, failures, prices, source_stage, state, tracking
 from tuner.agenda import Agenda, agenda
 from tuner.conclusion import Conclusion, conclude, from_ledger
 from tuner.console import Stage, duration, quiet
 from tuner.entries import Entry, entries, transfer_entry
 from tuner.failures import Failure
 from tuner.history import RunRecord, keep
-from tuner.integrity import finished, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
 from tuner.window import Window
@@ -75,7 +76,18 @@ def run(
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with only_run(ledger.root, study.name), quiet(log) as console:
+
+    def kept() -> str:
+        rows = state.rows(state.standing(study, ledger))
+        done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
+        return f"{done} of {total} results of {study.name}"
+
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         window = Window(study, ledger, partial(console.print, markup=False))
         ways = settle, retry_failed
         this = Run(study, origin, ledger, settings, window, console, log, *ways, started, busy)
@@ -97,6 +109,8 @@ def _run(this: Run) -> int:
             if todo:
                 _source(this, capacity)
             _transfers(this, capacity)
+            if this.failed:
+                check_storage(this.ledger)
     wall = time.monotonic() - this.started
     account = None
     if forecast:
@@ -124,6 +138,8 @@ def _source(this: Run, capacity: cluster.Capacity) -> None:
             this.fails(names[spec], why)
 
         source_stage.run(this.study, this.ledger, capacity, found, failed, this.given_up())
+    if this.failed:
+        check_storage(this.ledger)
     this.took["source"] = time.monotonic() - started
     this.console.print(f"source stage: {duration(this.took['source'])}")
 
@@ -147,9 +163,6 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> None:
             this.fails(transfer_entry(cell), why)
 
         transfer_stage.run(agenda, this.ledger, capacity, found, failed)
-    if not agenda.schedule.over:
-        # Ray Tune takes Ctrl-C for itself, ends its trials and comes back as if all were well.
-        raise KeyboardInterrupt
     this.took["transfers"] = time.monotonic() - started
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
 
@@ -171,11 +184,8 @@ def _conclude(this: Run, seconds: float, account: RunRecord | None) -> None:
     )
     if account and (compared := accounts.in_words(account)):
         say(compared)
-    if found.stopped:
-        say(
-            f"{found.stopped} stopped in catastrophic overfitting; judged by their best state "
-            "before it"
-        )
+    for note in found.notes:
+        say(note, markup=False)
     say()
     unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
     for line in found.lines or [unjudged]:

@@ -1,7 +1,6 @@
 """The story of a search: theta, trials, confirmation on further seeds, the winning recipe."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from tuner import cluster, data, failures, findings, source_stage, state, tracki
 from tuner.console import Stage, duration, quiet
 from tuner.entries import Entry, entries, trial_entry
 from tuner.failures import Failure
+from tuner.integrity import check_storage, on_sound_storage, set_damaged_aside
+from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
 from tuner.window import Window
@@ -62,9 +63,16 @@ def search(
     tracking.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"search-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    # Ctrl-C is to end the search, not one round of it.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    with only_run(ledger.root, study.name), quiet(log) as console:
+
+    def kept() -> str:
+        return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
+
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
         window = Window(study, ledger, partial(console.print, markup=False))
         this = Searching(study, origin, ledger, settings, wanted, deadline, window, console, log)
         return _search(this)
@@ -72,6 +80,9 @@ def search(
 
 def _search(this: Searching) -> int:
     started = time.monotonic()
+    there = [*source_stage.wanted(_source_of(this.study)), *this.ledger.all(Trial)]
+    for damage in set_damaged_aside(there, this.ledger):
+        this.console.print(f"damaged: {damage}", markup=False)
     failures.forget_mended(this.ledger.root)
     this.window.catch_up()
     done = len(state.trials(this.study, this.ledger))
@@ -80,6 +91,8 @@ def _search(this: Searching) -> int:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)
+        if this.failed:
+            check_storage(this.ledger)
     _conclude(this, time.monotonic() - started)
     return 1 if this.failed else 0
 

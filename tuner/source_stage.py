@@ -10,12 +10,15 @@ from search_spaces import grid
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
+from trainables import memory
 from trainables.chain import Chain
 from trainables.ledger import Ledger
 from tuner.cluster import Capacity
 from tuner.failures import Trouble, trouble
 
 _POLL_SECONDS = 0.5
+# What lacks memory for a part of a batch as small as this lacks it for something else.
+_MOST_PARTS = 64
 
 
 def wanted(study: Study) -> list[Theta | Ticket]:
@@ -101,8 +104,11 @@ def run(
             failed(names[_next_missing(chain, ledger)], why)
 
 
-def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> Trouble | None:
-    """Runs one chain on Ray Train; returns why it failed, or None."""
+def _fit(
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, parts: int = 1
+) -> Trouble | None:
+    """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
+    of memory, it goes on with batches in twice as many parts."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -113,7 +119,11 @@ def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> Troub
     storage = ledger.root / "ray"
     trainer = TorchTrainer(
         source_worker,
-        train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},
+        train_loop_config={
+            "chain": chain.model_dump_json(),
+            "storage": str(ledger.root),
+            "parts": str(parts),
+        },
         scaling_config=ScalingConfig(
             num_workers=capacity.workers,
             use_gpu=capacity.on_gpus,
@@ -128,6 +138,8 @@ def _fit(chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float) -> Troub
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
+        if memory.named_in(str(error)) and parts < _MOST_PARTS:
+            return _fit(chain, ledger, capacity, cpus, 2 * parts)
         return None if not _next_missing(chain, ledger) else _why(error)
     finally:
         rmtree(storage / name, ignore_errors=True)
