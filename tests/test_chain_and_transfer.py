@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search_spaces import grid, reading
-from trainables import masks, transfer
+from trainables import masks, transfer, transfer_trial
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
 from trainables.records import epoch_record
@@ -149,3 +149,19 @@ def test_a_transfer_keeps_its_mask_and_records_each_image(study, done):
     assert bits["clean"].double().mean().item() == result["test"]["sa"]
     assert bits["attacked"].double().mean().item() == result["test"]["ra"]
     assert len(bits["clean"]) == 96
+
+
+def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monkeypatch):
+    """Its process may be killed between writing the result and saying so."""
+    cell, reports = grid.transfers(study)[0], []
+    monkeypatch.setattr(transfer_trial.tune, "report", reports.append)
+    storage = str(done.ledger.root)
+    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage}
+    transfer_trial.transfer_trial(config)
+    folder = done.ledger.folder(cell.transfer)
+    first = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(transfer_trial.transfer, "prepare", lambda *_: pytest.fail("trains"))
+    transfer_trial.transfer_trial(config)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == first
+    assert reports[-1] == reports[-2]
+    assert [report["ends"] for report in reports] == [False, True, True]

@@ -23,8 +23,8 @@ from trainables.records import epoch_record
 from trainables.training import Best, Epoch, Progress
 
 SECONDS = 60.0
-"""Progress is kept at the end of an epoch, and at most this often: a killed training repeats the
-longer of one epoch and one minute."""
+"""Progress is kept at the end of an epoch where the next could make more than this unkept: a killed
+training repeats the longer of one epoch and one minute."""
 
 Records = list[dict[str, Any]]
 
@@ -47,18 +47,21 @@ class Keeper:
         """
         found = self.load()
         progress, records = found if found else (None, [])
-        saved = time.monotonic()
+        saved = ended = time.monotonic()
         for epoch in training(progress):
             records = [*records, epoch_record(epoch)]
             yield epoch, records
-            due = time.monotonic() - saved >= self.seconds
+            now = time.monotonic()
+            # The next epoch will take as long as this one did.
+            due = now - saved + (now - ended) >= self.seconds
+            ended = now
             if self.writes and due and epoch.number < last:
                 try:
                     self.save(epoch.progress(), records)
                 except OSError as error:
                     # Only a kill would miss it; there may be room again before the result.
                     print(f"{self.path}: not kept: {error.strerror}", file=sys.stderr)
-                saved = time.monotonic()
+                saved = ended = time.monotonic()
 
     def load(self) -> tuple[Progress, Records] | None:
         """(progress, records of its epochs) as saved last; None if there is none that is whole."""

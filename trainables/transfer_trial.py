@@ -22,6 +22,10 @@ def transfer_trial(config: dict[str, str]) -> None:
     """
     spec = Transfer.model_validate_json(config["transfer"])
     ledger = Ledger(Path(config["storage"]))
+    if ledger.has(spec):
+        # Written by a process that was killed before Ray Tune heard of it.
+        tune.report({**ledger.result(spec)["epochs"][-1], "ends": True})
+        return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)

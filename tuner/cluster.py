@@ -1,15 +1,20 @@
 """The Ray cluster that a run uses: started on this machine, or an address."""
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from rich.console import Console
+
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
+from tuner import nodes
 from tuner.interrupts import own_handlers
 from tuner.settings import Settings
 
@@ -25,8 +30,12 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 # For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
-# listen there only, as they do on macOS; without it, any machine of the network could ask them.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# listen there only, as they do on macOS; without it, any machine of the network could ask them, and
+# Ray takes 127.0.0.1 for this machine's address in the network, where such a cluster is not heard.
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOCALHOSTS = ("127.0.0.1", "localhost", "::1")
+_HEARD_SECONDS = 10.0
+_ADDRESS = re.compile(r"([\w.-]+|\[[\w:%.]+\]):(\d{1,5})", re.ASCII)
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Tensors do not travel through Ray's object store here; a small one leaves memory to training.
 _OBJECT_STORE_BYTES = 200 * 2**20
@@ -89,25 +98,66 @@ def fitted(settings: Settings, cpus: float, gpus: float) -> Capacity:
 
 
 @contextmanager
-def cluster(settings: Settings) -> Iterator[Capacity]:
-    """Ray, connected, for the time of a run. Raises InputError for a cluster that does not answer
-    or a request that it cannot meet."""
+def cluster(
+    settings: Settings, places: Sequence[str] = (), console: Console | None = None
+) -> Iterator[Capacity]:
+    """Ray, connected, for the time of a run. Of a cluster that is named, every node is asked first
+    whether it has our packages, the storage and `places`: files and folders that trainings read;
+    then the console shows which nodes come and go.
+
+    Raises InputError for a cluster that does not answer, a node that lacks something, or a request
+    that cannot be met."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with own_handlers():
-        if settings.address is None:
-            with _loopback():
-                _connect(None)
-        else:
-            _sign_in()
-            _connect(settings.address)
+    address = settings.address
+    if address is not None:
+        _sign_in()
+    with own_handlers(), _found(address) if address is not None else _loopback():
+        _connect(address)
     import ray
 
     try:
         there = ray.cluster_resources()
-        yield fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        _placeable(capacity, [node["Resources"] for node in nodes.alive()])
+        if address is not None:
+            nodes.check(address, settings.storage.resolve(), places)
+        with nodes.watched(console) if address is not None and console else nullcontext():
+            yield capacity
     finally:
         ray.shutdown()
+
+
+def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
+    """Raises InputError for a trial that no single node has room for: Ray splits none."""
+    cpus, gpus = capacity.trial_cpus, capacity.trial_gpus
+    if not any(cpus <= node.get("CPU", 0.0) and gpus <= node.get("GPU", 0.0) for node in nodes):
+        raise InputError(
+            f"--cpus-per-trial {cpus:g}, --gpus-per-trial {gpus:g}: "
+            "no node of the cluster has as many: ask for less"
+        )
+
+
+def _found(address: str) -> AbstractContextManager[None]:
+    """What Ray needs to be told to find a cluster by its address. Raises InputError if nobody
+    listens there: Ray itself would try for half a minute."""
+    if address == "auto":
+        return nullcontext()
+    parts = _ADDRESS.fullmatch(address)
+    if not parts:
+        raise InputError(
+            f"--address {address}: takes HOST:PORT, as `ray start --head` prints it, or auto"
+        )
+    host, port = parts[1].strip("[]"), int(parts[2])
+    try:
+        socket.create_connection((host, port), timeout=_HEARD_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"--address {address}: nobody listens there ({reason}): "
+            "correct it, or start a cluster: ray start --head"
+        ) from None
+    return _meanwhile(_ON_LOOPBACK if host in _LOCALHOSTS else {})
 
 
 def _sign_in() -> None:
@@ -136,8 +186,8 @@ def _connect(address: str | None) -> None:
         if address is None:
             raise InputError(f"Ray does not start on this machine: {reason}") from None
         raise InputError(
-            f"--address {address}: no Ray cluster answers ({reason}): correct it, or, if one is "
-            "there, give its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=..."
+            f"--address {address}: no Ray cluster answers ({reason}): correct it, run this on one "
+            "of its nodes, or give its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=..."
         ) from None
 
 
@@ -147,24 +197,32 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-@contextmanager
-def _loopback() -> Iterator[None]:
+def _loopback() -> AbstractContextManager[None]:
     """While Ray starts: on loopback, and behind a token that nobody else has. (Ray itself would put
     one where every user of the machine may read it.) A user's own settings win."""
     secret = {} if any(map(os.environ.get, _TOKENS)) else {_TOKENS[0]: _token()}
-    fresh = {n: v for n, v in (_LOOPBACK | secret).items() if n not in os.environ}
+    return _meanwhile({**_ON_LOOPBACK, "RAY_AUTH_MODE": "token", **secret})
+
+
+@contextmanager
+def _meanwhile(values: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables while Ray starts or connects, where the user has not set them."""
+    fresh = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(fresh)
     try:
         yield
     finally:
-        # What Ray has started has it; what this process starts otherwise is not to.
+        # What Ray has started has them; what this process starts otherwise is not to.
         for name in fresh:
             del os.environ[name]
 
 
 def check_local(settings: Settings) -> None:
-    """Refuses, before Ray starts, what this machine can never meet."""
+    """Refuses, before Ray starts, what this machine can never meet and an address where nobody
+    listens."""
+    if settings.address is not None:
+        _found(settings.address)
+        return
     import torch
 
-    if settings.address is None:
-        fitted(settings, float(os.cpu_count() or 1), float(torch.cuda.device_count()))
+    fitted(settings, float(os.cpu_count() or 1), float(torch.cuda.device_count()))

@@ -128,7 +128,7 @@ def _gather(this: _Gathering) -> list[str]:
     failures: list[str] = []
     total = len(this.plan.pieces)
     with (
-        cluster.cluster(this.settings) as capacity,
+        cluster.cluster(this.settings, data.places(this.study), this.console) as capacity,
         Stage(this.console, "evidence", total - len(missing), total) as stage,
     ):
         for pieces in (this.plan.first, this.plan.probes):

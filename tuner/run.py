@@ -103,7 +103,7 @@ def _run(this: Run) -> int:
     given_up = this.given_up()
     todo = source_stage.chains(this.study, this.ledger, given_up)
     if todo or not this.agenda().schedule.over:
-        with cluster.cluster(this.settings) as capacity:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             local = this.settings.address is None
             forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
             if todo:

@@ -87,7 +87,7 @@ def _search(this: Searching) -> int:
     this.window.catch_up()
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
-        with cluster.cluster(this.settings) as capacity:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)

@@ -1,7 +1,8 @@
 """The source stage: thetas and tickets, one Ray Train fit a chain, chains side by side."""
 
+import math
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from shutil import rmtree
@@ -13,10 +14,13 @@ from search_spaces.study import Study
 from trainables import memory
 from trainables.chain import Chain
 from trainables.ledger import Ledger
+from tuner import nodes
 from tuner.cluster import Capacity
 from tuner.failures import Trouble, trouble
 
 _POLL_SECONDS = 0.5
+# In what Ray Train says when others keep it waiting for resources.
+_UNPLACED = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 # What lacks memory for a part of a batch as small as this lacks it for something else.
 _MOST_PARTS = 64
 
@@ -87,9 +91,8 @@ def run(
     if not todo:
         return
     side_by_side = capacity.chains(len(todo))
-    share = min(1.0, capacity.cpus / (side_by_side * capacity.workers))
     with ThreadPoolExecutor(side_by_side) as pool:
-        fits = [pool.submit(_fit, chain, ledger, capacity, share) for chain in todo]
+        fits = [pool.submit(_persist, chain, ledger, capacity, side_by_side) for chain in todo]
         running = set(fits)
         while running:
             running = wait(running, timeout=_POLL_SECONDS).not_done
@@ -104,8 +107,39 @@ def run(
             failed(names[_next_missing(chain, ledger)], why)
 
 
+def share(cpus: Sequence[float], processes: int) -> float:
+    """The most CPUs, at most one, that each of so many processes can have on nodes with so many
+    CPUs: a process is on one node."""
+    wishes = {1.0, *(node / many for node in cpus for many in range(1, processes + 1))}
+    # Ray counts in ten-thousandths.
+    for wish in sorted((math.floor(1e4 * min(1.0, w)) / 1e4 for w in wishes), reverse=True):
+        if wish and sum(int(node / wish + 1e-6) for node in cpus) >= processes:
+            return wish
+    raise ValueError(f"no CPUs for {processes} processes in {cpus}")
+
+
+def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int) -> Trouble | None:
+    """Runs one chain; returns why it failed, or None. Where there are several nodes, it runs again
+    from where the ledger has it, on what is left, whenever a node is lost under it, and once more
+    if it fails otherwise."""
+    once_more = True
+    while True:
+        there = nodes.with_room(capacity.workers if capacity.on_gpus else 0)
+        several = len(there) > 1
+        cpus = [node["Resources"].get("CPU", 0.0) for node in there]
+        each = share(cpus, side_by_side * capacity.workers)
+        # Ray's own retry asks for what there was before.
+        why = _fit(chain, ledger, capacity, each, retries=0 if several else 1)
+        if why is None or not several:
+            return why
+        if _UNPLACED not in why.trace and not nodes.lost(there):
+            if not once_more:
+                return why
+            once_more = False
+
+
 def _fit(
-    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, parts: int = 1
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int, parts: int = 1
 ) -> Trouble | None:
     """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
     of memory, it goes on with batches in twice as many parts."""
@@ -132,14 +166,16 @@ def _fit(
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=1, controller_failure_limit=3),
+            failure_config=FailureConfig(
+                max_failures=retries, controller_failure_limit=3 * retries
+            ),
         ),
     )
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
         if memory.named_in(str(error)) and parts < _MOST_PARTS:
-            return _fit(chain, ledger, capacity, cpus, 2 * parts)
+            return _fit(chain, ledger, capacity, cpus, retries, 2 * parts)
         return None if not _next_missing(chain, ledger) else _why(error)
     finally:
         rmtree(storage / name, ignore_errors=True)
