@@ -183,7 +183,7 @@ def until(
             return None
         if time.monotonic() > deadline:
             raise TimeoutError
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def figures(campaigns: Iterable[Campaign]) -> str:

@@ -29,7 +29,7 @@ KINDS = {
     "worker": "ray::RayTrainWorker",
     "controller": "ray::TrainController",
     "actor": "ray::ImplicitFunc",
-    "task": "ray::gather",
+    "task": "ray::_gather",
     "raylet": "raylet",
     "gcs": "gcs_server",
 }

@@ -93,6 +93,18 @@ def test_what_takes_too_long_is_not_waited_for():
     assert_gone(children)
 
 
+def test_giving_up_says_why_and_ends_likewise():
+    process, children = start(
+        "from tuner.interrupts import give_up; give_up('Ray is gone');" + BUSY["sleep"]
+    )
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    first, second = err.splitlines()
+    assert first == "Ray is gone: 3 of 7 results of s are kept"
+    assert second.startswith("to go on: python -m tuner run ")
+    assert_gone(children)
+
+
 def test_afterwards_signals_are_what_they_were():
     done = subprocess.run(
         [

@@ -9,6 +9,7 @@ from ray import tune
 from search_spaces.spec import Transfer
 from trainables import transfer
 from trainables.ledger import Ledger
+from trainables.orphans import end_with_parent
 
 
 def transfer_trial(config: dict[str, str]) -> None:
@@ -20,11 +21,13 @@ def transfer_trial(config: dict[str, str]) -> None:
     reused from trial to trial: nothing here may depend on what ran before, and everything random
     comes from the transfer's own seed.
     """
+    end_with_parent()
     spec = Transfer.model_validate_json(config["transfer"])
     ledger = Ledger(Path(config["storage"]))
     if ledger.has(spec):
         # Written by a process that was killed before Ray Tune heard of it.
-        tune.report({**ledger.result(spec)["epochs"][-1], "ends": True})
+        (last,) = ledger.result(spec)["epochs"][-1:] or [{}]
+        tune.report({**last, "ends": True})
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.console import Console
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
 from tuner import nodes
-from tuner.interrupts import own_handlers
+from tuner.interrupts import give_up, own_handlers
 from tuner.settings import Settings
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -37,6 +38,7 @@ _LOCALHOSTS = ("127.0.0.1", "localhost", "::1")
 _HEARD_SECONDS = 10.0
 _ADDRESS = re.compile(r"([\w.-]+|\[[\w:%.]+\]):(\d{1,5})", re.ASCII)
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_WATCH_SECONDS = 0.5
 # Tensors do not travel through Ray's object store here; a small one leaves memory to training.
 _OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -122,7 +124,8 @@ def cluster(
         _placeable(capacity, [node["Resources"] for node in nodes.alive()])
         if address is not None:
             nodes.check(address, settings.storage.resolve(), places)
-        with nodes.watched(console) if address is not None and console else nullcontext():
+        named = nodes.watched(console) if console else nullcontext()
+        with _watched() if address is None else named:
             yield capacity
     finally:
         ray.shutdown()
@@ -158,6 +161,28 @@ def _found(address: str) -> AbstractContextManager[None]:
             "correct it, or start a cluster: ray start --head"
         ) from None
     return _meanwhile(_ON_LOOPBACK if host in _LOCALHOSTS else {})
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Inside, the death of a process of the Ray that was started here ends this one: Ray itself
+    would wait for it without end. (Of a Ray that was named, none is this one's.)"""
+    from ray._private.worker import global_worker
+
+    node, over = global_worker.node, threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            for name, _ in node.dead_processes():
+                give_up(f"Ray's {name} has died on this machine")
+
+    watching = threading.Thread(target=watch, name="ray", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
 
 
 def _sign_in() -> None:

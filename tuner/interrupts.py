@@ -15,6 +15,7 @@ from pathlib import Path
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 8.0
 _SHOW_CURSOR = "\x1b[?25h"
+_given_up: list[str] = []
 
 
 @contextmanager
@@ -40,6 +41,12 @@ def interruptible(kept: Callable[[], str]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(tell)  # The listener hears that and goes.
+
+
+def give_up(why: str) -> None:
+    """Ends this process and all that it has started as SIGTERM does, but says why; exit code 1."""
+    _given_up.append(why)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
@@ -84,7 +91,8 @@ def _end(number: int, error_output: int, kept: Callable[[], str]) -> None:
     except Exception:  # Whatever the storage is in: this process ends.
         there = "results that are complete"
     start = f"\n{_SHOW_CURSOR}" if os.isatty(error_output) else ""
-    said = f"{start}interrupted ({signal.Signals(number).name}): {there} are kept"
+    why = _given_up[0] if _given_up else f"interrupted ({signal.Signals(number).name})"
+    said = f"{start}{why}: {there} are kept"
     command = shlex.join(["python", "-m", "tuner", *sys.argv[1:]])
     with suppress(OSError):  # Whoever read it may be gone.
         os.write(error_output, f"{said}\nto go on: {command}\n".encode())
@@ -93,7 +101,7 @@ def _end(number: int, error_output: int, kept: Callable[[], str]) -> None:
 
 def _leave(number: int) -> None:
     end_children()
-    os._exit(128 + number)
+    os._exit(1 if _given_up else 128 + number)
 
 
 def end_children() -> None:

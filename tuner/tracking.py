@@ -9,7 +9,9 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,8 @@ def connect() -> Any:
 
     uri = mlflow.get_tracking_uri()
     try:
+        if uri.startswith(SQLITE):
+            _make_database(_database(uri))
         client = mlflow.MlflowClient(tracking_uri=signed_in(uri))
         client.search_experiments(max_results=1)
     except Exception as error:  # Each kind of store has errors of its own.
@@ -183,12 +187,33 @@ def connect() -> Any:
     return client
 
 
+def _make_database(path: Path) -> None:
+    """Makes a sqlite store that is not there under another name, and moves it into place: one that
+    was cut short while its tables were made would never open again."""
+    import mlflow
+
+    if path.exists():
+        return
+    staging = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        mlflow.MlflowClient(tracking_uri=f"{SQLITE}{staging}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # Another run was faster.
+            os.link(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def _database(uri: str) -> Path:
+    """The file of a sqlite URI."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
+
+
 def check_server() -> None:
     """Raises InputError if the tracking URI in force names a store that is not there or no store.
     A database in a file may be absent: it is made when it is needed."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     if uri.startswith(SQLITE):
-        check_database(Path(uri.removeprefix(SQLITE).partition("?")[0]))
+        check_database(_database(uri))
     else:
         connect()
 
