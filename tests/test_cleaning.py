@@ -153,6 +153,10 @@ def test_what_cannot_be_removed_is_named(ledger, monkeypatch):
         cleaning.remove(cleaning.remains(ledger))
 
 
-def test_a_storage_that_is_not_there_has_no_remains(tmp_path):
-    ledger = open_ledger(tmp_path / "results")
+def test_a_fresh_storage_has_no_remains_and_a_missing_one_is_named(clean, tmp_path):
+    ledger = open_ledger(tmp_path / "fresh")
     assert cleaning.remains(ledger) == [] and cleaning.kept(ledger) == []
+    code, out, err = clean("--storage", "nowhere", "--yes")
+    assert (code, out) == (2, "") and err.startswith("error: storage ")
+    assert "nowhere: cannot be written (No such file or directory): choose another" in err
+    assert not (tmp_path / "nowhere").exists()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.errors import InputError
-from trainables.ledger import Ledger
-from tuner.failures import mended
+from trainables.ledger import UNFINISHED, Ledger
+from tuner import failures
 from tuner.lock import running
 
 RECENT = 3600.0
@@ -28,15 +28,16 @@ class Remains:
 
 
 def remains(ledger: Ledger) -> list[Remains]:
-    """All that may go, by kind; kinds of which there is nothing are left out."""
+    """All that may go, by kind; kinds of which there is nothing are left out. Raises InputError for
+    a storage that is not there or cannot be written."""
     root = ledger.root
     done = ledger.all_keys()
     kinds = {
-        "progress of finished trainings": _finished_progress(root / "unfinished", done),
+        "progress of finished trainings": _finished_progress(root / UNFINISHED, done),
         "damaged results and progress, set aside": _set_aside(root),
         "temporary files of writers that died": _temporary(ledger),
         "working folders of runs that died": _children(root / "ray"),
-        "records of failures that are mended": mended(root),
+        "records of failures that are mended": failures.mended(root),
     }
     listed = {what: sorted(paths) for what, paths in kinds.items()}
     return [Remains(what, paths, sum(map(size, paths))) for what, paths in listed.items() if paths]
@@ -69,7 +70,7 @@ def remove(found: list[Remains]) -> int:
 def kept(ledger: Ledger) -> list[Path]:
     """Progress of trainings without a result: of this study, of others, or of earlier settings."""
     done = ledger.all_keys()
-    files = _children(ledger.root / "unfinished")
+    files = _children(ledger.root / UNFINISHED)
     return [path for path in files if path.suffix == ".progress" and path.stem not in done]
 
 
@@ -95,17 +96,16 @@ def _finished_progress(folder: Path, done: set[str]) -> list[Path]:
 
 
 def _set_aside(root: Path) -> list[Path]:
-    progress = _children(root / "unfinished")
+    progress = _children(root / UNFINISHED)
     return [*_children(root / "damaged"), *(p for p in progress if p.suffix == ".damaged")]
 
 
 def _temporary(ledger: Ledger) -> list[Path]:
     """What a writer moves into place when it is whole, and was not alive to."""
     root = ledger.root
-    found = [p for p in _children(root) if p.name.startswith(".write-test-")]
-    for folder in (*ledger.folders(), root / "failures", root / "logs" / "failed"):
-        found += [p for p in _children(folder) if p.name.startswith(".")]
-    found += [p for p in _children(root / "unfinished") if p.suffix[1:].isdigit()]
+    folders = *ledger.folders(), *failures.folders(root), root / UNFINISHED
+    found = [p for folder in folders for p in _children(folder) if p.name.startswith(".")]
+    found += [p for p in _children(root / UNFINISHED) if p.suffix[1:].isdigit()]
     now = _clock(root)
     return [p for p in found if now - p.lstat().st_mtime > RECENT]
 
@@ -113,8 +113,12 @@ def _temporary(ledger: Ledger) -> list[Path]:
 def _clock(root: Path) -> float:
     """The time by the storage's clock, which may not be this machine's."""
     probe = root / f".write-test-{os.getpid()}"
-    probe.write_bytes(b"")
     try:
-        return probe.stat().st_mtime
-    finally:
+        probe.write_bytes(b"")
+        when = probe.stat().st_mtime
         probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"storage {root}: cannot be written ({error.strerror}): choose another --storage"
+        ) from None
+    return when

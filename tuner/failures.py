@@ -19,7 +19,7 @@ from search_spaces.study import Study
 from trainables.ledger import DamagedError, Ledger
 from tuner.entries import Entry
 
-FOLDER = "failures"
+FOLDER, _TRACES = "failures", "logs/failed"
 LASTING = 2
 """Runs in which the same error is met before it is taken for lasting."""
 SEARCH = "search"
@@ -75,6 +75,11 @@ def trouble(error: BaseException) -> Trouble:
     return Trouble(f"{name}: {said}"[:_LONGEST] if said else name, str(error), machine)
 
 
+def folders(root: Path) -> list[Path]:
+    """Where a storage has records and traces."""
+    return [root / FOLDER, root / _TRACES]
+
+
 def record(ledger: Ledger, entry: Entry, study: str, why: Trouble) -> Failure:
     """Keeps a failure at a storage, in place of an earlier one of its key."""
     root = ledger.root
@@ -87,7 +92,7 @@ def record(ledger: Ledger, entry: Entry, study: str, why: Trouble) -> Failure:
         name=entry.name,
         study=study,
         error=why.error,
-        log=f"logs/failed/{entry.key}.txt",
+        log=f"{_TRACES}/{entry.key}.txt",
         when=time.strftime("%F %T"),
         attempts=1 + (before.attempts if before and again else 0),
         outside=why.outside,
