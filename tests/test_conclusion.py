@@ -13,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 
 from search_spaces import grid
 from trainables.ledger import open_ledger
-from tuner import conclusion, failures, notes, registry, tracking
+from tuner import conclusion, failures, notes, registry, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.cards import ALIAS
 from tuner.conclusion import conclude, from_ledger
@@ -41,7 +41,7 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        client = tracking.connect()
+        client = tracking_store.connect()
         client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
         yield client
 
@@ -161,7 +161,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     """Of level 2 a seed is missing, of level 3 everything; one transfer has failed."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    client, ledger = tracking.connect(), open_ledger(tmp_path / "results")
+    client, ledger = tracking_store.connect(), open_ledger(tmp_path / "results")
     made_up.write_source(study, ledger)
     cells = grid.transfers(study)
     lost = [

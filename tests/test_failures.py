@@ -13,7 +13,7 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from trainables.ledger import DamagedError, open_ledger
-from tuner import cli, failures, source_stage, tracking
+from tuner import cli, failures, source_stage, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.entries import entries, transfer_entry
 from tuner.failures import Trouble
@@ -183,7 +183,7 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     made_up.write_source(study, ledger)
 
     def opened():
-        tracker = tracking.open_tracker(tracking.connect(), study, ledger)
+        tracker = tracking.open_tracker(tracking_store.connect(), study, ledger)
         tracker.catch_up()
         return tracker
 

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from search_spaces import grid
 from trainables.ledger import open_ledger
-from tuner import tracking, window
+from tuner import tracking, tracking_store, window
 from tuner.entries import transfer_entry
 from tuner.window import Window
 
@@ -48,13 +48,13 @@ def ledger(study, tmp_path):
 def door(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    door = Door(tracking.connect())
+    door = Door(tracking_store.connect())
 
     def connect():
         door.search_experiments(max_results=1)
         return door
 
-    monkeypatch.setattr(tracking, "connect", connect)
+    monkeypatch.setattr(tracking_store, "connect", connect)
     return door
 
 

@@ -12,7 +12,7 @@ from search_spaces.errors import InputError
 from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, evidence_records, tracking
+from tuner import cluster, data, evidence_records, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.conclusion import Conclusion, conclude
 from tuner.console import Stage, duration, quiet
@@ -58,7 +58,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
     """
     cluster.check_local(settings)
     data.check(study)
-    tracking.check_server()
+    tracking_store.check_server()
     if not finished(study, Ledger(settings.storage.resolve())):
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "

@@ -11,7 +11,17 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, failures, prices, source_stage, state, tracking
+from tuner import (
+    accounts,
+    cluster,
+    data,
+    failures,
+    prices,
+    source_stage,
+    state,
+    tracking,
+    tracking_store,
+)
 from tuner.agenda import Agenda, agenda
 from tuner.conclusion import Conclusion, conclude, from_ledger
 from tuner.console import Stage, duration, quiet
@@ -73,7 +83,7 @@ def run(
     started, busy = time.monotonic(), prices.cores_busy()
     cluster.check_local(settings)
     data.check(study)
-    tracking.check_server()
+    tracking_store.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 

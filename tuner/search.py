@@ -15,7 +15,7 @@ from search_spaces.spec import Theta, Ticket
 from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, failures, findings, source_stage, state, tracking
+from tuner import cluster, data, failures, findings, source_stage, state, tracking, tracking_store
 from tuner.console import Stage, duration, quiet
 from tuner.entries import Entry, entries, trial_entry
 from tuner.failures import Failure
@@ -60,7 +60,7 @@ def search(
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     cluster.check_local(settings)
     data.check(_source_of(study))
-    tracking.check_server()
+    tracking_store.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"search-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 

@@ -9,7 +9,7 @@ from analysis.store import address, explained
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import evidence_records, tracking
+from tuner import evidence_records, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.conclusion import conclude
 from tuner.console import quiet
@@ -48,7 +48,7 @@ def sync(study: Study, settings: Settings) -> Synced:
     with only_run(ledger.root, study.name), quiet(log) as console:
         for damage in set_damaged_aside(finished(study, ledger), ledger):
             console.print(f"damaged: {damage}", markup=False)
-        client = tracking.connect()
+        client = tracking_store.connect()
         with explained(address(None)):
             tracker = tracking.open_tracker(client, study, ledger)
             before = len(tracker.runs)

@@ -7,23 +7,23 @@ from typing import NoReturn
 
 from analysis.disclosure import public
 from search_spaces.errors import InputError
-from tuner import tracking
+from tuner import tracking_store
 from tuner.notes import MODE
 
 
 def serve(port: int) -> NoReturn:
     """Becomes MLflow's UI, listening on loopback. Raises InputError if there is nothing to show."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.DEFAULT_URI
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_store.DEFAULT_URI
     if uri.startswith("http"):
         shown = public(uri)
         raise InputError(f"MLFLOW_TRACKING_URI {shown}: is a server already: open it in a browser")
-    path = Path(uri.removeprefix(tracking.SQLITE))
-    if uri.startswith(tracking.SQLITE):
+    path = Path(uri.removeprefix(tracking_store.SQLITE))
+    if uri.startswith(tracking_store.SQLITE):
         if not path.exists():
             raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
-        tracking.check_database(path)
+        tracking_store.check_database(path)
     else:
-        tracking.connect()
+        tracking_store.connect()
     address = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
     print(
         f"MLflow UI for {public(uri)}: {address} (keep Model training at the top left)", flush=True

@@ -14,7 +14,7 @@ from typing import TypeVar
 from analysis.store import UnreadableError, explained
 from search_spaces.study import Study
 from trainables.ledger import Ledger
-from tuner import tracking
+from tuner import tracking, tracking_store
 from tuner.entries import Entry
 from tuner.tracking import Tracker
 
@@ -72,7 +72,7 @@ class Window:
         return self._attempt(all_and_last)
 
     def _open(self) -> Tracker:
-        return tracking.open_tracker(tracking.connect(), self._study, self._ledger)
+        return tracking.open_tracker(tracking_store.connect(), self._study, self._ledger)
 
     @property
     def _written(self) -> int:
