@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from analysis.disclosure import without_secrets
 from search_spaces import grid
 from search_spaces.study import Study
 from trainables.ledger import DamagedError, Ledger
@@ -67,12 +68,12 @@ def trouble(error: BaseException) -> Trouble:
     if not isinstance(cause, BaseException):
         # Not raised by the training: its process or node is gone, or Ray itself failed.
         said = " ".join(str(error).split()) or type(error).__name__
-        return Trouble(said[:_LONGEST], str(error), outside=True)
+        return _shown(said, error, outside=True)
     machine = isinstance(cause, OSError | MemoryError | DamagedError)
     machine = machine or type(cause).__name__ in _MACHINE or _from_ray(cause)
     said = " ".join(str(cause).split())
     name = type(cause).__name__
-    return Trouble(f"{name}: {said}"[:_LONGEST] if said else name, str(error), machine)
+    return _shown(f"{name}: {said}" if said else name, error, machine)
 
 
 def folders(root: Path) -> list[Path]:
@@ -83,7 +84,7 @@ def folders(root: Path) -> list[Path]:
 def record(ledger: Ledger, entry: Entry, study: str, why: Trouble) -> Failure:
     """Keeps a failure at a storage, in place of an earlier one of its key."""
     root = ledger.root
-    before = _read(root / FOLDER / f"{entry.key}.json")
+    before = of_key(root, entry.key)
     again = before and not (before.outside or why.outside) and _alike(before.error, why.error)
     failure = Failure(
         key=entry.key,
@@ -103,6 +104,11 @@ def record(ledger: Ledger, entry: Entry, study: str, why: Trouble) -> Failure:
     except OSError:
         pass  # A storage that takes no more: that is what the run dies of, or is told by others.
     return failure
+
+
+def of_key(root: Path, name: str) -> Failure | None:
+    """The failure of a key, if there is one."""
+    return _read(root / FOLDER / f"{name}.json")
 
 
 def recorded(root: Path) -> dict[str, Failure]:
@@ -170,6 +176,10 @@ def _read(file: Path) -> Failure | None:
         return Failure(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _shown(said: str, error: BaseException, outside: bool) -> Trouble:
+    return Trouble(without_secrets(said)[:_LONGEST], without_secrets(str(error)), outside)
 
 
 def _from_ray(cause: BaseException) -> bool:

@@ -160,10 +160,10 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> None:
     agenda = this.agenda()
     if agenda.schedule.over:
         return
-    left, total = agenda.schedule.left, len(agenda.wanted)
+    done, left = len(agenda.complete & agenda.wanted.keys()), agenda.schedule.left
     started = time.monotonic()
     name = "transfers (searches may ask for more)" if agenda.searches else "transfers"
-    with Stage(this.console, name, total - left, total) as stage:
+    with Stage(this.console, name, done, done + left) as stage:
 
         def found(cell: grid.TransferCell) -> None:
             this.window.show(transfer_entry(cell))

@@ -19,7 +19,7 @@ from search_spaces.study import Study
 from trainables.ledger import Ledger
 from tuner import notes, state
 from tuner.entries import Entry, entries, metrics, params, tags, trial_entry
-from tuner.failures import Failure, recorded
+from tuner.failures import Failure, of_key, recorded
 
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
@@ -77,7 +77,7 @@ class Tracker:
         """Writes a result, or, while there is none, the failure that is recorded in its place."""
         if self.ledger.has(entry.spec):
             self.log(entry)
-        elif failure := recorded(self.ledger.root).get(entry.key):
+        elif failure := of_key(self.ledger.root, entry.key):
             self.log_failure(entry, failure)
 
     def catch_up(self) -> None:
