@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from shutil import rmtree
@@ -85,11 +85,27 @@ def run(
     given_up: Collection[str] = (),
 ) -> None:
     """Computes what is missing but for what is given up, calling `found` in this thread for each
-    result as it appears, and `failed` for what a chain ended in; the other chains go on."""
-    todo = chains(study, ledger, given_up)
-    waiting = {key(spec): spec for spec in wanted(study) if not ledger.has(spec)}
-    if not todo:
-        return
+    result as it appears, and `failed` for each that a chain ended in. The rest goes on: the other
+    chains, and what else of a failed chain does not start from there."""
+    names = {key(spec): spec for spec in wanted(study)}
+    lost = set(given_up)
+    while todo := chains(study, ledger, lost):
+        for name, why in _fits(todo, names, ledger, capacity, found):
+            failed(names[name], why)
+            lost.add(name)
+        if ledger.fault():
+            return
+
+
+def _fits(
+    todo: list[Chain],
+    names: Mapping[str, Theta | Ticket],
+    ledger: Ledger,
+    capacity: Capacity,
+    found: Callable[[Theta | Ticket], None],
+) -> list[tuple[str, Trouble]]:
+    """Runs chains side by side; returns the keys in which some ended, and why."""
+    waiting = {name: spec for name, spec in names.items() if not ledger.has(spec)}
     side_by_side = capacity.chains(len(todo))
     with ThreadPoolExecutor(side_by_side) as pool:
         fits = [pool.submit(_persist, chain, ledger, capacity, side_by_side) for chain in todo]
@@ -100,11 +116,9 @@ def run(
             for name, spec in list(waiting.items()):
                 if ledger.has(spec):
                     found(waiting.pop(name))
-    names = {key(spec): spec for spec in wanted(study)}
-    for chain, fit in zip(todo, fits, strict=True):
-        if why := fit.result():
-            # All before it is there, or the chain would not have come so far.
-            failed(names[_next_missing(chain, ledger)], why)
+    ended = zip(todo, (fit.result() for fit in fits), strict=True)
+    # All before what is missing is there, or the chain would not have come so far.
+    return [(_next_missing(chain, ledger), why) for chain, why in ended if why]
 
 
 def share(cpus: Sequence[float], processes: int) -> float:
