@@ -122,7 +122,7 @@ def _row(
         "confidence": found.margin.confidence,
         "n": int(found.seeds[:, best].min()),
         "dense_n": int(found.seeds[:, 0].min()),
-        "test_images": bool(np.nan_to_num(found.of_images).any()),
+        "test_images": found.with_images,
     }
     for metric, values, lower, error in zip(
         METRICS, found.value, found.lower, found.error, strict=True
