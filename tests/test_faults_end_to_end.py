@@ -21,7 +21,7 @@ source:
   pretrainings:
     standard: {train: {recipe: {epochs: 2, batch_size: 32, lr: 0.1}}}
 pruning:
-  imp: {method: imp, rounds: 3, retraining: {recipe: {epochs: 40, batch_size: 32, lr: 0.05}}}
+  imp: {method: imp, rounds: 3, retraining: {recipe: {epochs: 24, batch_size: 32, lr: 0.05}}}
 downstream:
   - dataset: {name: digits, size: 8, limit: 200}
     levels: [0, 1, 2, 3]
@@ -145,6 +145,7 @@ def assert_ended(command, ended, number, what):
     """Within 10 s, saying what is kept; returns how much that is, of how much."""
     took, code, err, left = ended
     assert (code, left) == (128 + number, [])
+    print(f"{what}: ended {took:.1f} s after {number.name}")
     assert took < 10
     told = LINES.fullmatch(err)
     assert told, err
@@ -236,7 +237,7 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_fills_ends_the_run_in_one_line(folder, small_disk, tmp_path):
     """After three transfers there is no room for a fourth."""
-    (tmp_path / "tiny.yaml").write_text(YAML.replace("epochs: 40", "epochs: 1"))
+    (tmp_path / "tiny.yaml").write_text(YAML.replace("epochs: 24", "epochs: 1"))
     storage = small_disk / "results"
     command = Command(tmp_path, "run", "tiny.yaml", "--storage", str(storage))
     command.until(lambda: len(list((storage / "transfers").glob("[!.]*"))) >= 3)
@@ -265,7 +266,7 @@ def test_a_disk_that_fills_ends_the_run_in_one_line(folder, small_disk, tmp_path
 def test_a_study_goes_on_around_what_diverges(tmp_path):
     """A regime that bursts at once, and an IMP round: lines, not crashes."""
     text = YAML.split("search:")[0].replace(
-        "epochs: 40, batch_size: 32, lr: 0.05", "epochs: 1, batch_size: 32, lr: 1e30"
+        "epochs: 24, batch_size: 32, lr: 0.05", "epochs: 1, batch_size: 32, lr: 1e30"
     )
     wild = "standard: {recipe: {epochs: 20, batch_size: 32, lr: 1.0e+30}}"
     text = text.replace("standard: {recipe: {epochs: 20, batch_size: 32, lr: 0.1}}", wild)

@@ -20,7 +20,7 @@ from trainables.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.progress import Keeper, Records
 from trainables.records import Moment, accumulated, now, provenance, signals
 from trainables.seeding import derived
-from trainables.training import Epoch, Progress, Shard, fit
+from trainables.training import Best, Epoch, Progress, Shard, fit
 from trainables.weights import read, to_bytes
 
 
@@ -122,8 +122,9 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     data = datasets.splits(spec.dataset)
     net = _network(spec, worker.device)
     keeper = _keeper(spec, worker)
-    state, best, records = "complete", None, []
-    reason: dict[str, str] = {}
+    state, reason = "complete", dict[str, str]()
+    best: Best | None = None
+    records: Records = []
 
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(

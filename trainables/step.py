@@ -1,7 +1,7 @@
 """The gradient of one batch. What does not fit into memory is taken in parts."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,15 +77,20 @@ def gradients(
     for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
         attacked = _attacked(net, images, labels, regime, rng)
         left -= len(labels)
-        # Processes exchange gradients once a batch: with its last part.
-        waits = isinstance(model, DistributedDataParallel) and left > 0
-        with model.no_sync() if waits else nullcontext():
+        with _exchange(model, now=left == 0):
             logits = model(attacked)
             loss = F.cross_entropy(logits, labels) * (len(labels) / len(y))
             loss.backward()
         total += loss.detach()
         right += (logits.argmax(1) == labels).sum()
     return total, right
+
+
+def _exchange(model: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Processes exchange gradients once a batch: with its last part."""
+    if now or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
 
 
 def _attacked(net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator) -> Tensor:
