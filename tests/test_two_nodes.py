@@ -26,16 +26,16 @@ source:
   pretrainings:
     standard: {train: {recipe: {epochs: 2, batch_size: 32, lr: 0.1}}}
 pruning:
-  imp: {method: imp, rounds: 3, retraining: {recipe: {epochs: 20, batch_size: 32, lr: 0.05}}}
+  imp: {method: imp, rounds: 3, retraining: {recipe: {epochs: 15, batch_size: 32, lr: 0.05}}}
 downstream:
   - dataset: {name: digits, size: 8, limit: 400}
     levels: [0, 3]
     seeds: [0, 1]
     regimes:
-      standard: {recipe: {epochs: 40, batch_size: 32, lr: 0.1}}
+      standard: {recipe: {epochs: 20, batch_size: 32, lr: 0.1}}
       adversarial:
         attack: {kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}
-        recipe: {epochs: 20, batch_size: 32, lr: 0.1}
+        recipe: {epochs: 10, batch_size: 32, lr: 0.1}
 evaluation:
   attack: {kind: pgd, steps: 5, epsilon: 0.1, alpha: 0.05}
 """
@@ -101,6 +101,12 @@ def test_a_study_goes_on_when_nodes_die(tmp_path):
         strike(third, transferring)
         code = driver.end(PATIENCE)
         assert code == 0, (driver.lines, shaken.logs())
+    said = [line.partition(" (")[::2] for line in driver.lines if line.startswith("node ")]
+    assert [(name, rest.partition(") ")[2]) for name, rest in said] == [
+        ("node 127.0.0.3", "lost: 1 CPUs, 0 GPUs in all"),
+        ("node 127.0.0.4", "joined: 2 CPUs, 0 GPUs in all"),
+        ("node 127.0.0.4", "lost: 1 CPUs, 0 GPUs in all"),
+    ]
     assert comparable(shaken) == comparable(calm)
     assert verdict(driver.lines) == verdict(undisturbed.lines) != []
     assert trained_again(shaken) == []
