@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from chaos_place import Place, lost, overlapping, repeated, trained_again
-from chaos_processes import STAGES, Driver, Server, gone
+from chaos_processes import AGENTS, STAGES, Driver, Server, gone
 
 ENDS_THE_RUN = {"driver", "raylet", "gcs"}
 """After these the harness waits for the end of the run, and runs it again."""
@@ -39,7 +39,7 @@ class Kill:
 @dataclass(frozen=True)
 class Killed:
     """One kill as it came. Seconds until a driver that cannot go on had ended, and until the last
-    process below it was gone; hung: it had to be killed too."""
+    process below it was gone but Ray's agents; hung: it had to be killed too."""
 
     stage: str
     kind: str
@@ -134,7 +134,7 @@ class Campaign:
         if not victims or not driver.alive:
             self.unspent.append(kill)
             return
-        below = driver.below()
+        below = {pid: it for pid, it in driver.below().items() if it[1] not in AGENTS}
         self.kept |= self.place.complete()
         killed = Killed(driver.stage, kill.kind)
         started = time.monotonic()

@@ -29,11 +29,15 @@ KINDS = {
     "worker": "ray::RayTrainWorker",
     "controller": "ray::TrainController",
     "actor": "ray::ImplicitFunc",
-    "task": "ray::_gather",
+    "task": "ray::gather",
     "raylet": "raylet",
     "gcs": "gcs_server",
 }
 """Kinds of process below a driver, by how their command line begins."""
+
+
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own helpers: they see after a minute that their node is gone, and do nothing until then."""
 
 
 class Driver:

@@ -64,14 +64,14 @@ EVERY_EPOCH = {"KEEP_SECONDS": "0"}
 
 
 PARTS = {
-    "workers": """start driver, source worker, source worker, source driver, source driver,
-        transfers actor, transfers actor, transfers driver, conclusion driver""",
-    "nodes": """source worker, source raylet, source driver, transfers raylet, transfers actor,
-        transfers driver, transfers driver, conclusion driver, start driver""",
-    "heads": """source gcs, source controller, source driver, source worker, transfers gcs,
-        transfers actor, transfers actor, transfers driver, conclusion driver""",
-    "tracking": """start driver, source mlflow, source worker, source driver, transfers mlflow,
-        transfers actor, transfers driver, transfers mlflow, conclusion mlflow""",
+    "workers": """start driver, source worker, source driver, transfers actor, transfers actor,
+        transfers actor, transfers driver, transfers actor, conclusion driver""",
+    "nodes": """source worker, source raylet, transfers actor, transfers actor, transfers raylet,
+        transfers actor, transfers driver, transfers actor, conclusion driver""",
+    "heads": """source gcs, source controller, source driver, transfers actor, transfers actor,
+        transfers gcs, transfers actor, transfers actor, conclusion driver""",
+    "tracking": """source mlflow, source worker, transfers mlflow, transfers actor, transfers actor,
+        transfers mlflow, transfers driver, transfers actor, conclusion mlflow""",
 }
 """The kills of the long form: stage and kind of process; the seed draws when and which."""
 SEED = int(os.environ.get("CHAOS_SEED", "0"))

@@ -10,7 +10,6 @@ from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
 from trainables.ledger import DamagedError, Ledger
-from trainables.orphans import end_with_parent
 from trainables.records import now, provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}
@@ -23,7 +22,6 @@ def search_trial(config: dict[str, str]) -> None:
     config: `trial`, the JSON of a Trial, and `storage`, the ledger's root. What the training
     itself raises is a finding about its recipe, and is stored; what the machine raises is not.
     """
-    end_with_parent()
     spec = Trial.model_validate_json(config["trial"])
     ledger = Ledger(Path(config["storage"]))
     if ledger.has(spec):

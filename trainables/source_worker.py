@@ -10,7 +10,6 @@ import torch
 from search_spaces.keys import key
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger
-from trainables.orphans import end_with_parent
 from trainables.training import Shard
 
 
@@ -20,7 +19,6 @@ def source_worker(config: dict[str, str]) -> None:
     config: `chain`, the JSON of a Chain; `storage`, the ledger's root; `parts`, in how many parts a
     batch is taken from the start.
     """
-    end_with_parent()
     chain = Chain.model_validate_json(config["chain"])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     context = ray.train.get_context()

@@ -9,7 +9,6 @@ from ray import tune
 from search_spaces.spec import Transfer
 from trainables import transfer
 from trainables.ledger import Ledger
-from trainables.orphans import end_with_parent
 
 
 def transfer_trial(config: dict[str, str]) -> None:
@@ -21,7 +20,6 @@ def transfer_trial(config: dict[str, str]) -> None:
     reused from trial to trial: nothing here may depend on what ran before, and everything random
     comes from the transfer's own seed.
     """
-    end_with_parent()
     spec = Transfer.model_validate_json(config["transfer"])
     ledger = Ledger(Path(config["storage"]))
     if ledger.has(spec):

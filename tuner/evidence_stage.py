@@ -6,7 +6,6 @@ from search_spaces.evidence import AutoAttackEvidence, Evidence, Landscape, Retr
 from search_spaces.keys import key
 from trainables.evidence import gather
 from trainables.ledger import Ledger
-from trainables.orphans import end_with_parent
 from tuner.cluster import Capacity
 
 _LONGEST = (AutoAttackEvidence, Landscape, Retraining)
@@ -18,7 +17,7 @@ def run(
     """Gathers pieces of evidence, calling `ended` as each ends; returns why any failed."""
     import ray
 
-    task = ray.remote(num_cpus=capacity.trial_cpus, num_gpus=capacity.trial_gpus)(_gather)
+    task = ray.remote(num_cpus=capacity.trial_cpus, num_gpus=capacity.trial_gpus)(gather)
     running = {
         task.remote(piece.model_dump_json(), str(ledger.root)): piece
         for piece in longest_first(pieces)
@@ -35,11 +34,6 @@ def run(
                 failures.append(f"{piece.kind} {key(piece)}: {lines[-1]}")
             ended()
     return failures
-
-
-def _gather(text: str, storage: str) -> None:
-    end_with_parent()
-    gather(text, storage)
 
 
 def longest_first(pieces: Iterable[Evidence]) -> list[Evidence]:
