@@ -1,7 +1,6 @@
 """Ray Tune trial of a search: a thin shell around one tuning."""
 
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
 from trainables.ledger import DamagedError, Ledger
-from trainables.records import provenance
+from trainables.records import now, provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}
 """What a recipe is worth that does not train to its end."""
@@ -31,7 +30,7 @@ def search_trial(config: dict[str, str]) -> None:
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    started = time.time()
+    started = now()
     try:
         for result in tuning.run(spec, ledger, device):
             # Written before the last report: a trial that is ended gets no more time.
