@@ -40,6 +40,18 @@ def only_run(root: Path, study: str) -> Iterator[None]:
         yield
 
 
+def running(root: Path) -> list[str]:
+    """The runs that work on a storage now, of whatever study: 'study S (process P on H ...)'."""
+    found = []
+    for path in sorted((root / "locks").glob("*.lock")):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(f"study {path.stem} ({_holder(path)})")
+    return found
+
+
 def _holder(path: Path) -> str:
     try:
         about = json.loads(path.read_text())
