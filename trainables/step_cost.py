@@ -104,14 +104,15 @@ def _times(operation: Callable[[], Any], device: torch.device, seconds: float) -
     times: list[float] = []
     started = time.monotonic()
     while len(times) < _LEAST_STEPS or time.monotonic() - started < seconds:
-        before = _clock(device)
+        before = clock(device)
         operation()
-        times.append(_clock(device) - before)
+        times.append(clock(device) - before)
     return times
 
 
-def _clock(device: torch.device) -> float:
-    """On one CPU thread the processor's own time: other programs' work is not in it."""
+def clock(device: torch.device) -> float:
+    """Seconds, once the device is done with all it was given. On one CPU thread the processor's
+    own time: other programs' work is not in it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif torch.get_num_threads() == 1:
