@@ -22,7 +22,6 @@ from search_spaces.errors import InputError
 from trainables.bench_rows import NETS, OURS, Ask, Question, asked
 from trainables.bench_table import Row, lines
 from trainables.interleaving import interleave, ratios, summary
-from trainables.memory import ALLOCATION
 
 # Seconds that a contender works in one turn, and that all together spend on a row.
 TURN, ROW = 0.4, 5.0
@@ -73,11 +72,10 @@ class Process:
 
 @contextmanager
 def contenders(names: Sequence[str], settings: Settings) -> Iterator[dict[str, Process]]:
-    """A process for each name. Ours asks for memory as this program's do, others as they would."""
+    """A process for each name."""
     home = Path(__file__).parent.parent
     path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
     threads = str(settings.threads)
-    common = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
     command = [sys.executable, "-W", "ignore", "-m", "trainables.contender"]
     with ExitStack() as stack:
         found = {}
@@ -85,7 +83,7 @@ def contenders(names: Sequence[str], settings: Settings) -> Iterator[dict[str, P
             errors = stack.enter_context(TemporaryFile("w+"))
             process = subprocess.Popen(
                 [*command, name, settings.device, threads],
-                env={**common, **(ALLOCATION if name == OURS else {})},
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads},
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -30,6 +30,7 @@ from trainables import (
 )
 from trainables.evaluation import judge
 from trainables.ledger import Ledger
+from trainables.memory import keep_freed
 from trainables.records import provenance
 from trainables.weights import to_bytes
 
@@ -42,6 +43,7 @@ def gather(text: str, storage: str) -> None:
     spec, ledger = from_json(text), Ledger(Path(storage))
     if ledger.has(spec):
         return
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = time.time()
     result, files = compute(spec, ledger)

@@ -11,6 +11,7 @@ from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
 from trainables.ledger import Ledger
+from trainables.memory import keep_freed
 from trainables.records import provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}
@@ -29,6 +30,7 @@ def search_trial(config: dict[str, str]) -> None:
         # Drawn before, perhaps by an earlier run.
         tune.report(ledger.result(spec)["best"] or NOTHING)
         return
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.time()

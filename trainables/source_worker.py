@@ -10,6 +10,7 @@ import torch
 from search_spaces.keys import key
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger
+from trainables.memory import keep_freed
 from trainables.training import Shard
 
 
@@ -19,6 +20,7 @@ def source_worker(config: dict[str, str]) -> None:
     config: `chain`, the JSON of a Chain, and `storage`, the ledger's root.
     """
     chain = Chain.model_validate_json(config["chain"])
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     context = ray.train.get_context()
     worker = Worker(

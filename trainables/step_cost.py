@@ -21,6 +21,7 @@ from trainables import models
 from trainables.attacks import perturb
 from trainables.images import pixels
 from trainables.masks import apply_, ones
+from trainables.memory import keep_freed
 from trainables.work import Net, Step
 
 # A batch as small as this shows what a larger one will cost, before it is tried.
@@ -122,6 +123,7 @@ def clock(device: torch.device) -> float:
 
 def main() -> None:
     device, threads = torch.device(sys.argv[1]), int(sys.argv[2])
+    keep_freed()
     torch.set_num_threads(threads)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -9,6 +9,7 @@ from ray import tune
 from search_spaces.spec import Transfer
 from trainables import transfer
 from trainables.ledger import Ledger
+from trainables.memory import keep_freed
 
 
 def transfer_trial(config: dict[str, str]) -> None:
@@ -21,6 +22,7 @@ def transfer_trial(config: dict[str, str]) -> None:
     """
     spec = Transfer.model_validate_json(config["transfer"])
     ledger = Ledger(Path(config["storage"]))
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)
