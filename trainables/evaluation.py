@@ -11,6 +11,7 @@ from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
+from trainables.models import folded
 from trainables.seeding import generator
 
 BATCH = 256
@@ -56,6 +57,8 @@ def judge(
     """
     clean, attacked = [], []
     with evaluating(model):
+        # In eval mode BatchNorm is no more than a part of its convolution.
+        model = folded(model)
         parts = torch.arange(len(images), device=images.y.device).split(BATCH)
         for number, batch in enumerate(images.stream(parts, seed=None)):
             x = batch.pixels()
