@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,14 +55,20 @@ class Process:
 
     def ask(self, content: Mapping[str, Any]) -> dict[str, float]:
         """Its answer. Raises InputError with its last words if it dies of the question."""
-        process = self.process
-        assert process.stdin is not None and process.stdout is not None, "they are pipes"
-        try:
-            process.stdin.write(json.dumps(dict(content)) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = ""
+        self.put(content)
+        return self.get()
+
+    def put(self, content: Mapping[str, Any]) -> None:
+        """Asks, and does not wait for the answer."""
+        assert self.process.stdin is not None, "it is a pipe"
+        with suppress(OSError):  # That it died shows when its answer is read.
+            self.process.stdin.write(json.dumps(dict(content)) + "\n")
+            self.process.stdin.flush()
+
+    def get(self) -> dict[str, float]:
+        """The answer to what was put."""
+        assert self.process.stdout is not None, "it is a pipe"
+        line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
             why = (self.errors.read().strip().splitlines() or ["it died"])[-1]

@@ -65,13 +65,12 @@ def _pruning(name: str) -> Piece:
 
 def pruned_by_torch(weights: dict[str, torch.Tensor], drop: int) -> dict[str, torch.Tensor]:
     """The masks that torch.nn.utils.prune.global_unstructured finds, `drop` weights pruned."""
-    layers = {}
-    for name, weight in weights.items():
-        layers[name] = nn.Module()
-        layers[name].weight = nn.Parameter(weight.contiguous())
+    layers = {name: nn.Module() for name in weights}
+    for name, layer in layers.items():
+        layer.weight = nn.Parameter(weights[name].contiguous())
     parts = [(layer, "weight") for layer in layers.values()]
     prune.global_unstructured(parts, prune.L1Unstructured, amount=drop)
-    return {name: layer.weight_mask for name, layer in layers.items()}
+    return {name: layer.get_buffer("weight_mask") for name, layer in layers.items()}
 
 
 def count(case: str, operation: bench_work.Operation) -> dict[str, float]:

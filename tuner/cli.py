@@ -219,6 +219,40 @@ def simulate(
         typer.echo(line)
 
 
+@app.command()
+def bench(
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also the attack libraries that are installed.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Rows with this in their name; repeat.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="ResNet-50 too, all in the batches trained with.")
+    ] = False,
+    packing: Annotated[
+        bool, typer.Option("--packing", help="How many trainings side by side are best.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each contender.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="At least, for each row.")] = 5.0,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Measure this machine: training steps and evaluation against the published loop, attack
+    libraries and the machine's own limits; what Ray adds to a chain and a transfer; pruning.
+
+    Contenders take turns; what counts are the ratios. About 3 minutes on 2 cores.
+    """
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: takes cpu or cuda")
+    if form not in ("table", "json"):
+        raise InputError(f"--format {form}: takes table or json")
+    from tuner import bench as benching
+
+    settings = benching.Settings(device, threads, (), full, (), seconds)
+    typer.echo(benching.main(settings, only or [], form, packing, peers, _note))
+
+
 @app.command("data")
 def fetch_data(
     study: StudyArg = "quickstart",
