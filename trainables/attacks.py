@@ -46,7 +46,8 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
         logits = model(x)
         # The sum, not the mean: an image's gradient then does not depend on the batch's size.
-        (result,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
+        loss = F.cross_entropy(logits.float(), y, reduction="sum")
+        (result,) = torch.autograd.grad(loss, x)
     return result, logits.detach()
 
 

@@ -19,6 +19,7 @@ from trainables.evaluation import evaluating, judge
 from trainables.images import Images, ImageSet, Splits, augment
 from trainables.masks import Mask, State, apply_
 from trainables.overfitting import Signals, must_lower_alpha, probe
+from trainables.precision import lowered
 from trainables.seeding import derived, generator
 
 
@@ -234,14 +235,15 @@ def _step(
     model: nn.Module, net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(mean loss, logits) on the images as the regime wants them trained on."""
-    if regime.attack is not None:
-        if regime.attack_mode == "eval":
-            with evaluating(net):
+    with lowered(x.device):
+        if regime.attack is not None:
+            if regime.attack_mode == "eval":
+                with evaluating(net):
+                    x = perturb(net, x, y, regime.attack, rng)
+            else:
                 x = perturb(net, x, y, regime.attack, rng)
-        else:
-            x = perturb(net, x, y, regime.attack, rng)
-    logits = model(x)
-    return F.cross_entropy(logits, y), logits
+        logits = model(x)
+    return F.cross_entropy(logits.float(), y), logits
 
 
 def _batches(
