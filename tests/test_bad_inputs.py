@@ -229,7 +229,7 @@ STORAGE = [
     Bad("run --storage /dev/null", "storage /dev/null", "choose another --storage"),
     Bad(f"run --storage {'x' * 300}", "File name too long", "choose another --storage"),
     Bad(
-        "evidence small.yaml",
+        "simulate small.yaml --recorded",
         f"{DAMAGED}: result.json is damaged",
         "remove this folder",
         {f"{DAMAGED}/result.json": "{"},

@@ -124,14 +124,17 @@ def estimated(work, past=NO_HISTORY, known=None, capacity=TWO_CORES):
     return cost.estimate(work, cost.Basis(known, past, capacity))
 
 
+STEP = 0.01 * cost.IN_PRACTICE
+
+
 def test_an_estimate_is_counted_steps_times_their_price(work):
     found = estimated(work)
-    alone = {kind: 0.01 * sum(transfer_steps(kind).values()) for kind in work.transfers}
+    alone = {kind: STEP * sum(transfer_steps(kind).values()) for kind in work.transfers}
     every = sum(n * (alone[kind] + cost.TRIAL_START) for kind, n in work.transfers.items())
     slots = every + cost.BETWEEN * work.transfers.total()
     assert found.transfers.middle == pytest.approx(slots / 2, rel=0.02)
     # Three chains at two thirds of a core, of which the longest outlasts the others.
-    chains = [0.01 * sum(chain.steps.values()) for chain in work.chains]
+    chains = [STEP * sum(chain.steps.values()) for chain in work.chains]
     assert sum(chains) / 2 < found.source_model - 3 * cost.FIT_START < sum(chains)
     assert found.gpus == 0
     assert found.cores * 3600 == pytest.approx(slots + sum(chains) + cost.FIT_START * 3, rel=1e-6)
@@ -151,7 +154,7 @@ def test_on_gpus_hours_are_gpu_hours(work):
 
 def test_more_processes_than_cores_start_slower(work):
     wide = Capacity(cpus=64, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
-    longest = max(0.01 * sum(chain.steps.values()) for chain in work.chains)
+    longest = max(STEP * sum(chain.steps.values()) for chain in work.chains)
     assert estimated(work, capacity=wide).source.middle == pytest.approx(cost.FIT_START + longest)
 
 
@@ -376,6 +379,15 @@ def test_what_is_complete_costs_nothing(study, tmp_path):
     nothing = estimated(left, known={})
     assert (nothing.wall.middle, nothing.cores, nothing.gpus) == (0, 0, 0)
     assert workload(study, done, 1, whole=True).transfers.total() == 102
+
+
+def test_a_search_counts_with_its_whole_budget(tmp_path):
+    study = reading.load("adaptive", ["downstream.0.levels.budget=41"])
+    stands = standing(study, Ledger(tmp_path))
+    work = workload(study, stands, 1)
+    assert sum(not done for _, done in stands.transfers) < work.transfers.total() == 3 * 41
+    standard, adversarial = sorted(work.transfers.values())
+    assert adversarial - standard <= 3
 
 
 def test_ten_thousand_transfers_plan_in_proportion(tmp_path, monkeypatch, capsys):

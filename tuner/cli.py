@@ -384,7 +384,9 @@ def _show(
     typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
     if stands.agenda.searches:
         most = stands.agenda.most
-        typer.echo(f"{len(stands.agenda.searches)} searches may ask for {most} transfers in all")
+        counted = ", all counted below" if planned else ""
+        number = len(stands.agenda.searches)
+        typer.echo(f"{number} searches may ask for {most} transfers in all{counted}")
     return loaded, stands
 
 

@@ -46,8 +46,9 @@ def experiment(summary: Summary) -> str:
     """The description of an experiment."""
     views = ", ".join(f"[{view}]({view_link(summary.experiment, view)})" for view in VIEWS)
     return f"""\
+{summary.done} of {summary.total} transfers are complete. \
 **Start at the run [{summary.name}]({run_link(summary.experiment, summary.run)})**. \
-Tables of runs with the columns to look at: {views} (also under Views, above the table).
+Tables of runs: {views}.
 
 {_ABOUT}
 

@@ -56,6 +56,10 @@ class Schedule(Generic[Job]):
         """Has every job been handed out and ended?"""
         return not (self._fixed or self._urgent or self._waiting)
 
+    def open(self, search: Search[Job]) -> bool:
+        """Does a search wait for results, after which it may ask for more?"""
+        return self._left[id(search)] > 0
+
     def next(self) -> Job | None:
         """A job to start now; None if there is none before another one ends."""
         if self._urgent:

@@ -16,6 +16,7 @@ from trainables.work import (
     theta_steps,
     transfer_kind,
 )
+from tuner.agenda import Agenda
 from tuner.state import Standing
 
 
@@ -44,12 +45,25 @@ class Workload:
 
 
 def workload(study: Study, standing: Standing, workers: int, whole: bool = False) -> Workload:
-    """The work that is missing of a study; with `whole`, as if nothing were complete."""
+    """The work that is missing of a study; with `whole`, as if nothing were complete. Searches of
+    levels count as if they used up their budgets."""
     left = Counter(
         transfer_kind(cell.transfer) for cell, done in standing.transfers if whole or not done
     )
+    left += _to_come(standing.agenda)
     seeds = fmean(len(task.seeds) for task in study.downstream)
     return Workload(_chains(study, standing, workers, whole), left, seeds)
+
+
+def _to_come(agenda: Agenda) -> Counter[TransferKind]:
+    """What open searches may still ask for: as much of each kind that they have asked for."""
+    found: Counter[TransferKind] = Counter()
+    for search in filter(agenda.schedule.open, agenda.searches):
+        kinds = dict.fromkeys(transfer_kind(agenda.cells[job].transfer) for job in search.jobs)
+        left = search.search.plan.budget - len(search.jobs)
+        for place, kind in enumerate(kinds):
+            found[kind] += left // len(kinds) + (place < left % len(kinds))
+    return found
 
 
 def _chains(study: Study, standing: Standing, workers: int, whole: bool) -> list[Chain]:
