@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from search_spaces.errors import InputError
 from trainables import bench, bench_packing
@@ -40,6 +41,12 @@ def test_rows_are_chosen_by_words():
     ]
     with pytest.raises(InputError, match="--only unheard: no row's name has it; there are quick"):
         bench.selected(replace(FEW, only=("unheard",)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="--device cuda: torch sees no GPU on this machine"):
+        list(bench.run(replace(FEW, device="cuda"), pytest.fail))
 
 
 def test_resnet50_and_whole_batches_are_asked_for_in_full():

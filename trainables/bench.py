@@ -18,10 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+import torch
+
 from search_spaces.errors import InputError
 from trainables.bench_rows import NETS, OURS, Ask, Question, asked
 from trainables.bench_table import Row, lines
+from trainables.bench_work import CASES
 from trainables.interleaving import interleave, ratios, summary
+from trainables.precision import precision
 
 # Seconds that a contender works in one turn, and that all together spend on a row.
 TURN, ROW = 0.4, 5.0
@@ -111,6 +115,8 @@ def run(settings: Settings, say: Callable[[str], None]) -> Iterator[Row]:
     Raises InputError if no row is asked for, or a contender can't do its part.
     """
     wanted = selected(settings)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no GPU on this machine: leave it out")
     names = {q.process for ask in wanted for q in (ask.ours, *ask.others.values())}
     with contenders(sorted(names), settings) as processes:
         for number, ask in enumerate(wanted, 1):
@@ -120,8 +126,6 @@ def run(settings: Settings, say: Callable[[str], None]) -> Iterator[Row]:
 
 def selected(settings: Settings) -> list[Ask]:
     """The rows that the settings ask for; raises InputError if there are none."""
-    from trainables.bench_work import CASES
-
     nets = NETS if settings.full or settings.device == "cuda" else NETS[:-1]
     small = settings.device == "cpu" and not settings.full
     batches = {net: CASES[net].few if small else CASES[net].batch for net in nets}
@@ -175,7 +179,8 @@ def _images(ask: Ask, ours: Process) -> int:
 
 def _limits(ours: Process, device: str) -> dict[str, dict[str, Any]]:
     """Questions for the machine's own rates, half a turn each."""
-    limits: dict[str, dict[str, Any]] = {"product": {"kind": "product", "dtype": "float32"}}
+    dtype = "bfloat16" if precision() == "bf16" else "float32"
+    limits: dict[str, dict[str, Any]] = {"product": {"kind": "product", "dtype": dtype}}
     if device == "cuda":
         limits["copy"] = {"kind": "copy"}
     for content in limits.values():

@@ -9,6 +9,7 @@ from functools import partial
 
 from trainables.bench import Process, Settings, contenders
 from trainables.bench_rows import NETS, OURS
+from trainables.bench_work import CASES
 from trainables.interleaving import Summary, interleave, ratios, summary
 
 _ON_A_GPU = (1, 2, 3, 4, 6, 8)
@@ -34,8 +35,6 @@ def sizes(settings: Settings, cores: int) -> list[int]:
 
 def run(settings: Settings, say: Callable[[str], None]) -> list[Crowd]:
     """Adversarial steps of the quickstart's network and ResNet-20, in crowds of each size."""
-    from trainables.bench_work import CASES
-
     crowds = sizes(settings, os.cpu_count() or 1)
     found = []
     for net in NETS[:2]:

@@ -40,6 +40,10 @@ def cost(step: Step, device: torch.device, seconds: float) -> dict[str, float]:
     would take is then in proportion.
     """
     network = _built(step.net, device)
+    parameters = sum(p.numel() for p in network.parameters())
+    prunable = sum(m.numel() for m in ones(network).values())
+    if step.operation in ("judge", "judge_attack"):
+        network = models.folded(network.eval())
     batch = min(step.batch, _FEW)
     times = _times(_operation(step, network, batch, device), device, 0)
     while batch < step.batch:
@@ -59,8 +63,8 @@ def cost(step: Step, device: torch.device, seconds: float) -> dict[str, float]:
         "seconds": step.batch / batch * median,
         "spread": (high - low) / 2 / median,
         "images": batch,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "prunable": sum(m.numel() for m in ones(network).values()),
+        "parameters": parameters,
+        "prunable": prunable,
     }
 
 

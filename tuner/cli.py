@@ -247,9 +247,10 @@ def bench(
         raise InputError(f"--device {device}: takes cpu or cuda")
     if form not in ("table", "json"):
         raise InputError(f"--format {form}: takes table or json")
+    from trainables.bench import Settings as Asked
     from tuner import bench as benching
 
-    settings = benching.Settings(device, threads, (), full, (), seconds)
+    settings = Asked(device, threads, (), full, (), seconds)
     typer.echo(benching.main(settings, only or [], form, packing, peers, _note))
 
 
