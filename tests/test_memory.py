@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from trainables.memory import ENVIRONMENT
+
 PROGRAM = """
 import resource, sys, threading
 from trainables.memory import keep_freed
@@ -15,7 +17,7 @@ def work():
     for step in range(24):
         if step == 4:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        tensors = [torch.ones(2**20) for _ in range(24)]
+        tensors = [torch.ones(int(sys.argv[3]) * 2**18) for _ in range(int(sys.argv[2]))]
         del tensors
     print(found, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 thread = threading.Thread(target=work)
@@ -24,29 +26,30 @@ thread.join()
 """
 
 
-def faults(how, **environment):
-    """(what keep_freed said, pages mapped anew) while 96 MB are allocated and freed, 20 times, in a
-    thread, as Ray runs trainings."""
+def faults(how, count, megabytes, **environment):
+    """(what keep_freed said, pages mapped anew) while so many tensors of a size are made and freed,
+    20 times, in a thread, as Ray runs trainings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how],
+        [sys.executable, "-c", PROGRAM, how, str(count), str(megabytes)],
         env={**kept, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    said, count = done.stdout.split()
-    return said, int(count)
+    said, pages = done.stdout.split()
+    return said, int(pages)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
-def test_memory_is_mapped_once():
-    said, kept = faults("keep")
+@pytest.mark.parametrize(("count", "megabytes"), [(24, 4), (2, 96)])
+def test_memory_is_mapped_once(count, megabytes):
+    said, kept = faults("keep", count, megabytes, **ENVIRONMENT)
     if said == "False":
         pytest.skip("no glibc")
-    _, given_back = faults("no")
-    assert given_back > 20 * kept
+    _, given_back = faults("no", count, megabytes)
+    assert given_back > 20 * max(kept, 10)
 
 
 def test_a_users_own_settings_stand():
-    assert faults("keep", MALLOC_ARENA_MAX="4")[0] == "False"
+    assert faults("keep", 1, 1, MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
