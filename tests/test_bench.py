@@ -43,6 +43,15 @@ def test_rows_are_chosen_by_words():
         bench.selected(replace(FEW, only=("unheard",)))
 
 
+def test_a_library_that_does_not_run_is_left_out(monkeypatch):
+    monkeypatch.setattr(bench, "TURN", 0.02)
+    said = []
+    asked = replace(FEW, only=("quickstart FAT",), peers=("unheard",))
+    (row,) = bench.run(asked, said.append)
+    assert said[0].startswith("left out: bench: unheard fails: ")
+    assert list(row.against) == ["paper", "unfrozen"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(InputError, match="--device cuda: torch sees no GPU on this machine"):
@@ -66,7 +75,7 @@ def test_libraries_attack_and_do_nothing_else():
 def test_a_contender_that_cannot_is_named_with_its_reason():
     with (
         bench.contenders(["ours"], FEW) as found,
-        pytest.raises(InputError, match="bench: ours: KeyError: 'unheard': leave it out"),
+        pytest.raises(InputError, match="bench: ours fails: KeyError: 'unheard': choose"),
     ):
         found["ours"].rate({"case": "unheard", "operation": "judge", "batch": 1, "images": 1})
 

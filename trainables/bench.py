@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -76,7 +76,7 @@ class Process:
         if not line:
             self.errors.seek(0)
             why = (self.errors.read().strip().splitlines() or ["it died"])[-1]
-            raise InputError(f"bench: {self.name}: {why}: leave it out, or rows with --only")
+            raise InputError(f"bench: {self.name} fails: {why}: choose other rows with --only")
         return json.loads(line)
 
 
@@ -119,9 +119,23 @@ def run(settings: Settings, say: Callable[[str], None]) -> Iterator[Row]:
         raise InputError("--device cuda: torch sees no GPU on this machine: leave it out")
     names = {q.process for ask in wanted for q in (ask.ours, *ask.others.values())}
     with contenders(sorted(names), settings) as processes:
+        able = [peer for peer in settings.peers if _works(processes, peer, say)]
+        wanted = selected(replace(settings, peers=tuple(able)))
         for number, ask in enumerate(wanted, 1):
             say(f"{number}/{len(wanted)} {ask.name} ...")
             yield _row(ask, processes, settings)
+
+
+def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], None]) -> bool:
+    """Does an installed library run here, on a few small images? If not, `say` is told why."""
+    trial = {"case": NETS[0], "operation": "adversarial", "batch": 2, "images": 2}
+    try:
+        if peer in processes:
+            processes[peer].ask(trial)
+    except InputError as error:
+        say(f"left out: {error}")
+        return False
+    return True
 
 
 def selected(settings: Settings) -> list[Ask]:

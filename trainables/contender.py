@@ -41,9 +41,9 @@ def piece(name: str, question: dict[str, Any], device: torch.device) -> Piece:
 def _way(name: str) -> Callable[[Work], Callable[[], object]]:
     if name == "ours":
         return bench_work.ours
-    if name in bench_peers.LIBRARIES:
-        return partial(bench_peers.with_library, attacker=bench_peers.LIBRARIES[name])
-    return partial(bench_peers.published, freezes=name == "paper")
+    if name in ("paper", "unfrozen"):
+        return partial(bench_peers.published, freezes=name == "paper")
+    return partial(bench_peers.with_library, attacker=bench_peers.LIBRARIES[name])
 
 
 def _repeated(action: Callable[[], object], amount: float, times: int) -> Piece:
