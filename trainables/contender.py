@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from trainables import bench_peers, bench_work, floor, masks
+from trainables.allocation import keep_freed
 from trainables.bench_work import ATTACKS, CASES, Work
-from trainables.memory import keep_freed
 from trainables.step_cost import clock
 
 Piece = tuple[Callable[[], object], float]

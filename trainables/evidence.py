@@ -28,9 +28,9 @@ from trainables import (
     mask_evidence,
     retraining,
 )
+from trainables.allocation import keep_freed
 from trainables.evaluation import judge
 from trainables.ledger import Ledger
-from trainables.memory import keep_freed
 from trainables.records import provenance
 from trainables.weights import to_bytes
 

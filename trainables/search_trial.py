@@ -10,8 +10,8 @@ from ray import tune
 from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
+from trainables.allocation import keep_freed
 from trainables.ledger import Ledger
-from trainables.memory import keep_freed
 from trainables.records import provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}

@@ -8,9 +8,9 @@ import ray.train.torch
 import torch
 
 from search_spaces.keys import key
+from trainables.allocation import keep_freed
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger
-from trainables.memory import keep_freed
 from trainables.training import Shard
 
 

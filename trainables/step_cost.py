@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
 from trainables import models
+from trainables.allocation import keep_freed
 from trainables.attacks import perturb
 from trainables.images import pixels
 from trainables.masks import apply_, ones
-from trainables.memory import keep_freed
 from trainables.work import Net, Step
 
 # A batch as small as this shows what a larger one will cost, before it is tried.

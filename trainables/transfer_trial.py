@@ -8,8 +8,8 @@ from ray import tune
 
 from search_spaces.spec import Transfer
 from trainables import transfer
+from trainables.allocation import keep_freed
 from trainables.ledger import Ledger
-from trainables.memory import keep_freed
 
 
 def transfer_trial(config: dict[str, str]) -> None:

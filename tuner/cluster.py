@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
-from trainables import memory
+from trainables import allocation
 from tuner.settings import Settings
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "8",
-    **memory.ENVIRONMENT,
+    **allocation.ENVIRONMENT,
 }
 # For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
 # listen there only, as they do on macOS; without it, any machine of the network could ask them.

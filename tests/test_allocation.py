@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from trainables.memory import ENVIRONMENT
+from trainables.allocation import ENVIRONMENT
 
 PROGRAM = """
 import resource, sys, threading
-from trainables.memory import keep_freed
+from trainables.allocation import keep_freed
 found = keep_freed() if sys.argv[1] == "keep" else None
 import torch
 def work():
