@@ -56,7 +56,7 @@ class Report:
 
 def gather(results: Results, correct: Correct, uri: str, runs: dict[str, set[str]]) -> Report:
     """The report of a study. `correct`: the per-image records, where there are any; `uri` is the
-    store it was read from; `runs` holds the values of tags (torch, device, host) over its
+    store it was read from; `runs` holds the values of tags (torch, device, ...) over its
     transfers."""
     table, study = results.expected, results.study
     found = evidence_of.read(results.parent, uri)
@@ -152,6 +152,9 @@ def trouble(results: Results, flags: pd.DataFrame) -> list[str]:
             f"{stopped} transfers were stopped in catastrophic overfitting and are judged by their "
             "best state before it."
         )
+    diverged = int((results.table["state"] == "diverged").sum())
+    if diverged:
+        said.append(f"{diverged} transfers diverged and are judged by their best state before it.")
     looked_at = results.study.looked_at
     for row in flags.to_dict("records"):
         who = " ".join(str(row.get(n, "")) for n in ("theta", "pruning", "dataset", "regime"))

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from search_spaces import grid, reading
-from trainables import masks, transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables import masks, transfer, transfer_trial
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
 from trainables.records import epoch_record
+from trainables.theta import Worker
 from trainables.training import Shard
 from trainables.weights import read
 
@@ -107,7 +108,9 @@ def test_more_rounds_extend_a_finished_chain(study, done):
 def run(cell, ledger):
     task = transfer.prepare(cell.transfer, ledger, torch.device("cpu"))
     epochs = list(transfer.train(task))
-    result, files = transfer.conclude(task, epochs[-1], list(map(epoch_record, epochs)), "complete")
+    result, files = transfer.conclude(
+        task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"
+    )
     return task, result, files
 
 
@@ -147,3 +150,19 @@ def test_a_transfer_keeps_its_mask_and_records_each_image(study, done):
     assert bits["clean"].double().mean().item() == result["test"]["sa"]
     assert bits["attacked"].double().mean().item() == result["test"]["ra"]
     assert len(bits["clean"]) == 96
+
+
+def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monkeypatch):
+    """Its process may be killed between writing the result and saying so."""
+    cell, reports = grid.transfers(study)[0], []
+    monkeypatch.setattr(transfer_trial.tune, "report", reports.append)
+    storage = str(done.ledger.root)
+    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage, "parts": "1"}
+    transfer_trial.transfer_trial(config)
+    folder = done.ledger.folder(cell.transfer)
+    first = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(transfer_trial.transfer, "prepare", lambda *_: pytest.fail("trains"))
+    transfer_trial.transfer_trial(config)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == first
+    assert reports[-1] == reports[-2]
+    assert [report["ends"] for report in reports] == [False, True, True]

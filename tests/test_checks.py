@@ -22,7 +22,7 @@ from search_spaces.spec import (
 )
 from trainables import checks, datasets, images, models, transfer
 from trainables.evaluation import judge
-from trainables.records import epoch_record
+from trainables.records import epoch_record, now
 from trainables.training import fit
 
 SURROGATE = Model(arch="resnet8", width=4)
@@ -194,9 +194,11 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check):
         seed=0,
         checks=(check, check.model_copy(update={"images": 10})),
     )
-    task = transfer.Task(spec, net, None, stripes, 0.0)
+    task = transfer.Task(spec, net, None, stripes, now())
     epochs = list(transfer.train(task))
-    result, files = transfer.conclude(task, epochs[-1], list(map(epoch_record, epochs)), "complete")
+    result, files = transfer.conclude(
+        task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"
+    )
     assert [(c["kind"], c["images"]) for c in result["checks"]] == [
         ("transfer_attack", 32),
         ("transfer_attack", 10),
@@ -207,7 +209,7 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check):
         assert bits[f"check.{number}"].double().mean().item() == record["ra"]
     without = spec.model_copy(update={"checks": None})
     result, files = transfer.conclude(
-        replace(task, spec=without), epochs[-1], list(map(epoch_record, epochs)), "complete"
+        replace(task, spec=without), epochs[-1].best, list(map(epoch_record, epochs)), "complete"
     )
     assert "checks" not in result
     assert set(tensors(files["correct.safetensors"])) == {"clean", "attacked"}

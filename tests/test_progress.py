@@ -13,7 +13,7 @@ from trainables import training
 from trainables.masks import ones, prune_by_magnitude
 from trainables.overfitting import Signals
 from trainables.progress import Keeper
-from trainables.training import fit
+from trainables.training import Epoch, fit
 
 EPOCHS = 5
 FGSM = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
@@ -144,3 +144,24 @@ def test_no_damaged_file_is_used(data, tmp_path_factory):
     assert keeper.load() is None
     assert not path.exists()
     assert path.with_suffix(".damaged").exists()
+
+
+@pytest.mark.parametrize("epoch", [1.0, 20.0, 31.0, 50.0, 300.0])
+def test_never_is_more_than_a_minute_or_an_epoch_unkept(tmp_path, monkeypatch, epoch):
+    now = 0.0
+    monkeypatch.setattr("trainables.progress.time.monotonic", lambda: now)
+    keeper, kept, unkept = Keeper(tmp_path / "x"), [0], []
+    monkeypatch.setattr(Keeper, "save", lambda self, state, records: kept.append(state))
+
+    def training(_):
+        nonlocal now
+        for number in range(1, 200):
+            now += epoch
+            unkept.append(number - kept[-1])
+            yield Epoch(number, 0.0, 0.0, 0.0, None, epoch, None, None, None, lambda n=number: n)
+
+    for _ in keeper.epochs(training, 199):
+        pass
+    assert max(unkept) * epoch <= max(60, epoch)
+    # And no oftener than that asks for: writing takes time too.
+    assert len(kept) <= 1 + 199 * epoch / max(30, epoch)

@@ -170,7 +170,7 @@ def test_a_collapse_halves_alpha(net, stripes, evaluation, monkeypatch):
 def test_a_collapse_goes_back_to_the_best_state(net, stripes, evaluation, monkeypatch):
     scripted(monkeypatch, 0.5, 0.6, 0.4, 0.4)
     ras = iter((0.1, 0.3, 0.2, 0.0))
-    monkeypatch.setattr(training, "_validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
+    monkeypatch.setattr(training, "validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
     starts, ends = states_at_the_start(monkeypatch, net), {}
     for epoch in fit(net, stripes, nervous("lower_alpha"), 0, evaluation):
         ends[epoch.number] = weights(net)
@@ -184,7 +184,7 @@ def test_after_a_collapse_momentum_starts_anew(net, stripes, evaluation, monkeyp
     """A training that went back at once is a training that began there, with half the alpha."""
     scripted(monkeypatch, 0.5, 0.4, 0.5)
     ras = iter((0.3, 0.1, 0.5))
-    monkeypatch.setattr(training, "_validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
+    monkeypatch.setattr(training, "validate", lambda *_: training.Scores(sa=0.5, ra=next(ras)))
     best = {}
     for epoch in fit(net, stripes, nervous("lower_alpha", 3), 0, evaluation):
         best.setdefault(1, epoch.best.state)

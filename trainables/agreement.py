@@ -44,7 +44,7 @@ def examine(spec: RecordEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[
     sa and ra class by class; `pairs`, the agreement of each two, by places in the spec."""
     data = datasets.splits(spec.transfers[0].dataset)
     labels = data.test.y
-    records = [read(ledger.folder(t) / "correct.safetensors") for t in spec.transfers]
+    records = [read(ledger.file(t, "correct.safetensors")) for t in spec.transfers]
     classes = [
         {
             "sa": per_class(record["clean"], labels, data.classes),

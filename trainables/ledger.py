@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,8 +36,11 @@ _FOLDERS: dict[type[Spec], str] = {
     Trial: "trials",
     **dict.fromkeys(EVIDENCE, "evidence"),
 }
+UNFINISHED = "unfinished"
 SUMS = "SHA256SUMS"
 _ALWAYS = {"spec.json", "result.json"}
+# A disk with less room than this is called full.
+_PROBE = bytes(2**16)
 
 
 class DamagedError(RuntimeError):
@@ -73,6 +76,14 @@ class Ledger:
             ) from None
         return {name for name in names if not name.startswith(".")}
 
+    def folders(self) -> list[Path]:
+        """Where results of each kind are."""
+        return [self.root / name for name in dict.fromkeys(_FOLDERS.values())]
+
+    def all_keys(self) -> set[str]:
+        """The keys of all complete results of every kind."""
+        return set().union(*(self.keys(kind) for kind in _FOLDERS))
+
     def all(self, kind: type[S]) -> Iterator[S]:
         """The specs of all complete results of a kind, in no order of meaning."""
         for file in sorted((self.root / _FOLDERS[kind]).glob("[!.]*/spec.json")):
@@ -96,7 +107,7 @@ class Ledger:
 
     def unfinished(self, spec: Spec) -> Path:
         """Where the training behind a result that is not there yet keeps its progress."""
-        return self.root / "unfinished" / f"{key(spec)}.progress"
+        return self.root / UNFINISHED / f"{key(spec)}.progress"
 
     def file(self, spec: Spec, name: str) -> Path:
         """A file of a result, its content checked. Raises DamagedError if it has changed."""
@@ -123,16 +134,31 @@ class Ledger:
 
     @contextmanager
     def _whole(self, spec: Spec, name: str) -> Iterator[Path]:
-        """A file of a result; turns what reading a damaged one ends in into one line."""
+        """A file of a result, its content checked; turns what reading a damaged one ends in into
+        one line."""
         folder = self.folder(spec)
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder}: no result")
         try:
-            yield folder / name
-        except (ValueError, NotADirectoryError, FileNotFoundError, SafetensorError) as error:
-            if isinstance(error, FileNotFoundError) and not folder.exists():
-                raise
+            yield self.file(spec, name)
+        except (DamagedError, OSError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"{folder}: {name} is damaged or gone: remove this folder and run the study again"
             ) from error
+
+    def fault(self) -> str | None:
+        """Why nothing can be written here at this moment: a full disk, one that can only be read,
+        a storage that has gone; None if it can."""
+        # In a folder of ours: where a disk has gone, its mount point may be there and be writable.
+        probe = self.root / UNFINISHED / f".write-test-{uuid.uuid4().hex[:8]}"
+        try:
+            _write(probe, _PROBE)
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+        return None
 
     def write(self, spec: Spec, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Puts a result in place, at once and whole. One that is already there stays."""
@@ -140,7 +166,9 @@ class Ledger:
         if target.is_dir():
             return
         staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        staging.mkdir(parents=True)
+        # Its parent is there, or the storage is not: what is written to a path that has lost its
+        # disk would be hidden when the disk comes back.
+        staging.mkdir()
         try:
             spec_text = spec.model_dump_json(indent=1, exclude_none=True)
             contents = {
@@ -162,17 +190,16 @@ class Ledger:
 
 def open_ledger(root: Path) -> Ledger:
     """The ledger at `root`, made if missing. Raises InputError if it can't be written."""
+    ledger = Ledger(root.resolve())
     try:
-        for folder in _FOLDERS.values():
+        for folder in (*_FOLDERS.values(), UNFINISHED):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        probe = root / f".write-test-{uuid.uuid4().hex[:8]}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        reason = ledger.fault()
     except OSError as error:
-        raise InputError(
-            f"storage {root}: cannot be written ({error.strerror}): choose another --storage"
-        ) from None
-    return Ledger(root.resolve())
+        reason = error.strerror
+    if reason:
+        raise InputError(f"storage {root}: cannot be written ({reason}): choose another --storage")
+    return ledger
 
 
 def _damage(folder: Path, name: str, sums: Mapping[str, str]) -> str:

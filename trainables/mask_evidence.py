@@ -87,7 +87,7 @@ def _layer(name: str, m: Tensor) -> dict[str, Any]:
 def compare(spec: MaskEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files): each ticket's `structure` and each pair's similarity, by places in the spec;
     file PLACE.npz holds a ticket's kernel counts, a layer an array."""
-    masks = [read(ledger.folder(ticket) / "mask.safetensors") for ticket in spec.tickets]
+    masks = [read(ledger.file(ticket, "mask.safetensors")) for ticket in spec.tickets]
     files = {
         f"{place}.npz": npz(
             {name: kernel_counts(m).to(torch.uint8).numpy() for name, m in mask.items()}

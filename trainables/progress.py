@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from trainables.records import epoch_record
 from trainables.training import Best, Epoch, Progress
 
 SECONDS = 60.0
-"""Progress is kept at the end of an epoch, and at most this often: a killed training repeats the
-longer of one epoch and one minute."""
+"""Progress is kept at the end of an epoch where the next could make more than this unkept: a killed
+training repeats the longer of one epoch and one minute."""
 
 Records = list[dict[str, Any]]
 
@@ -46,14 +47,21 @@ class Keeper:
         """
         found = self.load()
         progress, records = found if found else (None, [])
-        saved = time.monotonic()
+        saved = ended = time.monotonic()
         for epoch in training(progress):
             records = [*records, epoch_record(epoch)]
             yield epoch, records
-            due = time.monotonic() - saved >= self.seconds
+            now = time.monotonic()
+            # The next epoch will take as long as this one did.
+            due = now - saved + (now - ended) >= self.seconds
+            ended = now
             if self.writes and due and epoch.number < last:
-                self.save(epoch.progress(), records)
-                saved = time.monotonic()
+                try:
+                    self.save(epoch.progress(), records)
+                except OSError as error:
+                    # Only a kill would miss it; there may be room again before the result.
+                    print(f"{self.path}: not kept: {error.strerror}", file=sys.stderr)
+                saved = ended = time.monotonic()
 
     def load(self) -> tuple[Progress, Records] | None:
         """(progress, records of its epochs) as saved last; None if there is none that is whole."""
@@ -61,23 +69,35 @@ class Keeper:
             digest, _, rest = self.path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
+        except OSError:
+            digest, rest = b"unreadable", b""
         if hashlib.sha256(rest).hexdigest().encode() != digest:
             print(f"{self.path}: damaged; its training starts anew", file=sys.stderr)
-            self.path.rename(self.path.with_suffix(".damaged"))
+            with suppress(OSError):
+                self.path.rename(self.path.with_suffix(".damaged"))
             return None
         text, _, tensors = rest.partition(b"\n")
         return _progress(json.loads(text), tensors)
 
+    def left(self) -> tuple[Best | None, Records]:
+        """(best state, records of the epochs) as saved last: what a training that ends before its
+        first further epoch has to show."""
+        found = self.load()
+        return (found[0].best, found[1]) if found else (None, [])
+
     def save(self, progress: Progress, records: Records) -> None:
-        """Keeps this progress in place of an earlier one."""
+        """Keeps this progress in place of an earlier one, which stays if this cannot be written."""
         rest = _bytes(progress, records)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         staging = self.path.with_suffix(f".{os.getpid()}")
-        with staging.open("wb") as file:
-            file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(self.path)
+        try:
+            with staging.open("wb") as file:
+                file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+                file.flush()
+                os.fsync(file.fileno())
+            staging.replace(self.path)
+        finally:
+            with suppress(OSError):
+                staging.unlink(missing_ok=True)
 
     def drop(self) -> None:
         """The training is over: what was kept of it is of no more use."""
@@ -90,6 +110,7 @@ def _bytes(progress: Progress, records: Records) -> bytes:
     about = {
         "epoch": progress.epoch,
         "alpha": progress.alpha,
+        "parts": progress.parts,
         "history": [asdict(signals) for signals in progress.history],
         "best": best and {"epoch": best.epoch, "scores": best.scores.model_dump()},
         "records": records,
@@ -117,5 +138,6 @@ def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]
         alpha=about["alpha"],
         history=tuple(Signals(**signals) for signals in about["history"]),
         best=best and Best(best["epoch"], Scores(**best["scores"]), groups["best"]),
+        parts=about.get("parts", 1),
     )
     return progress, about["records"]

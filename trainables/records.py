@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -28,7 +28,16 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
         record["val"] = epoch.val.model_dump(exclude_none=True)
     if epoch.signals:
         record["signals"] = asdict(epoch.signals)
+    if epoch.parts > 1:
+        record["accumulated"] = epoch.parts
     return record
+
+
+def accumulated(records: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The mark of a training that was short of memory, from the records of its epochs: into how
+    many parts, at most, a batch was split. BatchNorm then saw those. Empty for all others."""
+    parts = max((record.get("accumulated", 1) for record in records), default=1)
+    return {"accumulated": parts} if parts > 1 else {}
 
 
 def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
@@ -36,11 +45,26 @@ def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
     return [Signals(**r["signals"]) if "signals" in r else None for r in records]
 
 
-def provenance(started: float, device: torch.device, workers: int = 1) -> dict[str, Any]:
-    """When (seconds since 1970), where and on what a result was computed. Never part of a key."""
+@dataclass(frozen=True)
+class Moment:
+    """wall: seconds since 1970, a label, since a machine's clock may be set meanwhile; monotonic:
+    seconds of this process, from which durations are taken."""
+
+    wall: float
+    monotonic: float
+
+
+def now() -> Moment:
+    """This moment."""
+    return Moment(time.time(), time.monotonic())
+
+
+def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[str, Any]:
+    """When (seconds since 1970; the difference is what it took), where and on what a result was
+    computed. Never part of a key."""
     return {
-        "started": started,
-        "ended": time.time(),
+        "started": started.wall,
+        "ended": started.wall + time.monotonic() - started.monotonic,
         "host": socket.gethostname(),
         "device": device.type,
         "workers": workers,

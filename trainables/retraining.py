@@ -15,7 +15,7 @@ from trainables.ledger import Ledger
 from trainables.masks import State
 from trainables.overfitting import must_stop
 from trainables.records import epoch_record, signals
-from trainables.training import snapshot
+from trainables.training import Best, snapshot
 from trainables.weights import read, to_bytes
 
 Directions = tuple[State, State]
@@ -38,15 +38,22 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
         records: list[dict[str, Any]] = []
         path = {0: _weights(task.net)}
         wanted = _spread(bare.regime.recipe.epochs, spec.snapshots)
-        for epoch in transfer.train(task):
-            records.append(epoch_record(epoch))
-            stops = must_stop(signals(records), bare.regime.containment)
-            if stops or epoch.number in wanted:
-                path[epoch.number] = _weights(task.net)
-            if stops:
-                break
-        result, files = transfer.conclude(task, epoch, records, stored["state"])
-    then = read(ledger.folder(spec.transfer) / "correct.safetensors")
+        best: Best | None = None
+        try:
+            for epoch in transfer.train(task, parts=stored.get("accumulated", 1)):
+                best = epoch.best
+                records.append(epoch_record(epoch))
+                stops = must_stop(signals(records), bare.regime.containment)
+                if stops or epoch.number in wanted:
+                    path[epoch.number] = _weights(task.net)
+                if stops:
+                    break
+        except FloatingPointError:
+            if stored["state"] != "diverged":
+                raise
+            best = best or transfer.untrained(task, ledger)
+        result, files = transfer.conclude(task, best, records, stored["state"])
+    then = read(ledger.file(spec.transfer, "correct.safetensors"))
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     found = {
         "reproduced": _same(result, files, stored, then),
@@ -65,13 +72,13 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
 def trained(spec: Retraining, ledger: Ledger) -> transfer.Task:
     """A re-trained transfer's network, in its judged state, with its mask and data."""
     task = transfer.prepare(spec.transfer, ledger, _device())
-    task.net.load_state_dict(read(ledger.folder(spec) / "weights.safetensors"))
+    task.net.load_state_dict(read(ledger.file(spec, "weights.safetensors")))
     return replace(task, net=task.net.eval())
 
 
 def directions(spec: Retraining, ledger: Ledger) -> Directions:
     """The two principal directions of a re-trained transfer's path."""
-    both = read(ledger.folder(spec) / "directions.safetensors")
+    both = read(ledger.file(spec, "directions.safetensors"))
     first, second = (
         {name[2:]: value for name, value in both.items() if name.startswith(f"{k}/")}
         for k in range(2)
@@ -86,8 +93,11 @@ def principal(
     unit directions, the path's coordinates (n, 2) in them, and each one's share of variance.
 
     Principal components of the differences to `centre`, which are not centred on their mean: the
-    plane passes through `centre`. A path along a line has zeros as its second direction.
+    plane passes through `centre`. A path along a line has zeros as its second direction, one that
+    never leaves its start (a training that diverged at once) as both.
     """
+    if len(path) == 1:
+        return _nowhere(centre)
     moved = {
         name: torch.stack([weights[name] - value for weights in path]).flatten(1).double()
         for name, value in centre.items()
@@ -109,6 +119,11 @@ def principal(
         columns.append((u * length).tolist())
         shares.append(value / total if total else 0.0)
     return (found[0], found[1]), [list(xy) for xy in zip(*columns, strict=True)], shares
+
+
+def _nowhere(centre: Mapping[str, Tensor]) -> tuple[Directions, list[list[float]], list[float]]:
+    first, second = ({n: torch.zeros_like(value) for n, value in centre.items()} for _ in range(2))
+    return (first, second), [[0.0, 0.0]], [0.0, 0.0]
 
 
 def _spread(epochs: int, snapshots: int) -> set[int]:

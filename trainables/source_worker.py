@@ -9,15 +9,17 @@ import torch
 
 from search_spaces.keys import key
 from trainables.allocation import keep_freed
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 
 
 def source_worker(config: dict[str, str]) -> None:
     """Computes what the ledger lacks of a chain, reporting each result's key to Ray Train.
 
-    config: `chain`, the JSON of a Chain, and `storage`, the ledger's root.
+    config: `chain`, the JSON of a Chain; `storage`, the ledger's root; `parts`, in how many parts a
+    batch is taken from the start.
     """
     chain = Chain.model_validate_json(config["chain"])
     keep_freed()
@@ -27,6 +29,7 @@ def source_worker(config: dict[str, str]) -> None:
         ledger=Ledger(Path(config["storage"])),
         shard=Shard(context.get_world_rank(), context.get_world_size()),
         device=ray.train.torch.get_device(),
+        parts=int(config["parts"]),
     )
     for spec in run_chain(chain, worker):
         ray.train.report({"found": key(spec)})

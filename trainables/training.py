@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn import functional as F
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Evaluation, Recipe, Regime
 from search_spaces.spec import Augmentation, Scores
-from trainables.attacks import perturb
-from trainables.evaluation import evaluating, judge
+from trainables.evaluation import judge
 from trainables.images import Images, ImageSet, Splits, augment
 from trainables.masks import Mask, State, apply_
 from trainables.overfitting import Signals, must_lower_alpha, probe
-from trainables.precision import lowered
 from trainables.seeding import derived, generator
+from trainables.step import Portions, gradients
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,9 @@ class Best:
 @dataclass(frozen=True)
 class Progress:
     """Everything that a training needs to go on after `epoch` as if it had never stopped: weights
-    and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, and
-    the best state. All tensors are on the CPU."""
+    and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, the
+    best state, and into how many parts a batch was split for lack of memory. All tensors are on the
+    CPU."""
 
     epoch: int
     state: State = field(repr=False)
@@ -52,6 +51,7 @@ class Progress:
     alpha: float | None
     history: tuple[Signals, ...]
     best: Best | None
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Epoch:
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
     attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
-    what a training needs to go on from here, to be called before the next epoch is asked for.
+    what a training needs to go on from here, to be called before the next epoch is asked for;
+    parts: into how many a batch was split, for lack of memory, at its last step.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Epoch:
     signals: Signals | None
     best: Best | None
     progress: Callable[[], Progress] = field(repr=False, compare=False)
+    parts: int = 1
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -110,6 +112,7 @@ def fit(
     augmentation: Augmentation | None = None,
     shard: Shard | None = None,
     resume: Progress | None = None,
+    parts: int = 1,
 ) -> Iterator[Epoch]:
     """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
 
@@ -123,7 +126,11 @@ def fit(
     same weights, statistics and best state. Everything random comes from `seed`; an epoch's
     batches do not depend on earlier epochs: with `resume`, the epochs after it come out as if there
     had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
-    out. Raises FloatingPointError when the loss is not finite.
+    out.
+
+    A batch that does not fit into memory is taken in parts, from the start in `parts`: gradients
+    add up to the batch's, but BatchNorm in train mode normalises each part by itself. Raises
+    FloatingPointError when the loss or a weight is not finite at the end of an epoch.
     """
     recipe, shard = regime.recipe, shard or Shard()
     net = model.module if isinstance(model, DistributedDataParallel) else model
@@ -137,6 +144,7 @@ def fit(
     steps = max(1, len(data.train) // recipe.batch_size)
     best: Best | None = None
     history: list[Signals] = []
+    portions = Portions(max(parts, resume.parts) if resume else parts, alone=net is model)
     if resume:
         best, history = resume.best, list(resume.history)
         regime = _with_alpha(regime, resume.alpha)
@@ -158,22 +166,21 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
-            loss, logits = _step(model, net, x, batch.y, regime, rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            work = partial(gradients, model, net, x, batch.y, regime, rng)
+            loss, hits = portions.step(work, net, rng, len(batch))
             optimizer.step()
             apply_(net, inverse)
-            loss_sum += loss.detach() * len(batch)
-            right += (logits.argmax(1) == batch.y).sum()
+            loss_sum += loss * len(batch)
+            right += hits
             seen += len(batch)
-        mean_loss = loss_sum.item() / seen
-        if not math.isfinite(mean_loss):
-            raise FloatingPointError(f"training loss is {mean_loss} in epoch {number}")
         if net is not model:
             _same_buffers(net)
+        mean_loss = loss_sum.item() / seen
+        if not _finite(net, mean_loss, alone=net is model):
+            raise FloatingPointError(f"diverged in epoch {number} (training loss {mean_loss:g})")
         val = None
         if evaluation and _validates(regime, number):
-            val = _validate(net, data.val, regime, evaluation)
+            val = validate(net, data.val, regime, evaluation)
             if best is None or _score(val, regime) >= _score(best.scores, regime):
                 best = Best(number, val, snapshot(net))
         if evaluation and regime.attack and regime.containment:
@@ -188,7 +195,10 @@ def fit(
             val=val,
             signals=history[-1] if history else None,
             best=best,
-            progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
+            parts=portions.parts,
+            progress=partial(
+                _progress, net, optimizer, number, regime, tuple(history), best, portions.parts
+            ),
         )
 
 
@@ -213,6 +223,7 @@ def _progress(
     regime: Regime,
     history: tuple[Signals, ...],
     best: Best | None,
+    parts: int,
 ) -> Progress:
     momentum = {
         name: optimizer.state[parameter]["momentum_buffer"].detach().cpu().clone()
@@ -220,7 +231,7 @@ def _progress(
         if optimizer.state[parameter].get("momentum_buffer") is not None
     }
     alpha = regime.attack.alpha if regime.attack else None
-    return Progress(epoch, snapshot(net), momentum, alpha, history, best)
+    return Progress(epoch, snapshot(net), momentum, alpha, history, best, parts)
 
 
 def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
@@ -231,19 +242,15 @@ def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> 
             optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
-def _step(
-    model: nn.Module, net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(mean loss, logits) on the images as the regime wants them trained on."""
-    with lowered(x.device):
-        if regime.attack is not None:
-            if regime.attack_mode == "eval":
-                with evaluating(net):
-                    x = perturb(net, x, y, regime.attack, rng)
-            else:
-                x = perturb(net, x, y, regime.attack, rng)
-        logits = model(x)
-    return F.cross_entropy(logits.float(), y), logits
+def _finite(net: nn.Module, loss: float, alone: bool) -> bool:
+    """Can a training go on? All of its processes answer alike."""
+    values = [value for value in net.state_dict().values() if value.is_floating_point()]
+    lost = torch.stack([~value.isfinite().all() for value in values]).any()
+    lost |= not math.isfinite(loss)
+    if not alone:
+        lost = lost.to(torch.uint8)
+        dist.all_reduce(lost, dist.ReduceOp.MAX)
+    return not lost
 
 
 def _batches(
@@ -258,7 +265,7 @@ def _batches(
     return images.stream(parts, derived(seed, "views", epoch))
 
 
-def _validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
+def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
     """Clean accuracy, and accuracy under attack where the regime trains for it."""
     attack = evaluation.validation if regime.attack else None
     return judge(net, images, attack, evaluation.protocol).scores

@@ -1,6 +1,5 @@
 """One transfer: a ticket trained on a downstream task, then judged once on its test images."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +16,9 @@ from trainables.ledger import Ledger
 from trainables.masks import Mask, ones, rewind
 from trainables.overfitting import must_stop
 from trainables.progress import Keeper, Records
-from trainables.records import provenance, signals
+from trainables.records import Moment, accumulated, now, provenance, signals
 from trainables.seeding import derived
-from trainables.training import Epoch, Progress, fit
+from trainables.training import Best, Epoch, Progress, fit, snapshot, validate
 from trainables.weights import read, to_bytes, without_head
 
 
@@ -31,14 +30,14 @@ class Task:
     net: nn.Module
     mask: Mask | None
     data: Splits
-    started: float
+    started: Moment
 
 
 def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
     """Reads theta and mask from the ledger; the head is drawn from the transfer's seed.
 
     Without test images, their place in the task is empty, and they are not touched."""
-    started = time.time()
+    started = now()
     ticket = spec.ticket
     data = datasets.training_part(spec)
     if not with_test:
@@ -60,8 +59,9 @@ def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[s
     return list(net.load_state_dict(state, strict=False).missing_keys)
 
 
-def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
-    """The transfer's training, epoch by epoch, from its start or from where it was left."""
+def train(task: Task, resume: Progress | None = None, parts: int = 1) -> Iterator[Epoch]:
+    """The transfer's training, epoch by epoch, from its start or from where it was left; `parts`:
+    see fit."""
     spec = task.spec
     yield from fit(
         task.net,
@@ -72,52 +72,67 @@ def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
         mask=task.mask,
         augmentation=spec.dataset.augment,
         resume=resume,
+        parts=parts,
     )
 
 
-def run(task: Task, ledger: Ledger) -> Iterator[dict[str, Any]]:
+def run(task: Task, ledger: Ledger, parts: int = 1) -> Iterator[dict[str, Any]]:
     """Trains a transfer from where it was left and writes its result, yielding each epoch's record;
-    the last has `ends`: the result is in the ledger before it is yielded."""
+    the last has `ends`: the result is in the ledger before it is yielded.
+
+    One that diverges ends too, with its best state; where none was validated, with the ticket as it
+    was before training, which counts as epoch 0.
+    """
     spec = task.spec
     keeper = Keeper(ledger.unfinished(spec))
     last = spec.regime.recipe.epochs
-    good: tuple[Epoch, Records] | None = None
+    best: Best | None = None
+    records: Records = []
     try:
-        for epoch, records in keeper.epochs(partial(train, task), last):
-            good = epoch, records
+        for epoch, records in keeper.epochs(partial(train, task, parts=parts), last):
+            best = epoch.best
             stop = must_stop(signals(records), spec.regime.containment)
             ends = stop or epoch.number == last
             if ends:
                 state = "co_stopped" if stop else "complete"
-                ledger.write(spec, *conclude(task, epoch, records, state))
+                ledger.write(spec, *conclude(task, best, records, state))
                 keeper.drop()
             yield {**records[-1], "ends": ends}
             if ends:
                 return
-    except FloatingPointError:
-        if good is None:
-            raise
-        ledger.write(spec, *conclude(task, *good, "diverged"))
+    except FloatingPointError as error:
+        if not records:
+            best, records = keeper.left()
+        result, files = conclude(task, best or untrained(task, ledger), records, "diverged")
+        ledger.write(spec, {**result, "reason": str(error)}, files)
         keeper.drop()
-        yield {**good[1][-1], "ends": True}
+        yield {**(records[-1] if records else {}), "ends": True}
+
+
+def untrained(task: Task, ledger: Ledger) -> Best:
+    """The state that a transfer's training starts from, as its best: its epoch is 0."""
+    spec = task.spec
+    fresh = prepare(spec, ledger, next(task.net.parameters()).device)
+    val = validate(fresh.net, fresh.data.val, spec.regime, spec.evaluation)
+    return Best(0, val, snapshot(fresh.net))
 
 
 def conclude(
-    task: Task, epoch: Epoch, records: list[dict[str, Any]], state: str
+    task: Task, best: Best | None, records: Records, state: str
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files) of a transfer after its last epoch, with the records of all its epochs: its
     best state by validation judged on the test images, the last state's scores beside it, and the
     best state's correctness image by image. Of a training that diverged, no later state is left
     than the best. Raises RuntimeError if no epoch was validated.
     """
-    spec, best = task.spec, epoch.best
+    spec = task.spec
     if best is None:
         raise RuntimeError(f"{state} before the first validation: lower validate_from")
     if state == "diverged":
         task.net.load_state_dict(best.state)
     last = judge_test(task.net, task.data.test, spec.evaluation)
     judged = last
-    if state != "diverged" and best.epoch != epoch.number:
+    if state != "diverged" and best.epoch != records[-1]["number"]:
         task.net.load_state_dict(best.state)
         judged = judge_test(task.net, task.data.test, spec.evaluation)
     further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
@@ -128,6 +143,7 @@ def conclude(
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
         "epochs": records,
+        **accumulated(records),
         **provenance(task.started, next(task.net.parameters()).device),
     }
     if further:

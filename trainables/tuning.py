@@ -1,6 +1,5 @@
 """One trial of a search: trained on training images, scored on validation images."""
 
-import time
 from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
@@ -11,10 +10,11 @@ from search_spaces.spec import Ticket
 from search_spaces.study import PruningPlan
 from search_spaces.trials import Trial
 from trainables import transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger
 from trainables.overfitting import must_stop
-from trainables.records import epoch_record, provenance
+from trainables.records import accumulated, epoch_record, now, provenance
+from trainables.theta import Worker
 from trainables.training import Epoch, Shard
 
 
@@ -26,7 +26,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
     `state` (`running` until the last one) and provenance. A ticket that the ledger lacks is made
     first. Raises FloatingPointError when a loss is not finite.
     """
-    started = time.time()
+    started = now()
     make_ticket(spec.ticket, ledger, device)
     tasks = [transfer.prepare(t, ledger, device, with_test=False) for t in spec.transfers]
     trainings = [transfer.train(task) for task in tasks]
@@ -37,7 +37,8 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
     while live:
         for place in live:
             histories[place].append(next(trainings[place]))
-        records.append(mean([epoch_record(histories[place][-1]) for place in live]))
+        latest = [epoch_record(histories[place][-1]) for place in live]
+        records.append({**mean(latest), **accumulated(latest)})
         fallen = [p for p in live if _collapsed(spec, histories[p])]
         collapsed = collapsed or bool(fallen)
         if len(records) == spec.regime.recipe.epochs:
@@ -50,6 +51,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
             "best": mean([seed["val"] for seed in seeds]),
             "seeds": seeds,
             "epochs": list(records),
+            **accumulated(records),
             **provenance(started, device),
         }
 
@@ -67,7 +69,7 @@ def make_ticket(ticket: Ticket, ledger: Ledger, device: torch.device) -> None:
 
 
 def mean(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """One record of the means of several with the same fields; nested ones field by field."""
+    """One record of the means of several, over the fields of all; nested ones field by field."""
     first = records[0]
     return {
         name: mean([record[name] for record in records])
@@ -76,6 +78,7 @@ def mean(records: list[dict[str, Any]]) -> dict[str, Any]:
         if all(record[name] == value for record in records)
         else fmean(record[name] for record in records)
         for name, value in first.items()
+        if all(name in record for record in records)
     }
 
 

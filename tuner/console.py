@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -27,8 +27,9 @@ def quiet(log: Path) -> Iterator[Console]:
         try:
             yield Console(file=screen, highlight=False, soft_wrap=True)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):  # The log's disk may be full.
+                sys.stdout.flush()
+                sys.stderr.flush()
             os.dup2(real_out, 1)
             os.dup2(real_err, 2)
             os.close(real_out)
@@ -94,3 +95,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def volume(size: float) -> str:
+    """Bytes: '0.4 kB', '12 MB', '1.5 GB'."""
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 else f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"

@@ -13,7 +13,7 @@ def raised(spec: Evidence, ledger: Ledger) -> Iterator[tuple[Transfer, Flag]]:
     """The flags that a gathered piece of evidence raises, and on which transfers: by its attacks,
     by AutoAttack's warnings, and by the checks that the study itself asked for."""
     if isinstance(spec, AttackEvidence):
-        right = read(ledger.folder(spec) / "correct.safetensors")
+        right = read(ledger.file(spec, "correct.safetensors"))
         for flag in flags(right, ledger.result(spec)["zero_gradients"]):
             yield spec.network.transfer, flag
     elif isinstance(spec, AutoAttackEvidence):
@@ -23,6 +23,6 @@ def raised(spec: Evidence, ledger: Ledger) -> Iterator[tuple[Transfer, Flag]]:
     elif isinstance(spec, RecordEvidence):
         for transfer in spec.transfers:
             if checks := ledger.result(transfer).get("checks"):
-                record = read(ledger.folder(transfer) / "correct.safetensors")
+                record = read(ledger.file(transfer, "correct.safetensors"))
                 for flag in check_flags(checks, record):
                     yield transfer, flag

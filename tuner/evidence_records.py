@@ -109,7 +109,7 @@ def collect(study: Study, ledger: Ledger) -> Collected:
             if source := record.get("file"):
                 name = f"{FOLDERS[table]}/{keys[0]}.npz"
                 found[table][where]["file"] = f"evidence/{name}"
-                arrays[name] = ledger.folder(spec) / source
+                arrays[name] = ledger.file(spec, source)
         for transfer, flag in evidence_flags.raised(spec, ledger):
             name = key(transfer)
             flags[names.place[name], flag.flag] = {**names.labels[name], **vars(flag)}

@@ -111,7 +111,7 @@ def _version(tracker: Tracker, winner: Winner) -> str:
 
 def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
     """The files that a version adds to its ticket's: the card, and theta's weights if small."""
-    path = tracker.ledger.folder(winner.cell.ticket.theta) / "weights.safetensors"
+    path = tracker.ledger.file(winner.cell.ticket.theta, "weights.safetensors")
     weights = path.read_bytes()
     small = len(weights) <= SMALL
     result, digest = tracker.ledger.result(winner.cell.ticket), hashlib.sha256(weights).hexdigest()

@@ -2,18 +2,21 @@
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
+from trainables import memory
 from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
+from tuner.failures import Trouble, trouble
 from tuner.schedule import Schedule
 
 
@@ -32,13 +35,19 @@ class _Queue(Searcher):
     """Gives Ray Tune the schedule's jobs, one by one, as trials have room."""
 
     def __init__(
-        self, schedule: Schedule[str], config: Callable[[str], dict[str, str] | None]
+        self,
+        schedule: Schedule[str],
+        config: Callable[[str], dict[str, str] | None],
+        fault: Callable[[], str | None],
     ) -> None:
         super().__init__()
-        self._schedule, self._config = schedule, config
+        self._schedule, self._config, self._fault = schedule, config, fault
         self._jobs: dict[str, str] = {}
+        self._stops = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        if self._stops:
+            return Searcher.FINISHED
         while (job := self._schedule.next()) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
@@ -50,6 +59,8 @@ class _Queue(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         job = self._jobs.pop(trial_id)
+        # What the storage would not take of this one it will take of no other.
+        self._stops = self._stops or bool(error and self._fault())
         self._schedule.ended(job, None if error else self._schedule.known(job))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,10 +74,17 @@ class _Queue(Searcher):
         """Nothing: see __getstate__."""
 
 
-class _Watcher(tune.Callback):
-    """Tells the driver of finished trials."""
+# A batch that fits in the process, and yet had it killed: the one further try takes it in these.
+_PARTS_AFTER_KILL = 4
 
-    def __init__(self, ended: Callable[[str], None], failed: Callable[[str, str], None]) -> None:
+
+class _Watcher(tune.Callback):
+    """Tells the driver of finished trials, and trials that were killed for lack of memory to do
+    with less. (Those that run out of it by themselves see to it themselves.)"""
+
+    def __init__(
+        self, ended: Callable[[str], None], failed: Callable[[str, Trouble], None]
+    ) -> None:
         self._ended, self._failed = ended, failed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,11 +95,26 @@ class _Watcher(tune.Callback):
     ) -> None:
         self._ended(trial.config["key"])
 
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        # Not yet where trial.get_error() looks for it.
+        if trial.error_file and memory.named_in(Path(trial.error_file).read_text()):
+            trial.config["parts"] = str(_PARTS_AFTER_KILL)
+
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        lines = (trial.get_error() and str(trial.get_error()).strip().splitlines()) or ["died"]
-        self._failed(trial.config["key"], lines[-1])
+        self._failed(trial.config["key"], why_failed(trial))
+
+
+def why_failed(trial: Trial) -> Trouble:
+    """What a trial of Ray Tune ended in."""
+    # Where the driver has written it: it is copied to the storage later, if at all.
+    path = trial.pickled_error_file
+    if path is None or not Path(path).is_file():
+        return Trouble("ended without an error that Ray knows of", "", outside=True)
+    return trouble(cloudpickle.loads(Path(path).read_bytes()))
 
 
 def run(
@@ -89,15 +122,15 @@ def run(
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[TransferCell], None],
-) -> list[str]:
-    """Runs what the agenda hands out, calling `found` for each transfer as it ends; returns why any
-    failed. Transfers whose ticket the source stage could not make are passed over."""
-    failures: list[str] = []
+    failed: Callable[[TransferCell, Trouble], None],
+) -> None:
+    """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
+    Transfers whose ticket the source stage could not make are passed over."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"
     storage = ledger.root / "ray"
     watcher = _Watcher(
         ended=lambda job: found(agenda.cells[job]),
-        failed=lambda job, why: failures.append(f"{job}: {why}"),
+        failed=lambda job, why: failed(agenda.cells[job], why),
     )
 
     def config(job: str) -> dict[str, str] | None:
@@ -105,14 +138,15 @@ def run(
         ticket = transfer.ticket
         if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
             return None
-        return {"key": job, "transfer": transfer.model_dump_json(), "storage": str(ledger.root)}
+        spec = transfer.model_dump_json()
+        return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
 
     tuner = tune.Tuner(
         tune.with_resources(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(agenda.schedule, config),
+            search_alg=_Queue(agenda.schedule, config, ledger.fault),
             num_samples=-1,
             # A fresh process costs seconds to start: finished ones take the next trial.
             reuse_actors=True,
@@ -127,6 +161,4 @@ def run(
         ),
     )
     tuner.fit()
-    if not failures:
-        rmtree(storage / name, ignore_errors=True)
-    return failures
+    rmtree(storage / name, ignore_errors=True)
