@@ -7,7 +7,7 @@ from search_spaces.errors import InputError
 from search_spaces.regimes import Attack, Recipe, Regime
 from trainables.evaluation import judge
 from trainables.precision import VARIABLE, lowered, precision
-from trainables.records import provenance
+from trainables.records import now, provenance
 from trainables.training import fit
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
@@ -29,7 +29,7 @@ def test_training_is_in_float32_unless_asked(net, stripes, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     assert precision() == "float32"
     assert trained(net, stripes)[1] == {torch.float32}
-    assert provenance(0.0, torch.device("cpu"))["precision"] == "float32"
+    assert provenance(now(), torch.device("cpu"))["precision"] == "float32"
 
 
 def test_bf16_trains_as_well_and_is_recorded(net, stripes, monkeypatch):
@@ -39,7 +39,7 @@ def test_bf16_trains_as_well_and_is_recorded(net, stripes, monkeypatch):
     assert losses[-1] < 0.8 * losses[0]
     assert judged.scores.sa >= 0.9
     assert all(p.dtype == torch.float32 for p in net.parameters())
-    assert provenance(0.0, torch.device("cpu"))["precision"] == "bf16"
+    assert provenance(now(), torch.device("cpu"))["precision"] == "bf16"
 
 
 def test_the_setting_takes_what_cuda_takes(monkeypatch):

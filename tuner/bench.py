@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from search_spaces import reading
+from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables import bench, bench_packing
 from trainables.bench import Settings
@@ -21,6 +22,7 @@ from tuner import cluster
 from tuner import settings as execution
 from tuner.agenda import agenda
 from tuner.console import quiet
+from tuner.failures import Trouble
 
 # One short chain, and transfers of about a second: many enough to see what lies between two.
 _STUDY = """
@@ -93,15 +95,16 @@ def stages() -> Stages:
 def _stages(study: Study, ledger: Ledger, capacity: cluster.Capacity, start: float) -> Stages:
     from tuner import source_stage, transfer_stage
 
+    def fails(spec: object, why: Trouble) -> None:
+        raise InputError(f"bench: a training on Ray failed: {why.error}")
+
     began = time.time()
-    failures = source_stage.run(study, ledger, capacity, lambda spec: None)
+    source_stage.run(study, ledger, capacity, lambda spec: None, fails)
     chain = time.time() - began
     own = [ledger.result(spec) for spec in source_stage.wanted(study)]
     chain -= sum(result["ended"] - result["started"] for result in own)
     began, work = time.time(), agenda(study, ledger)
-    failures += transfer_stage.run(work, ledger, capacity, lambda cell: None)
-    if failures:
-        raise RuntimeError(f"bench: {failures[0]}")
+    transfer_stage.run(work, ledger, capacity, lambda cell: None, fails)
     results = [ledger.result(cell.transfer) for cell in work.cells.values()]
     spans = sorted((result["started"], result["ended"]) for result in results)
     gaps, busy = between(spans, capacity.trials)
