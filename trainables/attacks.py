@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
+from trainables.precision import raised
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
         logits = model(x)
         # The sum, not the mean: an image's gradient then does not depend on the batch's size.
-        loss = F.cross_entropy(logits.float(), y, reduction="sum")
+        loss = F.cross_entropy(raised(logits), y, reduction="sum")
         (result,) = torch.autograd.grad(loss, x)
     return result, logits.detach()
 

@@ -7,6 +7,7 @@ import os
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from search_spaces.errors import InputError
 
@@ -23,6 +24,11 @@ def precision() -> Precision:
         case "float32" | "bf16":
             return text
     raise InputError(f"{VARIABLE}={text}: takes float32 or bf16")
+
+
+def raised(logits: Tensor) -> Tensor:
+    """Logits fit for a loss: what was computed in bfloat16 goes on in float32."""
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 def lowered(device: torch.device) -> torch.autocast:

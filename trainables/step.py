@@ -14,7 +14,7 @@ from search_spaces.regimes import Regime
 from trainables import memory
 from trainables.attacks import perturb
 from trainables.evaluation import evaluating
-from trainables.precision import lowered
+from trainables.precision import lowered, raised
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def gradients(
         with _exchange(model, now=left == 0):
             with lowered(x.device):
                 logits = model(attacked)
-            loss = F.cross_entropy(logits.float(), labels) * (len(labels) / len(y))
+            loss = F.cross_entropy(raised(logits), labels) * (len(labels) / len(y))
             loss.backward()
         total += loss.detach()
         right += (logits.argmax(1) == labels).sum()
