@@ -41,7 +41,7 @@ def extreme(
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import evidence, flags, load, store, tables, verdict
+    from analysis import evidence, flags, holes, load, store, tables, verdict
 
     correct = load.correct(results, tracking_uri)
     raised = evidence.flags(results.parent, store.address(tracking_uri))
@@ -66,7 +66,8 @@ def extreme(
     else:
         blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
         blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
-        print("\n\n".join("\n".join(block) for block in blocks))
+        told = holes.lines(results.expected)
+        print("\n".join([*told, "\n\n".join("\n".join(block) for block in blocks)]))
     return 0
 
 

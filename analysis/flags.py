@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.holes import counted
 from analysis.records import Correct
 from analysis.rules import non_inferiority
 from analysis.verdict import GROUP, METRICS, extreme
@@ -27,11 +28,12 @@ def verdicts(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(`verdict.extreme`, `rules.non_inferiority`) of a study, blocked where flags are open.
 
-    flags: a row per flag, as evidence has them. Both tables get the column `flagged`: "look at KEY,
-    ..." or "". Where that stands, the second's status is "flagged" and its advice what to look at.
+    flags: a row per flag, as evidence has them. Both tables get the columns of `holes.counted` and
+    the column `flagged`: "look at KEY, ..." or "". Where that stands, the second's status is
+    "flagged" and its advice what to look at.
     """
-    judged = extreme(table)
-    shown = non_inferiority(study, table, correct)
+    judged = counted(extreme(table), table)
+    shown = counted(non_inferiority(study, table, correct), table)
     judged = judged.assign(flagged=open_flags(judged, flags, study.looked_at))
     shown = shown.assign(flagged=open_flags(shown, flags, study.looked_at))
     blocked = shown["flagged"] != ""

@@ -48,6 +48,7 @@ class Finding:
     metric's difference to dense, its lower bound, its standard error and the part of its variance
     that more seeds do not reduce; NaN where untested. seeds (M, L): how many are behind it.
     freedom (M,): degrees of freedom of the errors. metrics: the same with covariances.
+    with_images: is the test images' part known (even if it comes out as nothing)?
     """
 
     margin: Margin
@@ -59,6 +60,7 @@ class Finding:
     seeds: NDArray[np.int64]
     freedom: tuple[int, ...]
     metrics: tuple[Differences, ...]
+    with_images: bool
 
     @property
     def extreme(self) -> int:
@@ -87,9 +89,8 @@ def judge(
     transfer gets right, or None where that was not recorded. A level that lacks a metric can fail
     but not match. Raises ValueError if dense lacks a metric.
     """
-    found = tuple(
-        differences(s, c) for s, c in zip(scores, correct or [None] * len(scores), strict=True)
-    )
+    records = correct or [None] * len(scores)
+    found = tuple(differences(s, c) for s, c in zip(scores, records, strict=True))
     shape = len(scores), len(scores[0])
     value, error, of_images = (np.full(shape, np.nan) for _ in range(3))
     for m, metric in enumerate(found):
@@ -107,7 +108,8 @@ def judge(
         int(k): "match" if matches[k] else "fail" if fails[k] else "open" for k in tested
     }
     seeds = np.array([(~np.isnan(s)).sum(1) for s in scores])
-    return Finding(margin, outcomes, value, lower, error, of_images, seeds, freedom, found)
+    known = all(record is not None for record in records)
+    return Finding(margin, outcomes, value, lower, error, of_images, seeds, freedom, found, known)
 
 
 def interval(finding: Finding, coverage: float = 0.9, seed: int = 0) -> tuple[int, int]:

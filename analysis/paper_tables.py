@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.holes import counted
 from analysis.roles import pruners
 from analysis.verdict import GROUP, METRICS, REGIMES, extreme, levels_table
 from search_spaces import grid
@@ -20,18 +21,24 @@ NEAR = 0.00005 + 1e-9
 def extreme_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Extreme sparsity in percent: a row per dataset, fraction and pruner, a column per theta.
 
-    Missing where there is no verdict (a dense network without scores).
+    Missing where there is no verdict (a dense network without scores). A study with holes has a
+    further column: how many of a row's transfers are missing.
     """
     verdict = extreme(table)
     if verdict.empty:
         return verdict
+    verdict = counted(verdict, table)
     index = ["dataset", "fraction", "pruner"]
     named = verdict.assign(
         pruner=verdict["pruning"].map(pruners(study)), percent=(100 * verdict["sparsity"]).round(2)
     )
     wide = named.set_index([*index, "theta"])["percent"].unstack("theta", sort=False)
     thetas = [name for name in study.source.pretrainings if name in wide.columns]
-    return wide[thetas].reset_index().rename_axis(columns=None)
+    found = wide[thetas]
+    if verdict["missing"].any():
+        # The dense network's count for each pruning that is held against it.
+        found = found.assign(missing=named.groupby(index, sort=False)["missing"].sum())
+    return found.reset_index().rename_axis(columns=None)
 
 
 def ticks(
@@ -40,7 +47,8 @@ def ticks(
     """Table 1 at a level, or at a sparsity in percent: which metrics match, and the double win.
 
     One row per theta, pruner, dataset and fraction; true, false, or missing where a score is. With
-    neither: every level that was transferred. Raises InputError for one that was not.
+    neither: every level that was transferred. Raises InputError for one that was not. A study with
+    holes has a further column: how many seeds a level lacks.
     """
     levels = levels_table(table)
     levels = levels[levels["level"] > 0]
@@ -56,6 +64,8 @@ def ticks(
         judged = levels[f"{name}_n"] > 0
         named[title] = levels[f"{name}_matching"].astype("boolean").where(judged)
     named["double win"] = levels["double_win"].astype("boolean").where(levels["complete"])
+    if levels["missing"].any():
+        named["missing seeds"] = levels["missing"]
     return named.reset_index(drop=True)
 
 

@@ -45,8 +45,8 @@ def non_inferiority(
     """The verdict by evidence: one row per theta, pruning, dataset and fraction with both regimes.
 
     level, sparsity: the largest level shown to lose less than the task's margin in every metric
-    status, advice: confirmed (every tested level above it is shown to fail), refuted (so is every
-        pruned level), or undecided, with what would settle it
+    status, advice: confirmed (every level above it is shown to fail), refuted (so is every pruned
+        level), or undecided, with what would settle it; a level without scores leaves it undecided
     likely_level, likely_sparsity: the largest level that matches by its estimates alone
     low_sparsity, high_sparsity: 90 % bootstrap interval of the true extreme
     <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
@@ -103,6 +103,11 @@ def _row(
     sparsity = [known.get(level, at_level(level, rate)) for level in levels]
     low, high = interval(found, COVERAGE)
     status, advice = settlement(found, sparsity)
+    wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
+    absent = [row for row in wanted if row > found.extreme and row not in found.outcomes]
+    if absent and status != "undecided":
+        names = ", ".join(f"{100 * sparsity[row]:.2f} %" for row in absent)
+        status, advice = "undecided", f"all transfers at {names} are missing"
     best = found.extreme
     row: dict[str, Any] = {
         "level": levels[best],
@@ -117,7 +122,7 @@ def _row(
         "confidence": found.margin.confidence,
         "n": int(found.seeds[:, best].min()),
         "dense_n": int(found.seeds[:, 0].min()),
-        "test_images": bool(np.nan_to_num(found.of_images).any()),
+        "test_images": found.with_images,
     }
     for metric, values, lower, error in zip(
         METRICS, found.value, found.lower, found.error, strict=True

@@ -31,6 +31,10 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 PAGE = 1000
 
 
+class UnreadableError(InputError):
+    """MLflow does not answer, or not as it should."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run as it stands in the store; times are milliseconds since 1970."""
@@ -85,7 +89,9 @@ def opened(uri: str) -> Iterator[Store]:
         try:
             yield Database(database)
         except sqlite3.Error as error:
-            raise InputError(f"tracking store {public(uri)}: cannot be read: {error}") from None
+            raise UnreadableError(
+                f"tracking store {public(uri)}: cannot be read: {error}"
+            ) from None
 
 
 @contextmanager
@@ -99,7 +105,9 @@ def explained(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         said = without_secrets(str(error), uri)
         reason = (said.strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"tracking store {public(uri)}: cannot be read: {reason:.200}") from None
+        raise UnreadableError(
+            f"tracking store {public(uri)}: cannot be read: {reason:.200}"
+        ) from None
 
 
 class Client:

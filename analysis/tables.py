@@ -97,7 +97,18 @@ def verdict_lines(extreme: pd.DataFrame) -> list[str]:
         if row["note"]
     ]
     footer = f"(mean±std in %, the dense network's in brackets; rule: {RULE}{_seeds(extreme)})"
-    return [*lines[:-1], footer, *notes, *flagged_lines(extreme)] if lines else []
+    rest = [*_holes(extreme), *notes, *flagged_lines(extreme)]
+    return [*lines[:-1], footer, *rest] if lines else []
+
+
+def _holes(extreme: pd.DataFrame) -> list[str]:
+    """What the stars stand for."""
+    return [
+        f"* {row['theta']} {row['pruning']} on {task_title(pd.DataFrame([row]))}: "
+        f"{row['missing']} of {row['transfers']} transfers are missing: may still change"
+        for row in extreme.to_dict("records")
+        if row.get("missing")
+    ]
 
 
 def flagged_lines(extreme: pd.DataFrame) -> list[str]:
@@ -128,8 +139,10 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
             [
                 row["theta"],
                 row["pruning"],
-                "flagged" if row.get("flagged_one_std") else _percent(row["sparsity_one_std"]),
-                "flagged" if row.get("flagged") else _percent(row["sparsity"]),
+                "flagged"
+                if row.get("flagged_one_std")
+                else _percent(row["sparsity_one_std"]) + _star(row),
+                "flagged" if row.get("flagged") else _percent(row["sparsity"]) + _star(row),
                 _percent(row["likely_sparsity"]),
                 f"{_percent(row['low_sparsity'])} to {_percent(row['high_sparsity'])}",
                 f"{row['status']}: {row['advice']}",
@@ -147,6 +160,11 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     return lines
 
 
+def _star(row: dict[Any, Any]) -> str:
+    """Marks a level that rests on part of its transfers."""
+    return "*" if row.get("missing") else ""
+
+
 def _percent(sparsity: float) -> str:
     return "-" if pd.isna(sparsity) else f"{100 * sparsity:.2f} %"
 
@@ -158,7 +176,7 @@ def _block(block: pd.DataFrame) -> list[str]:
         [
             row["theta"],
             row["pruning"],
-            "flagged" if row.get("flagged") else _percent(row["sparsity"]),
+            "flagged" if row.get("flagged") else _percent(row["sparsity"]) + _star(row),
             *(_score(row, metric.name) for metric in METRICS),
             row["lower_levels"],
         ]

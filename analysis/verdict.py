@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from analysis import remarks
 from search_spaces.grid import DENSE
 
 RULE = "within one dense std of the dense mean"
@@ -48,6 +49,9 @@ LEVEL_COLUMNS = [
     "level",
     "sparsity",
     *(f"{metric.name}_{part}" for metric in METRICS for part in (*_STATISTICS, "matching")),
+    "n",
+    "seeds",
+    "missing",
     "complete",
     "same_seeds",
     "double_win",
@@ -89,9 +93,11 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
     """One row per theta, pruning, dataset, fraction and level; level 0 is the dense network.
 
     For each metric: mean, sample standard deviation (NaN for one seed) and number n of seeds, and
-    whether it is matching. `complete`: the level and its dense network have a value in every
-    metric, so the level can be judged. `same_seeds`: none of its seeds is missing, and dense was
-    run on all of them. `double_win`: complete and matching in every metric.
+    whether it is matching. `n`: the fewest seeds behind a metric; `seeds`: the most that a metric
+    was to have; `missing`: the most that a metric lacks of its own. `complete`: the level and its
+    dense network have a value in every metric, so the level can be judged. `same_seeds`: none of
+    its seeds is missing, and dense was run on all of them. `double_win`: complete and matching in
+    every metric.
     """
     found = samples(table)
     rows = []
@@ -117,7 +123,7 @@ def extreme(table: pd.DataFrame) -> pd.DataFrame:
     levels_complete: how many pruned levels could be judged
     lower_levels_match: whether every lower tested level is a double win too; lower_levels says
         which are not
-    note: incomplete levels, unequal seeds, a single seed
+    note: incomplete levels, missing seeds, unequal seeds, a single seed
 
     A level whose rows have no score in some metric is incomplete: pass missing transfers as rows
     with NaN scores, so that they are named.
@@ -186,9 +192,9 @@ def _level_row(labels: dict[str, Any], at_level: Sample, dense: Sample) -> dict[
     row = labels | {"sparsity": at_level.sparsity}
     complete = same_seeds = double_win = True
     for metric in METRICS:
-        wanted, there = at_level.scores[metric.name], dense.scores[metric.name]
+        wanted, held = at_level.scores[metric.name], dense.scores[metric.name]
         values = {seed: value for seed, value in wanted.items() if not np.isnan(value)}
-        reference = {seed: value for seed, value in there.items() if not np.isnan(value)}
+        reference = {seed: value for seed, value in held.items() if not np.isnan(value)}
         own = np.array(list(values.values()))
         judged = len(values) > 0 and len(reference) > 0
         matches = judged and matching(own, list(reference.values()))
@@ -199,7 +205,12 @@ def _level_row(labels: dict[str, Any], at_level: Sample, dense: Sample) -> dict[
         complete &= judged
         same_seeds &= values.keys() == wanted.keys() and wanted.keys() <= reference.keys()
         double_win &= matches
-    return row | {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
+    there = [row[f"{metric.name}_n"] for metric in METRICS]
+    asked = [len(scores) for scores in at_level.scores.values()]
+    missing = max(most - n for most, n in zip(asked, there, strict=True))
+    counts = {"n": min(there), "seeds": max(asked), "missing": missing}
+    found = {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
+    return row | counts | found
 
 
 def _with_both_regimes(table: pd.DataFrame) -> set[Any]:
@@ -229,44 +240,10 @@ def _extreme_row(ladder: pd.DataFrame) -> dict[str, Any]:
             row[f"{metric.name}_{part}"] = best[f"{metric.name}_{part}"]
             row[f"{metric.name}_dense_{part}"] = dense[f"{metric.name}_{part}"]
     return row | {
-        "n": min(best[f"{metric.name}_n"] for metric in METRICS),
-        "dense_n": min(dense[f"{metric.name}_n"] for metric in METRICS),
+        "n": best["n"],
+        "dense_n": dense["n"],
         "levels_complete": int(pruned["complete"].sum()),
         "lower_levels_match": bool(lower["double_win"].all()),
-        "lower_levels": _lower_levels(best["level"], lower, pruned),
-        "note": _note(best["level"], dense, pruned),
+        "lower_levels": remarks.lower_levels(best["level"], lower, pruned),
+        "note": remarks.note(best["level"], dense, pruned),
     }
-
-
-def _lower_levels(level: int, lower: pd.DataFrame, pruned: pd.DataFrame) -> str:
-    if level == 0:
-        return "none match" if pruned["complete"].any() else "none complete"
-    if lower.empty:
-        return "none tested"
-    failing = lower[lower["complete"] & ~lower["double_win"]]
-    incomplete = lower[~lower["complete"]]
-    parts = []
-    if len(failing):
-        parts.append(f"{_percents(failing)} {'does' if len(failing) == 1 else 'do'} not")
-    if len(incomplete):
-        parts.append(f"{_percents(incomplete)} incomplete")
-    return "; ".join(parts) or "all match"
-
-
-def _note(level: int, dense: pd.Series, pruned: pd.DataFrame) -> str:
-    parts = []
-    incomplete = pruned[~pruned["complete"]]
-    if len(incomplete):
-        parts.append(f"incomplete: {_percents(incomplete)}")
-        if incomplete["level"].max() > level:
-            parts[-1] += ", the extreme may be higher"
-    unequal = pruned[pruned["complete"] & ~pruned["same_seeds"]]
-    if len(unequal):
-        parts.append(f"other seeds than the dense network's: {_percents(unequal)}")
-    if any(dense[f"{metric.name}_n"] == 1 for metric in METRICS):
-        parts.append("1 seed: no spread")
-    return "; ".join(parts)
-
-
-def _percents(levels: pd.DataFrame) -> str:
-    return ", ".join(f"{100 * sparsity:.2f}" for sparsity in levels["sparsity"]) + " %"

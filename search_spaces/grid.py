@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from search_spaces.keys import key
+from search_spaces.base import Spec
+from search_spaces.keys import key, keys
 from search_spaces.levels import sparsity
 from search_spaces.regimes import RegimeName
 from search_spaces.spec import Theta, Ticket, Transfer
@@ -149,6 +150,14 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
 def margin(study: Study, dataset: str, fraction: float) -> float:
     """The margin of non-inferiority of a task, in [0, 1], by its labels."""
     return _task(study, dataset, fraction).margin
+
+
+def keys_of(study: Study) -> set[str]:
+    """The keys of all thetas, tickets and transfers that a study may ask for."""
+    specs: list[Spec] = [cell.theta for cell in thetas(study)]
+    specs += [cell.ticket for cell in tickets(study)]
+    specs += [cell.transfer for cell in transfers(study)]
+    return set(keys(specs))
 
 
 def ladder(

@@ -72,14 +72,8 @@ class Driver:
         return self.process.poll() is None
 
     def below(self) -> dict[int, tuple[str, str]]:
-        """Every process below the driver: pid -> (when it was started, its command line)."""
-        parents = {pid: stat for pid in _pids() if (stat := _stat(pid))}
-        found, new = set(), {self.process.pid}
-        while new:
-            found |= new
-            new = {pid for pid, (parent, _) in parents.items() if parent in new} - found
-        found.discard(self.process.pid)
-        return {pid: (parents[pid][1], _command(pid)) for pid in found}
+        """Every process below the driver, as `below` gives them."""
+        return below(self.process.pid)
 
     def victims(self, kind: str) -> list[int]:
         """The processes of a kind, oldest first."""
@@ -100,6 +94,17 @@ class Driver:
             return None
         self._reader.join(10)
         return code
+
+
+def below(root: int) -> dict[int, tuple[str, str]]:
+    """Every process below one: pid -> (when it was started, its command line)."""
+    parents = {pid: stat for pid in _pids() if (stat := _stat(pid))}
+    found, new = set(), {root}
+    while new:
+        found |= new
+        new = {pid for pid, (parent, _) in parents.items() if parent in new} - found
+    found.discard(root)
+    return {pid: (parents[pid][1], _command(pid)) for pid in found}
 
 
 def _pids() -> Iterable[int]:

@@ -20,6 +20,9 @@ from analysis.cli import main
 from search_spaces import grid, reading
 from search_spaces.errors import InputError
 
+ADDED = ("missing", "transfers", "flagged")
+"""Columns that the commands add to a verdict."""
+
 SMALL = """
 name: small
 source:
@@ -179,9 +182,10 @@ def test_extreme_as_csv_and_json(analysis, tmp_path):
     (tmp_path / "out.csv").write_text(out)
     frame = pd.read_csv(tmp_path / "out.csv")
     assert (code, err) == (0, "")
-    assert list(frame.columns) == [*verdict.EXTREME_COLUMNS, "flagged"] and list(
-        frame["level"]
-    ) == [2, 0]
+    assert list(frame.columns) == [*verdict.EXTREME_COLUMNS, *ADDED] and list(frame["level"]) == [
+        2,
+        0,
+    ]
     code, out, err = analysis("extreme", "--study", "half", "--format", "json")
     content = json.loads(out)
     assert code == 0 and content["study"] == "half"
@@ -234,8 +238,8 @@ def test_rules_as_csv(analysis, tmp_path):
     code, out, err = analysis("extreme", "--study", "small", "--format", "csv")
     assert (code, err) == (0, "")
     paper, shown = (pd.read_csv(StringIO(text)) for text in out.split("\n\n"))
-    assert list(paper.columns) == [*verdict.EXTREME_COLUMNS, "flagged"]
-    assert list(shown.columns) == [*rules.SHOWN_COLUMNS, "flagged"]
+    assert list(paper.columns) == [*verdict.EXTREME_COLUMNS, *ADDED]
+    assert list(shown.columns) == [*rules.SHOWN_COLUMNS, *ADDED]
     assert list(shown["status"]) == ["undecided", "refuted"]
     code, alone, _ = analysis(
         *("extreme", "--study", "small", "--rule", "non-inferiority", "--format", "csv")
@@ -294,9 +298,10 @@ def test_without_records_a_study_is_loaded_as_before(store):
     assert load.correct(load.load("small", store.uri), store.uri) == {}
 
 
-def test_missing_transfers_are_named_apart_from_the_output(analysis):
+def test_missing_transfers_are_counted_in_a_verdict_and_named_apart(analysis):
     _, out, err = analysis("extreme", "--study", "half")
-    assert "missing" not in out
+    assert out.startswith("INCOMPLETE: 8 of 16 transfers are missing: ")
+    assert "\n* standard imp on digits: " in out
     assert err.startswith("missing: 8 of 16 transfers: theta=standard, pruning=imp, level=4, ")
     assert err.endswith("; and 5 more\n") and err.count("\n") == 1
 

@@ -277,6 +277,10 @@ RESOURCES = [
     Bad("evidence --gpus-per-trial 9999", "--gpus-per-trial 9999: the cluster has", "ask for less"),
     Bad("search --workers 9999", "--workers 9999: the cluster has", "ask for less"),
     Bad("run --cpus-per-trial 1.5", "--cpus-per-trial 1.5", "only whole numbers"),
+    Bad("run --address 127.0.0.1:9", "--address 127.0.0.1:9: nobody listens", "ray start --head"),
+    Bad("search --address head:99999", "--address head:99999: nobody listens", "correct it"),
+    Bad("evidence --address ray://head:10001", "--address ray://head:10001", "takes HOST:PORT"),
+    Bad("run --address local", "--address local: takes HOST:PORT", "or auto"),
 ]
 ARGUMENTS = [
     Bad("run --settle=3", "--settle", "does not take a value"),

@@ -22,7 +22,7 @@ from search_spaces.spec import (
 )
 from trainables import checks, datasets, images, models, transfer
 from trainables.evaluation import judge
-from trainables.records import epoch_record
+from trainables.records import epoch_record, now
 from trainables.training import fit
 
 SURROGATE = Model(arch="resnet8", width=4)
@@ -194,7 +194,7 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check):
         seed=0,
         checks=(check, check.model_copy(update={"images": 10})),
     )
-    task = transfer.Task(spec, net, None, stripes, 0.0)
+    task = transfer.Task(spec, net, None, stripes, now())
     epochs = list(transfer.train(task))
     result, files = transfer.conclude(
         task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"

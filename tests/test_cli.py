@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces import grid, reading
 from trainables.ledger import open_ledger
-from tuner import cli, tracking
+from tuner import cli, tracking_store
 
 SMALL = """\
 name: small
@@ -125,7 +125,7 @@ def test_a_server_is_no_store_to_serve(tuner, folder, monkeypatch):
 )
 def test_what_this_machine_cannot_meet_is_refused(tuner, folder, monkeypatch, arguments, words):
     # What is not refused would go on to start Ray; here it ends at the door of the tracking.
-    monkeypatch.setattr(tracking, "connect", lambda: pytest.fail("was not refused"))
+    monkeypatch.setattr(tracking_store, "connect", lambda: pytest.fail("was not refused"))
     assert_refused(tuner("run", *arguments), words)
     assert_refused(tuner("plan", "--no-measure", *arguments), words)
     assert left(folder) == []
@@ -229,7 +229,7 @@ def test_a_fragment_is_like_overrides(tuner, folder, small):
     ids=lambda value: "_".join(map(str, value)) if isinstance(value, list) else "",
 )
 def test_searches_that_cannot_be_are_refused(tuner, folder, monkeypatch, arguments, words):
-    monkeypatch.setattr(tracking, "connect", lambda: pytest.fail("was not refused"))
+    monkeypatch.setattr(tracking_store, "connect", lambda: pytest.fail("was not refused"))
     assert_refused(tuner("search", *arguments), words)
     assert left(folder) == []
 

@@ -4,78 +4,34 @@ with made-up results, and a real store."""
 import json
 from pathlib import Path
 
+import made_up
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 from mlflow.artifacts import download_artifacts
 
-from search_spaces import grid, reading
-from search_spaces.levels import kept
+from search_spaces import grid
 from trainables.ledger import open_ledger
-from tuner import notes, registry, tracking
+from tuner import conclusion, failures, notes, registry, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.cards import ALIAS
-from tuner.conclusion import conclude
+from tuner.conclusion import conclude, from_ledger
+from tuner.entries import transfer_entry
 
-YAML = """
-name: made-up
-source:
-  dataset: {name: mnist-mini, size: 8}
-  model: {arch: resnet8, width: 4}
-  pretrainings:
-    one: {train: {recipe: &recipe {epochs: 1, batch_size: 32, lr: 0.05}}}
-pruning:
-  imp: {method: imp, rounds: 3, retraining: {recipe: *recipe}}
-  random: {method: random, levels: [1]}
-downstream:
-  - dataset: {name: digits, size: 8}
-    levels: [0, 1, 2, 3]
-    seeds: [0, 1]
-    regimes:
-      standard: {recipe: *recipe}
-      adversarial:
-        attack: &pgd {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: *recipe
-evaluation: {attack: *pgd}
-"""
-WHERE = {"host": "h", "device": "cpu", "workers": 1, "torch": "2", "started": 1.0, "ended": 2.0}
 MODEL = "made-up-one-digits"
-IMAGES = 100
 
 
 @pytest.fixture(scope="module")
 def study():
-    return reading.validate(reading.parse(YAML, "made-up"), "made-up")
-
-
-def scored(level, pruning):
-    """Of 100 images; imp loses from level 3 on, random at once."""
-    loss = 20 if level > 2 or pruning == "random" else 0
-    return {"sa": (90 - loss) / IMAGES, "ra": (50 - loss) / IMAGES}
+    return made_up.study()
 
 
 @pytest.fixture(scope="module")
 def ledger(study, tmp_path_factory):
     ledger = open_ledger(tmp_path_factory.mktemp("ledger"))
-    rng = np.random.default_rng(0)
-    weights = {"conv1.weight": rng.normal(size=(25, 4)), "fc.weight": rng.normal(size=(10, 2))}
-    for cell in grid.thetas(study):
-        content = safetensors.numpy.save(weights)
-        ledger.write(cell.theta, {**WHERE, "state": "complete"}, {"weights.safetensors": content})
-    for cell in grid.tickets(study):
-        left = kept(IMAGES, cell.level, 0.2)
-        mask = (np.arange(IMAGES) < left).reshape(25, 4)
-        numbers = {"kept": left, "total": IMAGES, "sparsity": 1 - left / IMAGES}
-        result = {**WHERE, "state": "complete", **numbers, "layers": {"conv1.weight": 0.2}}
-        files = {"mask.safetensors": safetensors.numpy.save({"conv1.weight": mask})}
-        ledger.write(cell.ticket, result, files)
-    for cell in grid.transfers(study):
-        scores = scored(cell.ticket_cell.level, cell.ticket_cell.pruning)
-        right = {"clean": scores["sa"], "attacked": scores["ra"]}
-        bits = {name: np.arange(IMAGES) < IMAGES * share for name, share in right.items()}
-        result = {**WHERE, "state": "complete", "test": scores, "last": scores, "best_epoch": 1}
-        files = {"correct.safetensors": safetensors.numpy.save(bits)}
-        ledger.write(cell.transfer, {**result, "epochs": []}, files)
+    made_up.write_source(study, ledger)
+    made_up.write_transfers(ledger, grid.transfers(study))
     return ledger
 
 
@@ -85,7 +41,7 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        client = tracking.connect()
+        client = tracking_store.connect()
         client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
         yield client
 
@@ -199,3 +155,66 @@ def test_a_long_verdict_is_cut_in_descriptions():
     summary = notes.Summary("s", "1", "r", verdict=[f"line {n}" for n in range(1000)])
     note = notes.parent(summary)
     assert "line 0" in note and "line 999" not in note and "verdict/verdict.txt" in note
+
+
+def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
+    """Of level 2 a seed is missing, of level 3 everything; one transfer has failed."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    client, ledger = tracking_store.connect(), open_ledger(tmp_path / "results")
+    made_up.write_source(study, ledger)
+    cells = grid.transfers(study)
+    lost = [
+        c
+        for c in cells
+        if c.ticket_cell.level == 3
+        or (c.ticket_cell.level, c.transfer.seed, c.regime) == (2, 1, "adversarial")
+    ]
+    made_up.write_transfers(ledger, [cell for cell in cells if cell not in lost])
+    why = failures.Trouble("ValueError: boom", "", outside=False)
+    failures.record(ledger, transfer_entry(lost[0]), study.name, why)
+
+    tracker = tracking.open_tracker(client, study, ledger)
+    tracker.catch_up()
+    found = conclude(agenda(study, ledger), tracker)
+    assert (found.done, found.total) == (15, 20)
+    text = "\n".join(found.lines)
+    assert found.lines[0].startswith("INCOMPLETE: 5 of 20 transfers are missing (1 failed)")
+    assert "36.00 %*" in text and "0.00 %*" not in text.replace("20.00 %*", "")
+    assert "* one imp on digits: 5 of 16 transfers are missing: may still change" in text
+    assert "missing seeds: 36.00 % (1 of 2)" in text
+    assert "incomplete: 48.80 %, the extreme may be higher" in text
+    assert "confirmed" not in text
+    assert from_ledger(agenda(study, ledger), study, ledger).lines == found.lines
+    run = client.get_run(tracker.parent)
+    assert (run.info.status, run.data.tags["state"]) == ("FAILED", "incomplete")
+    assert "15 of 20 transfers are complete (what is said below" in run.data.tags[notes.NOTE]
+    assert texts(client, tracker)["verdict/verdict.txt"].splitlines() == found.lines
+
+
+def test_the_ledger_alone_gives_the_same_verdict(again, study, ledger):
+    _, found = again()
+    alone = from_ledger(agenda(study, ledger), study, ledger)
+    assert alone.lines == found.lines and (alone.done, alone.total) == (20, 20)
+    assert (alone.reported, alone.models) == (False, [])
+
+
+def test_what_did_not_go_as_planned_is_said():
+    states = ["complete", "diverged", "diverged", "missing", "co_stopped"]
+    table = pd.DataFrame({"state": states, "accumulated": [True, False, True, False, False]})
+    assert conclusion._of_transfers(table) == [
+        "1 stopped in catastrophic overfitting; judged by their best state before it",
+        "2 diverged; judged by their best state before it",
+        "2 were short of memory and took batches in parts, as BatchNorm saw them (tag accumulated)",
+    ]
+    assert conclusion._of_transfers(table[table["state"] == "missing"]) == []
+
+
+def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    theta = grid.thetas(study)[0].theta
+    assert conclusion._of_thetas(study, ledger) == []
+    ledger.write(theta, {**made_up.WHERE, "state": "diverged", "best_epoch": 3}, {})
+    assert conclusion._of_thetas(study, ledger) == [
+        "theta one diverged: tickets start from its best state before, of epoch 3"
+    ]

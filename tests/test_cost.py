@@ -356,15 +356,6 @@ def test_spreads_are_assumed_where_nothing_is_finished(study, tmp_path):
     assert found.values == tuple(math.sqrt(2) * s for s in spread.ASSUMED)
 
 
-def test_disk_by_hand(work):
-    found = cost.disk(work, priced(work))
-    masks = 43 * 76_000
-    assert found.results > masks + 3 * 4 * 78_000 + 102 * 2 * 500
-    assert found.results < 1.5 * (masks + 3 * 4 * 78_000) + 2e6
-    assert found.mlflow > masks
-    assert cost.disk(work, {}) is None
-
-
 def test_what_is_complete_costs_nothing(study, tmp_path):
     stands = standing(study, Ledger(tmp_path))
     done = replace(

@@ -17,7 +17,7 @@ from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Dataset, Pretraining
 from search_spaces.study import ChosenCheck
 from trainables.catalogue import file_sha256
-from tuner.data import check, folder_digest, resolve
+from tuner.data import check, folder_digest, places, resolve
 from tuner.fetching import fetch
 
 
@@ -39,6 +39,7 @@ def own(path, **fields):
 
 def test_embedded_data_needs_nothing(study, tmp_path):
     assert resolve(study, tmp_path) == study
+    assert places(study) == []
     assert all("comes with the program" in line for line in fetch(study, tmp_path))
 
 
@@ -52,6 +53,7 @@ def test_paths_start_at_the_data_folder_and_checksums_are_filled_in(study, tmp_p
     mine = found.downstream[0].dataset
     assert (mine.path, mine.sha256) == (str(path), file_sha256(path))
     assert resolve(found, tmp_path) == found
+    assert places(found) == [str(tmp_path / "data"), str(path)]
 
 
 def test_other_content_is_refused(study, tmp_path):
@@ -103,6 +105,7 @@ def test_weights_are_named_by_their_content(study, tmp_path):
     (tmp_path / "net.pt").write_bytes(b"weights")
     found = resolve(loading(), tmp_path).source.pretrainings["loaded"].load
     assert found.sha256 == file_sha256(tmp_path / "net.pt")
+    assert places(resolve(loading(), tmp_path)) == [str(tmp_path / "net.pt")]
     with pytest.raises(InputError, match="the study says"):
         resolve(loading(sha256="0" * 64), tmp_path)
 
@@ -171,6 +174,7 @@ def test_surrogates_are_found_and_verified_like_other_weights(study, tmp_path):
     load = found.downstream[0].checks[0].check.load
     assert load.path == str(tmp_path / "robust.pt")
     assert load.sha256 == file_sha256(tmp_path / "robust.pt")
+    assert places(found) == [str(tmp_path / "robust.pt")]
     (tmp_path / "robust.pt").unlink()
     with pytest.raises(InputError, match="no weights file"):
         resolve(study.model_copy(update={"downstream": (task,)}), tmp_path)

@@ -382,3 +382,40 @@ def test_a_disk_that_is_really_read_only(small_disk):
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     there.write(SPEC, RESULT, FILES)
     assert there.set_aside_if_damaged(SPEC) is None
+
+
+def test_a_stage_hands_out_no_more_where_the_storage_takes_nothing():
+    from tuner.schedule import Schedule
+    from tuner.transfer_stage import _Queue
+
+    faults = iter([None, "No space left on device", None])
+    queue = _Queue(Schedule("abcd"), lambda job: {"key": job}, lambda: next(faults))
+    assert [queue.suggest(trial) for trial in "1234"[:3]] == [{"key": job} for job in "abc"]
+    queue.on_trial_complete("1", error=True)  # an accident: the storage takes what it is given
+    assert queue.suggest("4") == {"key": "d"}
+    queue.on_trial_complete("2", error=True)
+    assert queue.suggest("5") == "FINISHED"
+    queue.on_trial_complete("3")
+    queue.on_trial_complete("4", error=True)
+    assert queue.suggest("6") == "FINISHED"
+
+
+def test_a_search_takes_damage_for_no_finding_about_a_recipe(damaged):
+    """A theta whose bytes have changed says nothing of the recipe that was to train it."""
+    from search_spaces.trials import Trial
+    from trainables import search_trial
+
+    like = grid.transfers(STUDY)[0].transfer
+    trial = Trial(
+        ticket=grid.tickets(STUDY)[0].ticket,
+        **{name: getattr(like, name) for name in ("dataset", "fraction", "subset", "regime")},
+        validation=like.evaluation.attack,
+        protocol="plain",
+        seeds=(0,),
+    )
+    path = damaged.folder(SPEC) / "weights.safetensors"
+    path.write_bytes(HARM["flipped"](path.read_bytes()))
+    config = {"trial": trial.model_dump_json(), "storage": str(damaged.root)}
+    with pytest.raises(DamagedError, match="weights"):
+        search_trial.search_trial(config)
+    assert not damaged.has(trial)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from search_spaces import grid, reading
-from search_spaces.evidence import Retraining
+from search_spaces.evidence import Calibration, Landscape, Retraining
 from search_spaces.regimes import Recipe, Regime
 from trainables import chain as chains
-from trainables import masks, retraining, transfer
+from trainables import evidence, masks, transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import open_ledger
 from trainables.progress import Keeper
@@ -155,8 +155,12 @@ def test_evidence_trains_what_diverged_again(study, worker, monkeypatch, epoch):
     spec = transfers(study, "standard")
     failing_from(monkeypatch, transfer, epoch)
     run(spec, worker)
-    result, _ = retraining.retrain(Retraining(transfer=spec), worker.ledger)
-    assert result["reproduced"] is True
+    network = Retraining(transfer=spec)
+    flat = Landscape(network=network, points=3, images=8, reattack=0)
+    for piece in (network, flat, Calibration(network=network)):
+        evidence.gather(piece.model_dump_json(), str(worker.ledger.root))
+        assert worker.ledger.result(piece)["state"] == "complete"
+    assert worker.ledger.result(network)["reproduced"] is True
 
 
 def test_a_theta_that_diverges_counts_by_its_best_state(study, worker, monkeypatch):

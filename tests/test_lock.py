@@ -1,5 +1,7 @@
 """One run of a study at a time, and no lock outlives its process."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -46,3 +48,15 @@ def test_a_killed_run_frees_its_lock_though_its_children_live(tmp_path):
                 assert os.kill(child, 0) is None
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    """As Lustre is, mounted without flock."""
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    words = rf"storage {tmp_path}: its file system has no locks .*: mount it with them"
+    with pytest.raises(InputError, match=words), only_run(tmp_path, "s"):
+        pytest.fail("nothing keeps a second run out")

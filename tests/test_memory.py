@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
 from trainables import memory, transfer
 from trainables.chain import Chain, Worker, run_chain
+from trainables.evaluation import judge
 from trainables.ledger import open_ledger
 from trainables.progress import Keeper
 from trainables.records import accumulated, epoch_record
@@ -43,14 +44,15 @@ def without_batchnorm(net):
 
 
 class Short:
-    """A network's memory holds so many images; more raise. It counts how often."""
+    """A network's memory holds so many images in training; more raise. It counts how often."""
 
-    def __init__(self, net, images, error=ERRORS["a GPU's"], after=0):
+    def __init__(self, net, images, error=ERRORS["a GPU's"], after=0, modes=(True,)):
         self.images, self.error, self.after, self.times = images, error, after, 0
+        self.modes = modes
         net.register_forward_pre_hook(self)
 
     def __call__(self, net, inputs):
-        if not net.training:
+        if net.training not in self.modes:
             return
         self.after -= 1
         if self.after < 0 and len(inputs[0]) > self.images:
@@ -91,6 +93,19 @@ def test_whole_trainings_without_batchnorm_agree(net, stripes):
         trained.append(snapshot(model))
     for name, value in trained[0].items():
         torch.testing.assert_close(trained[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "worst_iterate"])
+def test_judging_in_parts_gives_the_same_answers(net, stripes, protocol):
+    attack = PGD.model_copy(update={"restarts": 2, "epsilon": 0.3})
+    list(fit(net, stripes, regime(), 0))
+    whole = judge(net, stripes.test, attack, protocol)
+    short = Short(net, images=7, modes=(False,))
+    parted = judge(net, stripes.test, attack, protocol)
+    assert short.times >= 3
+    assert torch.equal(whole.clean, parted.clean)
+    assert torch.equal(whole.attacked, parted.attacked)
+    assert 0 < whole.attacked.sum() < whole.clean.sum()
 
 
 @pytest.mark.parametrize("attack", [None, PGD])
@@ -257,3 +272,25 @@ def test_results_are_marked_and_keep_their_keys(study, tmp_path, monkeypatch):
                 assert found["accumulated"] == ("2" if entry.stage == "transfer" else "4")
                 assert entry.labels.get("pruning", "imp") in ("imp", "dense")
     assert marked == trained
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Worker was killed due to the node running low on memory.", "4"),
+        ("The actor died unexpectedly before finishing this task.", "1"),
+    ],
+)
+def test_a_trial_killed_for_memory_is_tried_again_in_parts(tmp_path, text, parts):
+    """Ray's watch over a machine's memory kills processes, which cannot see to it themselves."""
+    from types import SimpleNamespace
+
+    from tuner.transfer_stage import _Watcher
+
+    (tmp_path / "error.txt").write_text(f"Failure # 1\n{text}\n")
+    trial = SimpleNamespace(
+        config={"key": "k", "parts": "1"}, error_file=str(tmp_path / "error.txt")
+    )
+    watcher = _Watcher(ended=lambda job: None, failed=lambda job, why: None)
+    watcher.on_trial_recover(0, [trial], trial)
+    assert trial.config == {"key": "k", "parts": parts}

@@ -39,7 +39,10 @@ def test_extreme_has_a_column_for_each_theta(study, table):
     assert by_pruner.to_dict() == {"IMP-ST": 59.04, "IMP-AT": 86.58, "OMP": 86.58, "RP": 0.0}
     gaps = table.copy()
     gaps.loc[(gaps["theta"] == "standard") & (gaps["level"] == 0), "SA"] = float("nan")
-    assert paper_tables.extreme_table(gaps, study)["standard"].isna().all()
+    holey = paper_tables.extreme_table(gaps, study)
+    assert holey["standard"].isna().all()
+    # Of each row's dense networks those of one theta, two seeds under two regimes.
+    assert holey["missing"].tolist() == [4] * len(found)
 
 
 def test_ticks_say_which_metrics_match(study, table):
@@ -58,6 +61,7 @@ def test_a_missing_score_is_no_tick_and_no_refusal(study, table):
     gaps.loc[(gaps["level"] == 9) & (gaps["regime"] == "standard"), "SA"] = float("nan")
     found = paper_tables.ticks(gaps, study, level=9)
     assert found["SA-ST"].isna().all() and found["double win"].isna().all()
+    assert found["missing seeds"].tolist() == [2] * len(found)
     assert found["SA-AT"].notna().all()
 
 

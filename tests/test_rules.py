@@ -214,6 +214,7 @@ def test_test_images_enter_where_every_score_has_its_record(study):
     partly = verdict(study, *levels, correct=records(rows, without=[lost]))
     assert partly["RA_adversarial_error"] == bare["RA_adversarial_error"]
     assert partly["SA_standard_error"] == seen["SA_standard_error"]
+    assert not partly["test_images"]
 
 
 def test_no_number_of_seeds_settles_what_the_images_leave_open(study):

@@ -18,7 +18,7 @@ from analysis.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset, Model, Pretraining, Theta
 from trainables.ledger import open_ledger
-from tuner import cli, cluster, fetching, tracking
+from tuner import cli, connection, fetching, tracking_store
 
 
 def member(name, kind=tarfile.REGTYPE, target=""):
@@ -73,7 +73,7 @@ def test_the_ui_listens_on_loopback_and_shows_no_password(tmp_path, monkeypatch,
     uri = "postgresql://me:hidden@db/runs?password=hidden"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(sys, "argv", ["tuner", "ui"])
-    monkeypatch.setattr(tracking, "connect", lambda: None)
+    monkeypatch.setattr(tracking_store, "connect", lambda: None)
     started = []
     monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
     with pytest.raises(SystemExit):
@@ -82,9 +82,8 @@ def test_the_ui_listens_on_loopback_and_shows_no_password(tmp_path, monkeypatch,
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert not any("hidden" in word for word in command)
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
-    assert (
-        capsys.readouterr().out == "MLflow UI on http://127.0.0.1:5000 for postgresql://db/runs\n"
-    )
+    said = "MLflow UI for postgresql://db/runs: http://127.0.0.1:5000/"
+    assert capsys.readouterr().out.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_a_server_still_learns_who_asks(monkeypatch):
     place = f"127.0.0.1:{server.server_port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:p%40ss@{place}")
     try:
-        client = tracking.connect()
+        client = tracking_store.connect()
     finally:
         server.shutdown()
         server.server_close()
@@ -157,13 +156,13 @@ def test_files_have_the_users_own_rights(tmp_path, evaluation, recipe):
 def test_a_users_own_settings_of_ray_win(monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    with cluster._loopback():
+    with connection.loopback():
         token = os.environ["RAY_AUTH_TOKEN"]
         assert os.environ["RAY_AUTH_MODE"] == "token" and len(token) == 64
     assert "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_MODE" not in os.environ
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/mine")
-    with cluster._loopback():
+    with connection.loopback():
         assert os.environ["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in os.environ
 
 

@@ -6,13 +6,13 @@ import sys
 import time
 from pathlib import Path
 
-from tuner import tracking
+from tuner import tracking_store
 
 
 def test_a_store_whose_making_was_killed_is_made_by_the_next_run(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     making = subprocess.Popen(
-        [sys.executable, "-c", "from tuner import tracking; tracking.connect()"],
+        [sys.executable, "-c", "from tuner import tracking_store; tracking_store.connect()"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     deadline = time.monotonic() + 60
@@ -24,14 +24,14 @@ def test_a_store_whose_making_was_killed_is_made_by_the_next_run(tmp_path, monke
     making.wait()
     cut_short = {path.name for path in tmp_path.iterdir()}
     assert all(name.startswith(".mlflow.db.") for name in cut_short)
-    client = tracking.connect()
+    client = tracking_store.connect()
     client.create_experiment("s")
     assert {path.name for path in tmp_path.iterdir()} == {*cut_short, "mlflow.db"}
-    assert tracking.connect().get_experiment_by_name("s") is not None
+    assert tracking_store.connect().get_experiment_by_name("s") is not None
 
 
 def test_a_store_that_is_there_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    number = tracking.connect().create_experiment("s")
-    assert tracking.connect().get_experiment_by_name("s").experiment_id == number
+    number = tracking_store.connect().create_experiment("s")
+    assert tracking_store.connect().get_experiment_by_name("s").experiment_id == number
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]

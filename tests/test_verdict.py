@@ -184,7 +184,16 @@ def test_without_the_dense_network_there_is_no_verdict():
 def test_other_seeds_are_told():
     row = verdict(dense(), level(4, RA=(0.5, 0.5, float("nan"))))
     assert (row["level"], row["n"], row["dense_n"]) == (4, 2, 3)
+    assert row["note"] == "missing seeds: 59.04 % (1 of 3)"
+    row = verdict(dense(), level(4, SA_standard=(0.98, 0.98, 0.98, 0.98)))
     assert row["note"] == "other seeds than the dense network's: 59.04 %"
+    holes = (0.5, 0.5, float("nan"))
+    row = verdict(dense(RA=holes), level(4, RA=holes), level(8))
+    assert (row["n"], row["dense_n"]) == (3, 2)
+    assert row["note"] == (
+        "missing seeds: dense (1 of 3), 59.04 % (1 of 3); "
+        "other seeds than the dense network's: 83.22 %"
+    )
 
 
 def test_every_pruning_is_held_against_the_same_dense_network():

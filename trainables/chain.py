@@ -1,6 +1,5 @@
 """A chain: one theta and all the tickets that start from it, computed in one go."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,9 @@ from trainables.evaluation import judge_test
 from trainables.ledger import Ledger
 from trainables.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.progress import Keeper, Records
-from trainables.records import accumulated, provenance, signals
+from trainables.records import Moment, accumulated, now, provenance, signals
 from trainables.seeding import derived
-from trainables.training import Epoch, Progress, Shard, fit
+from trainables.training import Best, Epoch, Progress, Shard, fit
 from trainables.weights import read, to_bytes
 
 
@@ -101,7 +100,7 @@ def _make_theta(spec: Theta, worker: Worker) -> State:
 def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
     """Reads published weights, writes them with their scores on the source's validation images,
     and returns them. Raises InputError for weights that do not fit the network."""
-    started = time.time()
+    started = now()
     net = _network(spec, worker.device)
     state = checkpoints.state_for(checkpoint, spec.model, net)
     if worker.shard.rank == 0:
@@ -119,12 +118,13 @@ def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
 def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     """Trains a theta, writes its best state by validation with its scores, and returns it. One that
     diverges counts by its best state before."""
-    started = time.time()
+    started = now()
     data = datasets.splits(spec.dataset)
     net = _network(spec, worker.device)
     keeper = _keeper(spec, worker)
-    state, best, records = "complete", None, []
-    reason: dict[str, str] = {}
+    state, reason = "complete", dict[str, str]()
+    best: Best | None = None
+    records: Records = []
 
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
@@ -181,7 +181,7 @@ def _prune(
     worker: Worker,
 ) -> Iterator[Ticket]:
     """Writes a plan's missing tickets, yielding each."""
-    started = time.time()
+    started = now()
     short: dict[str, int] = {}  # the mark of the re-training behind the latest mask
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
@@ -193,7 +193,7 @@ def _prune(
             worker.ledger.write(by_level[level], result, files)
             _keeper(by_level[level], worker).drop()
         yield by_level[level]
-        started = time.time()
+        started = now()
 
 
 def _masks(
@@ -305,5 +305,5 @@ def _mask_record(mask: Mask) -> dict[str, Any]:
     }
 
 
-def _provenance(started: float, worker: Worker) -> dict[str, Any]:
+def _provenance(started: Moment, worker: Worker) -> dict[str, Any]:
     return provenance(started, worker.device, worker.shard.world)

@@ -1,14 +1,16 @@
 """Accuracy on clean and on attacked images, image by image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
+from trainables import memory
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
 from trainables.seeding import generator
@@ -52,22 +54,26 @@ def judge(
     """Judges each image in eval mode; `seed` fixes the attack's random starts.
 
     An image counts as correct under attack if it is correct when clean and under every restart of
-    the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them.
+    the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them. Batches
+    that do not fit into memory are judged in parts: no image's answer depends on another's.
     """
     clean, attacked = [], []
+    parts = 1
     with evaluating(model):
-        parts = torch.arange(len(images), device=images.y.device).split(BATCH)
-        for number, batch in enumerate(images.stream(parts, seed=None)):
-            x = batch.pixels()
-            right = _right(model, x, batch.y)
+        batches = torch.arange(len(images), device=images.y.device).split(BATCH)
+        for number, batch in enumerate(images.stream(batches, seed=None)):
+            x, y = batch.pixels(), batch.y
+            right, parts = memory.in_parts(partial(_right, model, x, y), len(y), parts)
             clean.append(right)
             if attack is None:
                 continue
             left = right.nonzero().flatten()
             for restart in range(attack.restarts):
-                rng = generator(seed, "evaluation", number, restart, device=x.device)
+                draws = partial(generator, seed, "evaluation", number, restart, device=x.device)
                 # Images that are wrong already are not worth attacking.
-                left = left[_stands(model, x[left], batch.y[left], attack, protocol, rng)]
+                stands = partial(_stands, model, x[left], y[left], attack, protocol, draws)
+                still, parts = memory.in_parts(stands, len(left), parts)
+                left = left[still]
             attacked.append(torch.zeros_like(right).index_fill_(0, left, True))
     return Judgement(torch.cat(clean).cpu(), torch.cat(attacked).cpu() if attacked else None)
 
@@ -90,20 +96,27 @@ def _stands(
     y: Tensor,
     attack: Attack,
     protocol: Protocol,
-    rng: torch.Generator,
+    draws: Callable[[], torch.Generator],
+    parts: int,
 ) -> Tensor:
     """(N,) bool: is each image still classified correctly under the attack?"""
-    if not len(y):
-        return torch.zeros(0, dtype=torch.bool, device=y.device)
-    if protocol == "worst_iterate" and attack.kind == "pgd":
-        return withstands(model, x, y, attack, rng)
-    return _right(model, perturb(model, x, y, attack, rng), y)
+    rng = draws()
+    worst = protocol == "worst_iterate" and attack.kind == "pgd"
+    found = [
+        withstands(model, images, labels, attack, rng)
+        if worst
+        else _right(model, perturb(model, images, labels, attack, rng), labels)
+        for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True)
+        if len(labels)
+    ]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool, device=y.device)
 
 
 def _mean(right: Tensor | None) -> float | None:
     return None if right is None else right.double().mean().item()
 
 
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def _right(model: nn.Module, x: Tensor, y: Tensor, parts: int = 1) -> Tensor:
     with torch.no_grad():
-        return model(x).argmax(1) == y
+        found = [model(images).argmax(1) for images in x.chunk(parts)]
+    return torch.cat(found) == y

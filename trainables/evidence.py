@@ -1,7 +1,6 @@
 """Any piece of evidence, from its spec to the ledger: what a Ray task of that stage runs."""
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from trainables import (
 )
 from trainables.evaluation import judge
 from trainables.ledger import Ledger
-from trainables.records import provenance
+from trainables.records import now, provenance
 from trainables.weights import to_bytes
 
 
@@ -43,7 +42,7 @@ def gather(text: str, storage: str) -> None:
     if ledger.has(spec):
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    started = time.time()
+    started = now()
     result, files = compute(spec, ledger)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ledger.write(spec, {"state": "complete", **result, **provenance(started, device)}, files)

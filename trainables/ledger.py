@@ -76,6 +76,14 @@ class Ledger:
             ) from None
         return {name for name in names if not name.startswith(".")}
 
+    def folders(self) -> list[Path]:
+        """Where results of each kind are."""
+        return [self.root / name for name in dict.fromkeys(_FOLDERS.values())]
+
+    def all_keys(self) -> set[str]:
+        """The keys of all complete results of every kind."""
+        return set().union(*(self.keys(kind) for kind in _FOLDERS))
+
     def all(self, kind: type[S]) -> Iterator[S]:
         """The specs of all complete results of a kind, in no order of meaning."""
         for file in sorted((self.root / _FOLDERS[kind]).glob("[!.]*/spec.json")):

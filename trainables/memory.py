@@ -1,6 +1,11 @@
-"""What running out of memory looks like."""
+"""Running out of memory: what it looks like, and taking a batch in parts until it fits."""
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 # How torch's allocators, CUDA's libraries and Ray's watch over a machine's memory say it.
 _COMPLAINTS = (
@@ -26,7 +31,20 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and named_in(str(error))
 
 
-def free() -> None:
-    """Gives back what torch holds of a GPU's memory for later use."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def in_parts(
+    work: Callable[[int], T], images: int, parts: int = 1, again: Callable[[], None] = lambda: None
+) -> tuple[T, int]:
+    """(what `work`, given a number of parts, returns of a batch of `images`, that number): from
+    `parts` on doubled until it fits, with a call of `again` before each new try. Raises what `work`
+    raises; lack of memory, where single images do not fit either."""
+    while True:
+        try:
+            return work(parts), parts
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or parts >= images:
+                raise
+        # Out here: the error keeps the failed try's tensors alive.
+        parts *= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        again()

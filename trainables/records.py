@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -44,11 +44,26 @@ def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
     return [Signals(**r["signals"]) if "signals" in r else None for r in records]
 
 
-def provenance(started: float, device: torch.device, workers: int = 1) -> dict[str, Any]:
-    """When (seconds since 1970), where and on what a result was computed. Never part of a key."""
+@dataclass(frozen=True)
+class Moment:
+    """wall: seconds since 1970, a label, since a machine's clock may be set meanwhile; monotonic:
+    seconds of this process, from which durations are taken."""
+
+    wall: float
+    monotonic: float
+
+
+def now() -> Moment:
+    """This moment."""
+    return Moment(time.time(), time.monotonic())
+
+
+def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[str, Any]:
+    """When (seconds since 1970; the difference is what it took), where and on what a result was
+    computed. Never part of a key."""
     return {
-        "started": started,
-        "ended": time.time(),
+        "started": started.wall,
+        "ended": started.wall + time.monotonic() - started.monotonic,
         "host": socket.gethostname(),
         "device": device.type,
         "workers": workers,

@@ -1,7 +1,6 @@
 """Ray Tune trial of a search: a thin shell around one tuning."""
 
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -10,8 +9,8 @@ from ray import tune
 from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
-from trainables.ledger import Ledger
-from trainables.records import provenance
+from trainables.ledger import DamagedError, Ledger
+from trainables.records import now, provenance
 
 NOTHING = {"sa": 0.0, "ra": 0.0}
 """What a recipe is worth that does not train to its end."""
@@ -31,14 +30,14 @@ def search_trial(config: dict[str, str]) -> None:
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    started = time.time()
+    started = now()
     try:
         for result in tuning.run(spec, ledger, device):
             # Written before the last report: a trial that is ended gets no more time.
             if result["state"] != "running":
                 ledger.write(spec, result, {})
             tune.report({**result["best"], "result": result})
-    except InputError:
+    except (InputError, DamagedError):
         raise
     except (FloatingPointError, RuntimeError, ValueError) as error:
         result = {

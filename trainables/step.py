@@ -1,7 +1,7 @@
 """The gradient of one batch. What does not fit into memory is taken in parts."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,24 +40,20 @@ class Portions:
         would have begun with as many parts. Raises what `work` raises; of lack of memory, where
         single images do not fit either.
         """
+        if not self.alone:
+            return work(self.parts)
         drawn = rng.get_state()
         statistics = [] if self._fits else [(b, b.clone()) for b in net.buffers()]
-        while True:
-            try:
-                result = work(self.parts)
-            except (RuntimeError, MemoryError) as error:
-                if not (memory.ran_out(error) and self.alone and self.parts < images):
-                    raise
-            else:
-                self._fits = True
-                return result
-            # Out here: the error keeps the failed step's tensors alive.
-            self.parts *= 2
+
+        def go_back() -> None:
             rng.set_state(drawn)
             for buffer, value in statistics:
                 buffer.copy_(value)
             net.zero_grad(set_to_none=True)
-            memory.free()
+
+        result, self.parts = memory.in_parts(work, images, self.parts, go_back)
+        self._fits = True
+        return result
 
 
 def gradients(
@@ -81,15 +77,20 @@ def gradients(
     for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
         attacked = _attacked(net, images, labels, regime, rng)
         left -= len(labels)
-        # Processes exchange gradients once a batch: with its last part.
-        waits = isinstance(model, DistributedDataParallel) and left > 0
-        with model.no_sync() if waits else nullcontext():
+        with _exchange(model, now=left == 0):
             logits = model(attacked)
             loss = F.cross_entropy(logits, labels) * (len(labels) / len(y))
             loss.backward()
         total += loss.detach()
         right += (logits.argmax(1) == labels).sum()
     return total, right
+
+
+def _exchange(model: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Processes exchange gradients once a batch: with its last part."""
+    if now or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
 
 
 def _attacked(net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator) -> Tensor:

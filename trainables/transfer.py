@@ -1,6 +1,5 @@
 """One transfer: a ticket trained on a downstream task, then judged once on its test images."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from trainables.ledger import Ledger
 from trainables.masks import Mask, ones, rewind
 from trainables.overfitting import must_stop
 from trainables.progress import Keeper, Records
-from trainables.records import accumulated, provenance, signals
+from trainables.records import Moment, accumulated, now, provenance, signals
 from trainables.seeding import derived
 from trainables.training import Best, Epoch, Progress, fit, snapshot, validate
 from trainables.weights import read, to_bytes, without_head
@@ -31,14 +30,14 @@ class Task:
     net: nn.Module
     mask: Mask | None
     data: Splits
-    started: float
+    started: Moment
 
 
 def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
     """Reads theta and mask from the ledger; the head is drawn from the transfer's seed.
 
     Without test images, their place in the task is empty, and they are not touched."""
-    started = time.time()
+    started = now()
     ticket = spec.ticket
     data = datasets.training_part(spec)
     if not with_test:

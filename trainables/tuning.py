@@ -1,6 +1,5 @@
 """One trial of a search: trained on training images, scored on validation images."""
 
-import time
 from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
@@ -14,7 +13,7 @@ from trainables import transfer
 from trainables.chain import Chain, Worker, run_chain
 from trainables.ledger import Ledger
 from trainables.overfitting import must_stop
-from trainables.records import accumulated, epoch_record, provenance
+from trainables.records import accumulated, epoch_record, now, provenance
 from trainables.training import Epoch, Shard
 
 
@@ -26,7 +25,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
     `state` (`running` until the last one) and provenance. A ticket that the ledger lacks is made
     first. Raises FloatingPointError when a loss is not finite.
     """
-    started = time.time()
+    started = now()
     make_ticket(spec.ticket, ledger, device)
     tasks = [transfer.prepare(t, ledger, device, with_test=False) for t in spec.transfers]
     trainings = [transfer.train(task) for task in tasks]

@@ -1,5 +1,6 @@
 """What of a study is left to transfer: a schedule over the ledger."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,22 +36,24 @@ class Agenda:
         return {n: cell for n, cell in self.cells.items() if not cell.optional or n in asked}
 
 
-def agenda(study: Study, ledger: Ledger, settle: bool = False) -> Agenda:
+def agenda(
+    study: Study, ledger: Ledger, settle: bool = False, given_up: Collection[str] = ()
+) -> Agenda:
     """What a run of the study would do: what is missing of the listed transfers, longest first, and
     its level searches, brought to where the ledger's transfers take them. With `settle`, searches
-    go on beyond their budget until their verdicts are settled."""
+    go on beyond their budget until their verdicts are settled. given_up: keys not to try again."""
     found = grid.transfers(study)
     cells = dict(zip(keys([cell.transfer for cell in found]), found, strict=True))
     complete = ledger.keys(Transfer) & cells.keys()
     missing = {n: c for n, c in cells.items() if not c.optional and n not in complete}
-    fixed = _longest_first(missing)
+    fixed, failed = _longest_first(missing), set(given_up) - complete
     if not any(task.adaptive for task in study.downstream):
-        return Agenda(cells, complete, [], Schedule(fixed))
+        return Agenda(cells, complete, [], Schedule(fixed, failed=failed))
     from tuner.level_searches import known_result, level_searches
 
     searches = list(level_searches(study, cells, settle))
     known = partial(known_result, ledger, cells)
-    return Agenda(cells, complete, searches, Schedule(fixed, searches, known))
+    return Agenda(cells, complete, searches, Schedule(fixed, searches, known, failed))
 
 
 def _longest_first(cells: dict[str, TransferCell]) -> list[str]:

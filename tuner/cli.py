@@ -1,20 +1,26 @@
 """The command line: run, search, plan, status, ... Heavy imports wait until they are needed."""
 
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from search_spaces import reading
 from search_spaces.errors import InputError
-from search_spaces.study import Study
-from tuner.notes import MODE
+from tuner import housekeeping, show
+from tuner.options import (
+    AddressOpt,
+    CpusOpt,
+    DataOpt,
+    GpusOpt,
+    SetOpt,
+    StorageOpt,
+    StudyArg,
+    WithOpt,
+    WorkersOpt,
+    load,
+)
 from tuner.settings import Settings
-
-if TYPE_CHECKING:
-    from tuner.state import Standing
 
 app = typer.Typer(
     name="python -m tuner",
@@ -23,29 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-StudyArg = Annotated[str, typer.Argument(help="A shipped study's name, or a path to a .yaml file.")]
-SetOpt = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
-]
-WithOpt = Annotated[
-    Path | None,
-    typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
-]
-DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
-StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
-AddressOpt = Annotated[
-    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
-]
-WorkersOpt = Annotated[
-    int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
-]
-CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
-GpusOpt = Annotated[
-    float | None,
-    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
-]
 
 
 @app.command()
@@ -62,6 +45,10 @@ def run(
     settle: Annotated[
         bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Also try again what failed twice with one error."),
+    ] = False,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
 
@@ -69,10 +56,10 @@ def run(
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
-    loaded = _load(study, overrides, data, fragment)
+    loaded = load(study, overrides, data, fragment)
     from tuner.run import run as run_study
 
-    raise typer.Exit(run_study(loaded, settings, study, settle))
+    raise typer.Exit(run_study(loaded, settings, study, settle, retry_failed))
 
 
 @app.command()
@@ -98,7 +85,7 @@ def search(
     Running again keeps every finished trial. The winning recipe is a file for `run --with`.
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
-    loaded = _load(study, overrides, data, fragment)
+    loaded = load(study, overrides, data, fragment)
     from tuner.search import search as search_study
 
     raise typer.Exit(search_study(loaded, settings, study, trials, minutes))
@@ -140,7 +127,7 @@ def evidence(
 
     wanted = wish(levels, everything, points, images, reattack, autoattack_images)
     settings = Settings(storage, data, address, None, cpus, gpus)
-    loaded = _load(study, overrides, data, fragment)
+    loaded = load(study, overrides, data, fragment)
     from tuner.evidence import run as gather
 
     raise typer.Exit(gather(loaded, settings, study, wanted))
@@ -172,13 +159,13 @@ def plan(
     once for a machine, and kept in the user's cache.
     """
     if against is not None:
-        return _compare(reading.load(study, overrides, fragment), reading.load(against))
+        return show.comparison(reading.load(study, overrides, fragment), reading.load(against))
     from tuner import plan as planning
 
-    budgets = _hours(hours)
+    budgets = show.budgets(hours)
     capacity = planning.here(Settings(storage, data, None, workers, cpus, gpus))
-    loaded, stands = _show(study, overrides, fragment, storage, data, planned=True)
-    return planning.show(loaded, stands, storage, capacity, _note, budgets, measure)
+    loaded, stands = show.standing(study, overrides, fragment, storage, data, planned=True)
+    return planning.show(loaded, stands, storage, capacity, show.note, budgets, measure)
 
 
 @app.command()
@@ -190,7 +177,7 @@ def status(
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    _show(study, overrides, fragment, storage, data, planned=False)
+    show.standing(study, overrides, fragment, storage, data, planned=False)
 
 
 @app.command()
@@ -219,141 +206,7 @@ def simulate(
         typer.echo(line)
 
 
-@app.command("data")
-def fetch_data(
-    study: StudyArg = "quickstart",
-    overrides: SetOpt = None,
-    data: DataOpt = Settings.data,
-) -> None:
-    """Fetch and verify all data and weights that a study needs, ahead of time."""
-    from tuner.fetching import fetch
-
-    for line in fetch(reading.load(study, overrides), data):
-        typer.echo(line)
-
-
-@app.command()
-def studies() -> None:
-    """List the shipped studies with their head comments."""
-    for name, text in reading.shipped().items():
-        typer.echo(f"{name}\n")
-        for line in reading.head_comment(text).splitlines():
-            typer.echo(f"  {line}".rstrip())
-        typer.echo()
-
-
-@app.command()
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
-) -> None:
-    """Open MLflow's UI on the store in force, reachable from this machine only (Ctrl-C ends it)."""
-    from analysis.disclosure import public
-    from tuner import tracking
-
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.DEFAULT_URI
-    if uri.startswith("http"):
-        shown = public(uri)
-        raise InputError(f"MLFLOW_TRACKING_URI {shown}: is a server already: open it in a browser")
-    path = Path(uri.removeprefix(tracking.SQLITE))
-    if uri.startswith(tracking.SQLITE):
-        if not path.exists():
-            raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
-        tracking.check_database(path)
-    else:
-        tracking.connect()
-    address = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
-    typer.echo(f"MLflow UI for {public(uri)}: {address} (keep Model training at the top left)")
-    environment = {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        # Not on the command line, which every user of the machine can see: it may hold a password.
-        "MLFLOW_BACKEND_STORE_URI": uri,
-    }
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    os.execve(sys.executable, command, environment)
-
-
-def _load(
-    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
-) -> Study:
-    """A study with its data found: paths absolute, contents verified."""
-    from tuner.data import resolve
-
-    return resolve(reading.load(study, overrides, fragment), data)
-
-
-def _compare(first: Study, second: Study) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from tuner.compare import differences
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column(first.name, overflow="fold")
-    table.add_column(second.name, overflow="fold")
-    rows = differences(first, second)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
-    typer.echo(f"{len(rows)} fields differ")
-
-
-def _note(line: str) -> None:
-    typer.echo(line, err=True)
-
-
-def _hours(text: str) -> list[float]:
-    try:
-        budgets = [float(part) for part in text.split(",")]
-    except ValueError:
-        budgets = []
-    if not budgets or not all(0 < hours < 1e6 for hours in budgets):
-        raise InputError(f"--hours {text}: takes positive numbers, as in 10,50,200")
-    return budgets
-
-
-def _show(
-    study: str,
-    overrides: list[str] | None,
-    fragment: Path | None,
-    storage: Path,
-    data: Path,
-    planned: bool,
-) -> "tuple[Study, Standing]":
-    from rich.console import Console
-    from rich.table import Table
-
-    from trainables.ledger import Ledger
-    from tuner import state
-
-    loaded = reading.load(study, overrides, fragment)
-    try:
-        loaded = _load(study, overrides, data, fragment)
-    except InputError as error:
-        # What is not there yet does not keep anybody from seeing what would be done with it.
-        typer.echo(f"note: {error}")
-    stands = state.standing(loaded, Ledger(storage))
-    rows = state.rows(stands)
-    table = Table(box=None, pad_edge=False)
-    for title in ("stage", "what"):
-        table.add_column(title)
-    for title in ("total", "complete", *(["to run"] if planned else [])):
-        table.add_column(title, justify="right")
-    for row in rows:
-        left = [str(row.total - row.complete)] if planned else []
-        table.add_row(row.stage, row.what, str(row.total), str(row.complete), *left)
-    Console(highlight=False).print(table)
-    total, complete = sum(r.total for r in rows), sum(r.complete for r in rows)
-    typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
-    if stands.agenda.searches:
-        most = stands.agenda.most
-        counted = ", all counted below" if planned else ""
-        number = len(stands.agenda.searches)
-        typer.echo(f"{number} searches may ask for {most} transfers in all{counted}")
-    return loaded, stands
+app.add_typer(housekeeping.app)
 
 
 def main() -> None:

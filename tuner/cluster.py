@@ -1,37 +1,15 @@
 """The Ray cluster that a run uses: started on this machine, or an address."""
 
 import os
-import secrets
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from analysis.disclosure import without_secrets
+from rich.console import Console
+
 from search_spaces.errors import InputError
-from tuner.interrupts import give_up, own_handlers
+from tuner import connection, nodes, watch
 from tuner.settings import Settings
-
-# Read by Ray when it is imported or started; a user's own values win.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "8",
-    # See tuner.interrupts.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-}
-# For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
-# listen there only, as they do on macOS; without it, any machine of the network could ask them.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-_WATCH_SECONDS = 0.5
-# Tensors do not travel through Ray's object store here; a small one leaves memory to training.
-_OBJECT_STORE_BYTES = 200 * 2**20
 
 
 @dataclass(frozen=True)
@@ -91,106 +69,47 @@ def fitted(settings: Settings, cpus: float, gpus: float) -> Capacity:
 
 
 @contextmanager
-def cluster(settings: Settings) -> Iterator[Capacity]:
-    """Ray, connected, for the time of a run. Raises InputError for a cluster that does not answer
-    or a request that it cannot meet."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with own_handlers():
-        if settings.address is None:
-            with _loopback():
-                _connect(None)
-        else:
-            _sign_in()
-            _connect(settings.address)
+def cluster(
+    settings: Settings, places: Sequence[str] = (), console: Console | None = None
+) -> Iterator[Capacity]:
+    """Ray, connected, for the time of a run. Of a cluster that is named, every node is asked first
+    whether it has our packages, the storage and `places`: files and folders that trainings read;
+    then the console shows which nodes come and go.
+
+    Raises InputError for a cluster that does not answer, a node that lacks something, or a request
+    that cannot be met."""
+    address = settings.address
+    connection.connect(address)
     import ray
 
     try:
         there = ray.cluster_resources()
         capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
-        with _watched():
+        _placeable(capacity, [node["Resources"] for node in nodes.alive()])
+        if address is not None:
+            nodes.check(address, settings.storage.resolve(), places)
+        with watch.own() if address is None else watch.named(console):
             yield capacity
     finally:
         ray.shutdown()
 
 
-@contextmanager
-def _watched() -> Iterator[None]:
-    """Inside, the death of a process of the Ray that was started here ends this one: Ray itself
-    would wait for it without end. (Of a Ray that was named, none is this one's.)"""
-    from ray._private.worker import global_worker
-
-    node, over = global_worker.node, threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_WATCH_SECONDS):
-            for name, _ in node.dead_processes():
-                give_up(f"Ray's {name} has died on this machine")
-
-    watching = threading.Thread(target=watch, name="ray", daemon=True)
-    watching.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watching.join()
-
-
-def _sign_in() -> None:
-    """Shows the user's token, if there is one, to a cluster that is named: Ray does so only to one
-    that it finds by itself, and `ray start` demands it wherever there is one."""
-    if any(map(os.environ.get, _TOKENS)) or Path("~/.ray/auth_token").expanduser().is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
-def _connect(address: str | None) -> None:
-    import ray
-    from ray.exceptions import RayError
-
-    try:
-        if address:
-            ray.init(address=address, log_to_driver=False)
-        else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
-        reason = without_secrets(" ".join(str(error).split()))[:200]
-        if address is None:
-            raise InputError(f"Ray does not start on this machine: {reason}") from None
+def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
+    """Raises InputError for a trial that no single node has room for: Ray splits none."""
+    cpus, gpus = capacity.trial_cpus, capacity.trial_gpus
+    if not any(cpus <= node.get("CPU", 0.0) and gpus <= node.get("GPU", 0.0) for node in nodes):
         raise InputError(
-            f"--address {address}: no Ray cluster answers ({reason}): correct it, or, if one is "
-            "there, give its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=..."
-        ) from None
-
-
-@cache
-def _token() -> str:
-    """Ray keeps the first token that a process has, for all its clusters."""
-    return secrets.token_hex(32)
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """While Ray starts: on loopback, and behind a token that nobody else has. (Ray itself would put
-    one where every user of the machine may read it.) A user's own settings win."""
-    secret = {} if any(map(os.environ.get, _TOKENS)) else {_TOKENS[0]: _token()}
-    fresh = {n: v for n, v in (_LOOPBACK | secret).items() if n not in os.environ}
-    os.environ.update(fresh)
-    try:
-        yield
-    finally:
-        # What Ray has started has it; what this process starts otherwise is not to.
-        for name in fresh:
-            del os.environ[name]
+            f"--cpus-per-trial {cpus:g}, --gpus-per-trial {gpus:g}: "
+            "no node of the cluster has as many: ask for less"
+        )
 
 
 def check_local(settings: Settings) -> None:
-    """Refuses, before Ray starts, what this machine can never meet."""
+    """Refuses, before Ray starts, what this machine can never meet and an address where nobody
+    listens."""
+    if settings.address is not None:
+        connection.found(settings.address)
+        return
     import torch
 
-    if settings.address is None:
-        fitted(settings, float(os.cpu_count() or 1), float(torch.cuda.device_count()))
+    fitted(settings, float(os.cpu_count() or 1), float(torch.cuda.device_count()))

@@ -1,20 +1,22 @@
-"""How a study stands, decided from the ledger and put where people look: the parent run's verdict,
-figures and report, and the model registry."""
+"""How a study stands, decided from the ledger and put where people look: the screen, the parent
+run's verdict, figures and report, and the model registry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
 from search_spaces.grid import thetas
 from search_spaces.study import Study
 from trainables.ledger import Ledger
-from tuner import registry, state
+from tuner import failures, registry, state
 from tuner.agenda import Agenda
 from tuner.notes import Summary
 from tuner.tracking import Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.records import Correct
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,36 @@ class Conclusion:
     reported: bool
 
 
+def from_ledger(agenda: Agenda, study: Study, ledger: Ledger) -> Conclusion:
+    """What `conclude` would write, from the ledger alone: for when MLflow is away."""
+    import pandas as pd
+
+    from tuner import evidence_records
+
+    table, correct = state.table(agenda, ledger)
+    flags = pd.DataFrame(evidence_records.collect(study, ledger).tables["flags"])
+    return _judge(study, ledger, table, correct, flags).conclusion
+
+
 def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     """Writes what the ledger's transfers say, as far as they are there, and ends the parent run.
 
     Signs of masked gradients are those of the evidence among the parent run's artifacts.
     """
     from analysis import evidence, load, page, records
-    from analysis.flags import verdicts
     from analysis.report import sentences
     from analysis.roles import pruners
-    from analysis.tables import format_table, rules_lines, verdict_lines
+    from analysis.tables import format_table
 
     study = tracker.study
     table, correct = state.table(agenda, tracker.ledger)
     tracker.attach({"correct.npz": records.pack(correct)})
     results = load.load(study.name, tracker.uri)
     flags = evidence.flags(results.parent, tracker.uri)
-    verdict, shown = verdicts(study, table, correct, flags)
-    lines = [*verdict_lines(verdict), "", *rules_lines(verdict, shown)] if len(verdict) else []
+    judged = _judge(study, tracker.ledger, table, correct, flags)
+    verdict, shown = judged.verdict, judged.shown
     texts = {
-        "verdict/verdict.txt": "\n".join(lines),
+        "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
         "verdict/one_std.csv": format_table(verdict, "csv"),
         "verdict/one_std.json": format_table(verdict, "json"),
         "verdict/non_inferiority.csv": format_table(shown, "csv"),
@@ -63,24 +75,58 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
     found = registry.winners(study, verdict, shown, flags)
     registry.register(tracker, found)
-    done, models = int((table["state"] != "missing").sum()), [winner.model for winner in found]
+    models = [winner.model for winner in found]
+    concluded = replace(judged.conclusion, models=models, reported=reported)
+    failed = _failed(tracker.ledger, table)
     tracker.describe(
         Summary(
             name=study.name,
             experiment=tracker.experiment,
             run=tracker.parent,
-            done=done,
-            total=len(table),
+            done=concluded.done,
+            total=concluded.total,
+            failed=failed,
             verdict=sentences(verdict, pruners(study)),
-            models=models,
+            models=concluded.models,
             has_report=reported,
             has_figures=bool(drawn),
             has_evidence=evidence.read(results.parent, tracker.uri) is not None,
         )
     )
-    tracker.end()
-    unplanned = [*_of_thetas(study, tracker.ledger), *_of_transfers(table)]
-    return Conclusion(done, len(table), unplanned, lines, models, reported)
+    tracker.end(failed=failed > 0)
+    return concluded
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The verdict by both rules, and what is said of it, before anything is written."""
+
+    verdict: "pd.DataFrame"
+    shown: "pd.DataFrame"
+    conclusion: Conclusion
+
+
+def _judge(
+    study: Study, ledger: Ledger, table: "pd.DataFrame", correct: "Correct", flags: "pd.DataFrame"
+) -> _Judged:
+    from analysis import holes
+    from analysis.flags import verdicts
+    from analysis.tables import rules_lines, verdict_lines
+
+    verdict, shown = verdicts(study, table, correct, flags)
+    lines = []
+    if len(verdict):
+        said = holes.lines(table, _failed(ledger, table))
+        lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
+    done = int((table["state"] != "missing").sum())
+    unplanned = [*_of_thetas(study, ledger), *_of_transfers(table)]
+    said_of_it = Conclusion(done, len(table), unplanned, lines, [], reported=False)
+    return _Judged(verdict, shown, said_of_it)
+
+
+def _failed(ledger: Ledger, table: "pd.DataFrame") -> int:
+    """How many of a study's missing transfers have failed."""
+    return len(failures.recorded(ledger.root).keys() & set(table["key"]))
 
 
 _ENDED = {

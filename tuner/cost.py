@@ -1,4 +1,4 @@
-"""What a study will cost: wall time, device hours and disk, with a range.
+"""What a study will cost: wall time and device hours, with a range.
 
 Work (trainables.work) times prices (tuner.prices), corrected by what finished transfers and runs
 took (tuner.history), packed as the two stages pack it.
@@ -17,7 +17,7 @@ from tuner.cluster import Capacity
 from tuner.history import History
 from tuner.packing import makespan, shared_makespan
 from tuner.prices import Prices
-from tuner.workload import Chain, Workload
+from tuner.workload import Workload
 
 # Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict;
 # a Ray Train fit until its worker trains (it keeps two cores busy); a transfer beyond its own time.
@@ -200,44 +200,6 @@ def _transfers(
     middle = packed("middle")
     device = sum(n * (trials[kind].middle + between) for kind, n in counts.items())
     return Range(middle, packed("high") / middle - 1), device
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Bytes that results and their MLflow copies take."""
-
-    results: float
-    mlflow: float
-
-
-# Bytes, seen: spec.json and result.json of a result, an epoch in it; a run in MLflow's database.
-_RECORD, _EPOCH, _MLFLOW_RUN, _MLFLOW_EPOCH = 6_000, 350, 16_000, 1_500
-
-
-def disk(work: Workload, prices: Prices) -> Disk | None:
-    """The disk that a study's work will take; None where a network's size is not known."""
-    results = mlflow = 0.0
-    for chain in work.chains:
-        sizes = _weights(chain, prices)
-        if sizes is None:
-            return None
-        parameters, prunable = sizes
-        records = _RECORD * (chain.thetas + chain.tickets)
-        # A weight takes four bytes, a mask's place one; MLflow has a copy of each mask.
-        results += 4 * parameters * chain.thetas + prunable * chain.tickets + records
-        mlflow += (prunable + _MLFLOW_RUN) * chain.tickets + _MLFLOW_RUN * chain.thetas
-    for kind, count in work.transfers.items():
-        epochs = kind.regime.recipe.epochs
-        results += count * (_RECORD + _EPOCH * epochs + 2 * work.test_images(kind))
-        mlflow += count * (_MLFLOW_RUN + _MLFLOW_EPOCH * epochs)
-    return Disk(results, mlflow)
-
-
-def _weights(chain: Chain, prices: Prices) -> tuple[int, int] | None:
-    """(parameters, prunable) of a chain's network."""
-    known = (price for step, price in prices.items() if step.net == chain.net)
-    price = next(known, None)
-    return (price.parameters, price.prunable) if price else None
 
 
 def kinds(work: Workload) -> list[Step]:

@@ -224,3 +224,12 @@ def datasets(study: Study) -> list[Dataset]:
     """A study's datasets, each once by name and path."""
     every = [study.source.dataset, *(task.dataset for task in study.downstream)]
     return list({(dataset.name, dataset.path): dataset for dataset in every}.values())
+
+
+def places(study: Study) -> list[str]:
+    """The files and folders that trainings of a resolved study read, absolute, each once."""
+    loads = [pretraining.load for pretraining in study.source.pretrainings.values()]
+    checks = [chosen.check for task in study.downstream for chosen in task.checks]
+    loads += [check.load for check in checks if check.kind == "transfer_attack"]
+    paths = [*(each.path for each in datasets(study)), *(load.path for load in loads if load)]
+    return list(dict.fromkeys(path for path in paths if path is not None))

@@ -1,7 +1,7 @@
 """What of a study gets a run in MLflow, and what the run says: tags, parameters, metrics."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,11 @@ class Entry:
     name: str
     spec: Theta | Ticket | Transfer | Trial
     labels: dict[str, str | int | float]
+
+    @property
+    def key(self) -> str:
+        """The content key of its spec."""
+        return key(self.spec)
 
 
 def entries(study: Study) -> list[Entry]:
@@ -80,7 +85,7 @@ def _ticket_name(cell: grid.TicketCell) -> str:
 
 def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:
     """What finds a run again, where its result came from, and why it failed, if it did."""
-    found = {"stage": entry.stage, "key": key(entry.spec), "state": result["state"]}
+    found = {"stage": entry.stage, "key": entry.key, "state": result["state"]}
     found |= {name: str(result[name]) for name in ("host", "device", "workers", "torch")}
     found |= {name: str(result[name]) for name in ("accumulated", "reason") if name in result}
     if isinstance(entry.spec, Trial):
@@ -128,10 +133,17 @@ class Value:
     step: int = 0
 
 
+def seconds(result: Mapping[str, Any]) -> float:
+    """What a result took. A training that was interrupted was begun by an earlier process: then
+    its epochs alone took longer than the process that ended it."""
+    epochs = sum(epoch["seconds"] for epoch in result.get("epochs", []))
+    return float(max(result["ended"] - result["started"], epochs))
+
+
 def metrics(result: dict[str, Any]) -> Iterator[Value]:
     """Final scores, then the curves: train/ what was trained with, val/ scores on validation
     images, probe/ the signals of catastrophic overfitting."""
-    final = {"seconds": result["ended"] - result["started"]}
+    final = {"seconds": seconds(result)}
     groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"), ("best_val_", "best"))
     for prefix, group in groups:
         for name, value in result.get(group, {}).items():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -11,15 +12,16 @@ from search_spaces.errors import InputError
 from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, evidence_records, tracking
+from tuner import cluster, data, evidence_records, tracking, tracking_store
 from tuner.agenda import agenda
-from tuner.conclusion import conclude
+from tuner.conclusion import Conclusion, conclude
 from tuner.console import Stage, duration, quiet
 from tuner.evidence_plan import EvidencePlan, Wish, plan
-from tuner.integrity import finished, on_sound_storage, set_damaged_aside
+from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
+from tuner.window import Window
 
 _NAMES = {
     "masks": "mask comparisons",
@@ -56,7 +58,7 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
     """
     cluster.check_local(settings)
     data.check(study)
-    tracking.check_server()
+    tracking_store.check_server()
     if not finished(study, Ledger(settings.storage.resolve())):
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
@@ -84,18 +86,22 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         pieces += planned.pieces
         for damage in set_damaged_aside(planned.pieces, ledger):
             console.print(f"damaged: {damage}", markup=False)
-        client = tracking.connect()
+        window = Window(study, ledger, partial(console.print, markup=False))
         this = _Gathering(study, origin, ledger, settings, planned, console, log)
         _announce(this)
         started = time.monotonic()
         failures = _gather(this)
-        tracker = tracking.open_tracker(client, study, ledger)
-        tracker.catch_up()
+        if failures:
+            check_storage(ledger)
         found = evidence_records.collect(study, ledger)
         written = evidence_records.files(found, planned.skipped, len(this.missing()))
-        tracker.attach(written, "evidence")
-        conclude(agenda(study, ledger), tracker)
-        _summarise(this, found, failures, time.monotonic() - started)
+
+        def tell(tracker: tracking.Tracker) -> Conclusion:
+            tracker.attach(written, "evidence")
+            return conclude(agenda(study, ledger), tracker)
+
+        shown = window.settle(tell) is not None
+        _summarise(this, found, failures, time.monotonic() - started, shown)
     return 1 if failures else 0
 
 
@@ -122,7 +128,7 @@ def _gather(this: _Gathering) -> list[str]:
     failures: list[str] = []
     total = len(this.plan.pieces)
     with (
-        cluster.cluster(this.settings) as capacity,
+        cluster.cluster(this.settings, data.places(this.study), this.console) as capacity,
         Stage(this.console, "evidence", total - len(missing), total) as stage,
     ):
         for pieces in (this.plan.first, this.plan.probes):
@@ -158,6 +164,7 @@ def _summarise(
     found: evidence_records.Collected,
     failures: Sequence[str],
     seconds: float,
+    shown: bool,
 ) -> None:
     say, total = this.console.print, len(this.plan.pieces)
     done = total - len(this.missing())
@@ -178,7 +185,10 @@ def _summarise(
         for reason in failures[:5]:
             say(f"  {reason}", markup=False)
         say("run the same command again: what is complete is kept")
-    say(f"in MLflow: evidence/ among the artifacts of the run {name}", markup=False)
+    if shown:
+        say(f"in MLflow: evidence/ among the artifacts of the run {name}", markup=False)
+    else:
+        say(f"MLflow lacks this: python -m tuner sync {this.origin}", markup=False)
 
 
 def _called(record: dict[str, object]) -> str:

@@ -15,6 +15,7 @@ from statistics import median
 from search_spaces.spec import Transfer
 from trainables.ledger import Ledger
 from trainables.work import TransferKind, transfer_kind
+from tuner.entries import seconds
 
 FILE = "runs.jsonl"
 # The newest transfers tell how fast this machine is now, and reading them stays quick.
@@ -84,12 +85,12 @@ def history(ledger: Ledger, device: str) -> History:
             spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
             # Settings that are None are not written, and the dense network's pruning is.
             spec["ticket"].setdefault("pruning", None)
-            seconds = result["ended"] - result["started"]
+            took = seconds(result)
             if (result["host"], result["device"]) != (host, device):
                 continue
             if not any(start <= result["ended"] <= end for start, end in disturbed):
                 kind = transfer_kind(Transfer.model_validate(spec))
-                trials.setdefault(kind, []).append(seconds)
+                trials.setdefault(kind, []).append(took)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # What another version wrote, or an unfinished copy, says nothing here.
     return History(trials, [run for run in runs if not run.failures and not run.disturbed])

@@ -24,6 +24,7 @@ class Summary:
     run: str
     done: int = 0
     total: int = 0
+    failed: int = 0
     verdict: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     has_report: bool = False
@@ -63,13 +64,22 @@ def parent(summary: Summary) -> str:
     rest = [] if shown == summary.verdict else ["... the rest is in verdict/verdict.txt"]
     verdict = "\n".join(f"- {line}" for line in [*shown, *rest]) or "Nothing to judge yet."
     return f"""\
-{summary.done} of {summary.total} transfers are complete. Look at {_places(summary)}.
+{summary.done} of {summary.total} transfers are complete{_holes(summary)}. Look at \
+{_places(summary)}.
 
 {verdict}
 
 {_models(summary)}
 
 {_ABOUT}"""
+
+
+def _holes(summary: Summary) -> str:
+    """What a reader has to know before believing."""
+    if summary.done == summary.total:
+        return ""
+    why = f"; {summary.failed} failed: see the runs marked so" if summary.failed else ""
+    return f" (what is said below may still change{why})"
 
 
 def _places(summary: Summary) -> str:

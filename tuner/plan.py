@@ -13,7 +13,8 @@ from search_spaces.study import Study
 from trainables.ledger import Ledger
 from tuner import cluster, cost, prices
 from tuner.certainty import MARGIN, Certainty, affordable, certainty
-from tuner.console import duration
+from tuner.console import duration, volume
+from tuner.disk import disk
 from tuner.history import history
 from tuner.settings import Settings
 from tuner.spread import METRICS, Spreads, spreads
@@ -83,9 +84,11 @@ def _cost_lines(
         f"on: {where.title}, {basis.capacity.trials} transfers side by side",
         f"device time: {_device_hours(missing)}; of the whole study {_device_hours(total)}",
     ]
-    space = cost.disk(work, basis.prices)
-    if space:
-        lines.append(f"disk: {_bytes(space.results)} of results, {_bytes(space.mlflow)} in MLflow")
+    if space := disk(work, basis.prices, basis.capacity):
+        lines.append(
+            f"disk: {volume(space.results)} of results, {volume(space.mlflow)} in MLflow; up to "
+            f"{volume(space.unfinished)} more while it runs"
+        )
     trials, runs = sum(map(len, basis.history.trials.values())), len(basis.history.runs)
     made = (
         f"from: {len(basis.prices)} kinds of step timed, {trials} finished transfers, {runs} runs"
@@ -104,14 +107,6 @@ def _device_hours(of: cost.Estimate) -> str:
     parts = [(of.cores, "core-hours"), (of.gpus, "GPU-hours")]
     shown = [f"{f'{h:,.0f}' if h >= 10 else f'{h:.2g}'} {unit}" for h, unit in parts if h]
     return " and ".join(shown) or "none"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("kB", "MB", "GB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} TB"
 
 
 def _buy(

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,16 +11,28 @@ from search_spaces import grid
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.ledger import Ledger, open_ledger
-from tuner import accounts, cluster, data, prices, source_stage, state, tracking
+from tuner import (
+    accounts,
+    cluster,
+    data,
+    failures,
+    prices,
+    source_stage,
+    state,
+    tracking,
+    tracking_store,
+)
 from tuner.agenda import Agenda, agenda
-from tuner.conclusion import conclude
+from tuner.conclusion import Conclusion, conclude, from_ledger
 from tuner.console import Stage, duration, quiet
-from tuner.entries import entries, transfer_entry
+from tuner.entries import Entry, entries, transfer_entry
+from tuner.failures import Failure
 from tuner.history import RunRecord, keep
 from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
 from tuner.lock import only_run
 from tuner.settings import Settings
+from tuner.window import Window
 
 
 @dataclass
@@ -30,30 +43,47 @@ class Run:
     origin: str
     ledger: Ledger
     settings: Settings
-    tracker: tracking.Tracker
+    window: Window
     console: Console
     log: Path
     settle: bool
+    retry_failed: bool
     started: float
     busy: float
+    failed: list[Failure] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
     """Wall seconds of each stage that had something to do."""
 
+    def given_up(self) -> set[str]:
+        """What is not tried: what failed in two runs with the same error, and what waits for it."""
+        if self.retry_failed:
+            return set()
+        lasting = failures.lasting(self.ledger.root)
+        return source_stage.beyond_reach(self.study, self.ledger, lasting)
+
     def agenda(self) -> Agenda:
         """What is left to transfer."""
-        return agenda(self.study, self.ledger, self.settle)
+        return agenda(self.study, self.ledger, self.settle, self.given_up())
+
+    def fails(self, entry: Entry, why: failures.Trouble) -> None:
+        """Something has ended without a result."""
+        self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
+        self.window.show(entry)
 
 
-def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> int:
+def run(
+    study: Study, settings: Settings, origin: str, settle: bool = False, retry_failed: bool = False
+) -> int:
     """Does what the ledger lacks of a study and prints the verdict.
 
-    `origin` is what the user calls the study, a name or a path; `settle`: see agenda. Returns
-    the exit code: 0, or 1 if something failed. Raises InputError before anything is started.
+    `origin` is what the user calls the study, a name or a path; `settle`: see agenda;
+    `retry_failed`: also what failed in two runs with the same error. Returns the exit code: 0, or 1
+    if something failed, now or lastingly. Raises InputError before anything is started.
     """
     started, busy = time.monotonic(), prices.cores_busy()
     cluster.check_local(settings)
     data.check(study)
-    tracking.check_server()
+    tracking_store.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
@@ -68,84 +98,95 @@ def run(study: Study, settings: Settings, origin: str, settle: bool = False) -> 
         on_sound_storage(ledger),
         quiet(log) as console,
     ):
-        tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        this = Run(study, origin, ledger, settings, tracker, console, log, settle, started, busy)
+        window = Window(study, ledger, partial(console.print, markup=False))
+        ways = settle, retry_failed
+        this = Run(study, origin, ledger, settings, window, console, log, *ways, started, busy)
         return _run(this)
 
 
 def _run(this: Run) -> int:
     for damage in set_damaged_aside(finished(this.study, this.ledger), this.ledger):
         this.console.print(f"damaged: {damage}", markup=False)
-    this.tracker.catch_up()
-    failures: list[str] = []
+    failures.forget_mended(this.ledger.root)
+    this.window.catch_up()
     forecast = None
-    if _missing_source(this) or not this.agenda().schedule.over:
-        with cluster.cluster(this.settings) as capacity:
+    given_up = this.given_up()
+    todo = source_stage.chains(this.study, this.ledger, given_up)
+    if todo or not this.agenda().schedule.over:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             local = this.settings.address is None
             forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
-            failures += _source(this, capacity)
-            if failures:
+            if todo:
+                _source(this, capacity)
+            _transfers(this, capacity)
+            if this.failed:
                 check_storage(this.ledger)
-            failures += _transfers(this, capacity)
-            if failures:
-                check_storage(this.ledger)
-    this.tracker.catch_up()
     wall = time.monotonic() - this.started
     account = None
     if forecast:
-        account = accounts.settle(forecast, this.ledger, wall, this.took, len(failures))
+        account = accounts.settle(forecast, this.ledger, wall, this.took, len(this.failed))
         keep(account, this.ledger.root)
-        this.tracker.measure(accounts.numbers(account))
-    _conclude(this, failures, wall, account)
-    return 1 if failures else 0
+    _conclude(this, wall, account)
+    return 1 if this.failed or given_up else 0
 
 
 def _missing_source(this: Run) -> list[Theta | Ticket]:
     return [spec for spec in source_stage.wanted(this.study) if not this.ledger.has(spec)]
 
 
-def _source(this: Run, capacity: cluster.Capacity) -> list[str]:
+def _source(this: Run, capacity: cluster.Capacity) -> None:
     missing, total = len(_missing_source(this)), len(source_stage.wanted(this.study))
-    if not missing:
-        return []
     names = {entry.spec: entry for entry in entries(this.study)}
     started = time.monotonic()
     with Stage(this.console, "source: thetas and tickets", total - missing, total) as stage:
 
         def found(spec: Theta | Ticket) -> None:
-            this.tracker.log(names[spec])
+            this.window.show(names[spec])
             stage.advance()
 
-        failures = source_stage.run(this.study, this.ledger, capacity, found)
+        def failed(spec: Theta | Ticket, why: failures.Trouble) -> None:
+            this.fails(names[spec], why)
+
+        source_stage.run(this.study, this.ledger, capacity, found, failed, this.given_up())
+    if this.failed:
+        check_storage(this.ledger)
     this.took["source"] = time.monotonic() - started
     this.console.print(f"source stage: {duration(this.took['source'])}")
-    return failures
 
 
-def _transfers(this: Run, capacity: cluster.Capacity) -> list[str]:
+def _transfers(this: Run, capacity: cluster.Capacity) -> None:
     from tuner import transfer_stage
 
     agenda = this.agenda()
     if agenda.schedule.over:
-        return []
-    left, total = agenda.schedule.left, len(agenda.wanted)
+        return
+    done, left = len(agenda.complete & agenda.wanted.keys()), agenda.schedule.left
     started = time.monotonic()
     name = "transfers (searches may ask for more)" if agenda.searches else "transfers"
-    with Stage(this.console, name, total - left, total) as stage:
+    with Stage(this.console, name, done, done + left) as stage:
 
         def found(cell: grid.TransferCell) -> None:
-            this.tracker.log(transfer_entry(cell))
+            this.window.show(transfer_entry(cell))
             stage.advance(agenda.schedule.left)
 
-        failures = transfer_stage.run(agenda, this.ledger, capacity, found)
+        def failed(cell: grid.TransferCell, why: failures.Trouble) -> None:
+            this.fails(transfer_entry(cell), why)
+
+        transfer_stage.run(agenda, this.ledger, capacity, found, failed)
     this.took["transfers"] = time.monotonic() - started
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
-    return failures
 
 
-def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord | None) -> None:
+def _conclude(this: Run, seconds: float, account: RunRecord | None) -> None:
     """Prints the verdict and where to look next; the same goes to MLflow."""
-    found = conclude(this.agenda(), this.tracker)
+
+    def tell(tracker: tracking.Tracker) -> Conclusion:
+        if account:
+            tracker.measure(accounts.numbers(account))
+        return conclude(this.agenda(), tracker)
+
+    told = this.window.settle(tell)
+    found = told or from_ledger(this.agenda(), this.study, this.ledger)
     name, say = this.study.name, this.console.print
     say(
         f"\n{name}: {found.done} of {found.total} transfers complete, {duration(seconds)}",
@@ -159,13 +200,19 @@ def _conclude(this: Run, failures: list[str], seconds: float, account: RunRecord
     unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
     for line in found.lines or [unjudged]:
         say(line, markup=False)
-    if failures:
-        say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
-        for reason in failures[:5]:
-            say(f"  {reason}", markup=False)
+    storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
+    if told is None:
+        say(
+            f"\nMLflow lacks some of this: python -m tuner sync {this.origin}{storage}",
+            markup=False,
+        )
+    failed = failures.of_study(this.study, this.ledger.root)
+    if failed or found.done < found.total:
+        say()
+        for line in failures.told(failed, this.ledger.root, f"{this.origin}{storage}"):
+            say(line, markup=False)
         say("run the same command again: what is complete is kept")
         return
-    storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
     look = "report" if found.lines else "trials"
     more = f"python -m tuner run {this.origin}{storage} {_further(this.study)}"
     say(

@@ -1,7 +1,7 @@
 """What to train next: fixed jobs and level searches, interleaved so that the machine stays full."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -28,7 +28,8 @@ class Search(Generic[Job]):
 class Schedule(Generic[Job]):
     """Hands out jobs, each once. Searches wait for their batches, fixed jobs fill the gaps.
 
-    known: the result of a job that is done, or None.
+    known: the result of a job that is done, or None; failed: jobs that are not to be handed out,
+    as if they had been and had failed.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class Schedule(Generic[Job]):
         fixed: Iterable[Job],
         searches: Sequence[Search[Job]] = (),
         known: "Callable[[Job], Result | None]" = lambda job: None,
+        failed: Collection[Job] = (),
     ) -> None:
-        self._fixed = OrderedDict.fromkeys(fixed)
+        self._fixed = OrderedDict.fromkeys(job for job in fixed if job not in failed)
         self._urgent: deque[Job] = deque()
         self.known = known
-        self._ended: dict[Job, Result | None] = {}
+        self._ended: dict[Job, Result | None] = dict.fromkeys(failed)
         self._waiting: dict[Job, list[tuple[Search[Job], Cell]]] = {}
         self._left = {id(search): 0 for search in searches}
         for search in searches:

@@ -2,7 +2,9 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,12 +15,15 @@ from search_spaces.spec import Theta, Ticket
 from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster, data, findings, source_stage, state, tracking
+from tuner import cluster, data, failures, findings, source_stage, state, tracking, tracking_store
 from tuner.console import Stage, duration, quiet
-from tuner.entries import entries, trial_entry
-from tuner.integrity import on_sound_storage
+from tuner.entries import Entry, entries, trial_entry
+from tuner.failures import Failure
+from tuner.integrity import check_storage, on_sound_storage, set_damaged_aside
 from tuner.interrupts import interruptible
+from tuner.lock import only_run
 from tuner.settings import Settings
+from tuner.window import Window
 
 
 @dataclass
@@ -31,10 +36,15 @@ class Searching:
     settings: Settings
     total: int
     deadline: float
-    tracker: tracking.Tracker
+    window: Window
     console: Console
     log: Path
-    failures: list[str]
+    failed: list[Failure] = field(default_factory=list)
+
+    def fails(self, entry: Entry, why: failures.Trouble) -> None:
+        """Something has ended without a result."""
+        self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
+        self.window.show(entry)
 
 
 def search(
@@ -50,33 +60,41 @@ def search(
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     cluster.check_local(settings)
     data.check(_source_of(study))
-    tracking.check_server()
+    tracking_store.check_server()
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"search-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
     def kept() -> str:
         return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
 
-    with interruptible(kept), on_sound_storage(ledger), quiet(log) as console:
-        tracker = tracking.open_tracker(tracking.connect(), study, ledger)
-        this = Searching(
-            study, origin, ledger, settings, wanted, deadline, tracker, console, log, []
-        )
+    with (
+        only_run(ledger.root, study.name),
+        interruptible(kept),
+        on_sound_storage(ledger),
+        quiet(log) as console,
+    ):
+        window = Window(study, ledger, partial(console.print, markup=False))
+        this = Searching(study, origin, ledger, settings, wanted, deadline, window, console, log)
         return _search(this)
 
 
 def _search(this: Searching) -> int:
     started = time.monotonic()
-    for finished in state.trials(this.study, this.ledger):
-        this.tracker.log(trial_entry(this.study, finished.trial))
+    there = [*source_stage.wanted(_source_of(this.study)), *this.ledger.all(Trial)]
+    for damage in set_damaged_aside(there, this.ledger):
+        this.console.print(f"damaged: {damage}", markup=False)
+    failures.forget_mended(this.ledger.root)
+    this.window.catch_up()
     done = len(state.trials(this.study, this.ledger))
     if done < this.total or _unconfirmed(this):
-        with cluster.cluster(this.settings) as capacity:
+        with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             if _source(this, capacity):
                 _trials(this, capacity)
                 _confirm(this, capacity)
+        if this.failed:
+            check_storage(this.ledger)
     _conclude(this, time.monotonic() - started)
-    return 1 if this.failures else 0
+    return 1 if this.failed else 0
 
 
 def _source_of(study: Study) -> Study:
@@ -106,12 +124,14 @@ def _source(this: Searching, capacity: cluster.Capacity) -> bool:
     with Stage(this.console, "source", len(wanted) - len(missing), len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
-            this.tracker.log(names[spec])
+            this.window.show(names[spec])
             stage.advance()
 
-        failures = source_stage.run(part, this.ledger, capacity, found)
-    this.failures += failures
-    return not failures
+        def failed(spec: Theta | Ticket, why: failures.Trouble) -> None:
+            this.fails(names[spec], why)
+
+        source_stage.run(part, this.ledger, capacity, found, failed)
+    return not this.failed
 
 
 def _trials(this: Searching, capacity: cluster.Capacity) -> None:
@@ -127,10 +147,10 @@ def _trials(this: Searching, capacity: cluster.Capacity) -> None:
             if key(trial) in done:
                 return  # The sampler has drawn a point a second time.
             done.add(key(trial))
-            this.tracker.log(trial_entry(this.study, trial))
+            this.window.show(trial_entry(this.study, trial))
             stage.advance(note=best_so_far(this.study, findings.table(this.study, this.ledger)))
 
-        running = search_stage.Stage(this.study, this.ledger, capacity, found, this.failures)
+        running = search_stage.Stage(this.study, this.ledger, capacity, found, _failed(this))
         search_stage.search(running, this.total, this.deadline)
 
 
@@ -143,11 +163,15 @@ def _confirm(this: Searching, capacity: cluster.Capacity) -> None:
     with Stage(this.console, "further seeds", 0, len(missing)) as stage:
 
         def found(trial: Trial) -> None:
-            this.tracker.log(trial_entry(this.study, trial))
+            this.window.show(trial_entry(this.study, trial))
             stage.advance()
 
-        running = search_stage.Stage(this.study, this.ledger, capacity, found, this.failures)
+        running = search_stage.Stage(this.study, this.ledger, capacity, found, _failed(this))
         search_stage.confirm(running, missing)
+
+
+def _failed(this: Searching) -> Callable[[Trial, failures.Trouble], None]:
+    return lambda trial, why: this.fails(trial_entry(this.study, trial), why)
 
 
 def _unconfirmed(this: Searching) -> list[Trial]:
@@ -179,12 +203,18 @@ def _conclude(this: Searching, seconds: float) -> None:
         path = findings.write_fragment(this.study, this.ledger, best, this.origin, lines)
         files |= {path.name: path.read_bytes(), **findings.figures(this.study, found)}
         _say_next(this, path)
-    this.tracker.attach(files, "search")
-    this.tracker.end()
-    if this.failures:
-        say(f"\n{len(this.failures)} failed; what they printed is in {this.log}", style="bold")
-        for reason in this.failures[:5]:
-            say(f"  {reason}", markup=False)
+
+    def tell(tracker: tracking.Tracker) -> bool:
+        tracker.attach(files, "search")
+        tracker.end(failed=bool(this.failed))
+        return True
+
+    if not this.window.settle(tell):
+        say(f"\nMLflow lacks some of this: python -m tuner search {this.origin}", markup=False)
+    if this.failed:
+        say()
+        for line in failures.told(this.failed, this.ledger.root, this.origin):
+            say(line, markup=False)
         say("run the same command again: what is complete is kept")
 
 

@@ -21,20 +21,22 @@ from trainables.ledger import Ledger
 from trainables.search_trial import search_trial
 from tuner import state
 from tuner.cluster import Capacity
+from tuner.failures import Trouble
 from tuner.sampler import searcher
+from tuner.transfer_stage import why_failed
 
 Found = Callable[[Trial], None]
 
 
 @dataclass
 class Stage:
-    """What the rounds of a stage share; `failures` are trials that died without a result."""
+    """What the rounds of a stage share; `failed` is told of trials that died without a result."""
 
     study: Study
     ledger: Ledger
     capacity: Capacity
     found: Found
-    failures: list[str]
+    failed: Callable[[Trial, Trouble], None]
 
 
 def search(stage: Stage, total: int, deadline: float) -> None:
@@ -139,8 +141,7 @@ class _Watcher(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        lines = (trial.get_error() and str(trial.get_error()).strip().splitlines()) or ["died"]
-        self._stage.failures.append(lines[-1])
+        self._stage.failed(Trial.model_validate_json(trial.config["trial"]), why_failed(trial))
 
 
 def _run(stage: Stage, samples: int, search_alg: Any, fixed: Any = None) -> None:
@@ -149,7 +150,6 @@ def _run(stage: Stage, samples: int, search_alg: Any, fixed: Any = None) -> None
     scheduler = Halving(stage.study, search) if halving else None
     capacity, storage = stage.capacity, stage.ledger.root / "ray"
     name = f"search-{uuid.uuid4().hex[:8]}"
-    failed = len(stage.failures)
     space = {"storage": str(stage.ledger.root), **({"trial": fixed} if fixed else {})}
     tuner = tune.Tuner(
         tune.with_resources(search_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}),
@@ -170,5 +170,4 @@ def _run(stage: Stage, samples: int, search_alg: Any, fixed: Any = None) -> None
         ),
     )
     tuner.fit()
-    if len(stage.failures) == failed:
-        rmtree(storage / name, ignore_errors=True)
+    rmtree(storage / name, ignore_errors=True)

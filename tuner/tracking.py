@@ -2,38 +2,25 @@
 
 One experiment a study, a parent run for the study, child runs for thetas, tickets and transfers.
 A run is FINISHED only when all of it is written; runs cut short are removed and written again.
+What failed is a FAILED run with the reason, until its result is there.
 """
 
-import logging
-import os
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from analysis.disclosure import public, signed_in, without_secrets
-from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.study import Study
 from trainables.ledger import Ledger
-from tuner import notes
-from tuner.entries import Entry, entries, metrics, params, tags
+from tuner import notes, state
+from tuner.entries import Entry, entries, metrics, params, tags, trial_entry
+from tuner.failures import Failure, of_key, recorded
 
-SQLITE = "sqlite:///"
-DEFAULT_URI = f"{SQLITE}mlflow.db"
-# A server that is not there is to be named within seconds, not after minutes of retries.
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _LONGEST_PARAM = 500
@@ -41,7 +28,8 @@ _LONGEST_PARAM = 500
 
 @dataclass
 class Tracker:
-    """A study's window in MLflow, connected. `runs`: content key -> run of what is written."""
+    """A study's window in MLflow, connected. `runs`: content key -> run of what is written;
+    `failed`: content key -> (run, when) of what is shown as failed."""
 
     client: Any
     uri: str
@@ -50,24 +38,16 @@ class Tracker:
     experiment: str
     parent: str
     runs: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def log(self, entry: Entry) -> None:
         """Writes one complete result as a child run; does nothing for one that is there."""
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
 
-        name = key(entry.spec)
-        if name in self.runs:
+        if entry.key in self.runs:
             return
         result = self.ledger.result(entry.spec)
-        run = self.client.create_run(
-            self.experiment,
-            start_time=int(1000 * result["started"]),
-            run_name=entry.name,
-            tags={"mlflow.parentRunId": self.parent, **tags(entry, result)},
-        )
-        run_id = run.info.run_id
-        settings = [Param(name, value[:_LONGEST_PARAM]) for name, value in params(entry).items()]
-        self.client.log_batch(run_id, params=settings[:_PARAMS_A_CALL])
+        run_id = self._child(entry, tags(entry, result), int(1000 * result["started"]))
         values = [Metric(m.name, m.value, int(1000 * m.time), m.step) for m in metrics(result)]
         for start in range(0, len(values), _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=values[start : start + _METRICS_A_CALL])
@@ -76,13 +56,64 @@ class Tracker:
             for file in ("mask.safetensors", "result.json", "spec.json"):
                 self.client.log_artifact(run_id, str(folder / file), "ticket")
         self.client.set_terminated(run_id, end_time=int(1000 * result["ended"]))
-        self.runs[name] = run_id
+        self.runs[entry.key] = run_id
+        self._no_failure(entry.key)
+
+    def log_failure(self, entry: Entry, failure: Failure) -> None:
+        """Shows a failure as a child run, in place of an earlier one of the same key; does nothing
+        for one that is there."""
+        if self.failed.get(entry.key, ("", ""))[1] == failure.when:
+            return
+        self._no_failure(entry.key)
+        log = str(self.ledger.root / failure.log)
+        about = {"reason": failure.error, "log": log, "when": failure.when}
+        about |= {"stage": entry.stage, "key": entry.key, "state": "failed"}
+        about[notes.NOTE] = f"Failed: {failure.error}\n\nAll that is known: {log}"
+        run_id = self._child(entry, about | {"attempts": str(failure.attempts)})
+        self.client.set_terminated(run_id, "FAILED")
+        self.failed[entry.key] = run_id, failure.when
+
+    def show(self, entry: Entry) -> None:
+        """Writes a result, or, while there is none, the failure that is recorded in its place."""
+        if self.ledger.has(entry.spec):
+            self.log(entry)
+        elif failure := of_key(self.ledger.root, entry.key):
+            self.log_failure(entry, failure)
 
     def catch_up(self) -> None:
-        """Writes every complete result of the study that MLflow lacks."""
-        for entry in entries(self.study):
-            if key(entry.spec) not in self.runs and self.ledger.has(entry.spec):
+        """Writes every complete result of the study that MLflow lacks, its search's trials too, and
+        every failure that is recorded."""
+        missing = recorded(self.ledger.root)
+        trials = state.trials(self.study, self.ledger) if self.study.search else []
+        tried = [trial_entry(self.study, finished.trial) for finished in trials]
+        for entry in (*entries(self.study), *tried):
+            if entry.key in self.runs:
+                continue
+            if self.ledger.has(entry.spec):
                 self.log(entry)
+            elif entry.key in missing:
+                self.log_failure(entry, missing[entry.key])
+        for name in self.failed.keys() - missing.keys():
+            self._no_failure(name)
+
+    def _child(self, entry: Entry, about: dict[str, str], started: int | None = None) -> str:
+        """A new child run with an entry's parameters; its id."""
+        from mlflow.entities import Param
+
+        run = self.client.create_run(
+            self.experiment,
+            start_time=started,
+            run_name=entry.name,
+            tags={"mlflow.parentRunId": self.parent, **about},
+        )
+        settings = [Param(name, value[:_LONGEST_PARAM]) for name, value in params(entry).items()]
+        self.client.log_batch(run.info.run_id, params=settings[:_PARAMS_A_CALL])
+        return str(run.info.run_id)
+
+    def _no_failure(self, name: str) -> None:
+        """Takes away the run that shows a key as failed, if there is one."""
+        if name in self.failed:
+            self.client.delete_run(self.failed.pop(name)[0])
 
     def measure(self, numbers: dict[str, float]) -> None:
         """Puts numbers of this run of the study under the parent run, beside earlier runs'."""
@@ -112,81 +143,9 @@ class Tracker:
         state = "complete" if summary.done == summary.total else "incomplete"
         self.client.set_tag(self.parent, "state", state)
 
-    def end(self) -> None:
+    def end(self, failed: bool = False) -> None:
         """This run of the study is over."""
-        self.client.set_terminated(self.parent)
-
-
-def connect() -> Any:
-    """An MLflow client on the tracking URI in force. Raises InputError if it does not answer."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    import mlflow
-
-    uri = mlflow.get_tracking_uri()
-    try:
-        if uri.startswith(SQLITE):
-            _make_database(_database(uri))
-        client = mlflow.MlflowClient(tracking_uri=signed_in(uri))
-        client.search_experiments(max_results=1)
-    except Exception as error:  # Each kind of store has errors of its own.
-        reason = without_secrets(" ".join(str(error).split()), uri)[:160]
-        raise InputError(
-            f"MLflow at {public(uri)}: does not answer ({reason}): "
-            "set MLFLOW_TRACKING_URI to one that does"
-        ) from None
-    return client
-
-
-def _make_database(path: Path) -> None:
-    """Makes a sqlite store that is not there under another name, and moves it into place: one that
-    was cut short while its tables were made would never open again."""
-    import mlflow
-
-    if path.exists():
-        return
-    staging = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        mlflow.MlflowClient(tracking_uri=f"{SQLITE}{staging}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # Another run was faster.
-            os.link(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def _database(uri: str) -> Path:
-    """The file of a sqlite URI."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0])
-
-
-def check_server() -> None:
-    """Raises InputError if the tracking URI in force names a store that is not there or no store.
-    A database in a file may be absent: it is made when it is needed."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if uri.startswith(SQLITE):
-        check_database(_database(uri))
-    else:
-        connect()
-
-
-def check_database(path: Path) -> None:
-    """Raises InputError if something other than a sqlite database is where one is to be."""
-    try:
-        start = b""
-        if path.exists():
-            with path.open("rb") as file:
-                start = file.read(16)
-    except OSError as error:
-        raise InputError(
-            f"MLflow store {path}: cannot be read ({error.strerror}): "
-            "set MLFLOW_TRACKING_URI to another"
-        ) from None
-    if start not in (b"", b"SQLite format 3\0"):
-        raise InputError(
-            f"MLflow store {path}: is no database: move it away, or set MLFLOW_TRACKING_URI"
-        )
+        self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
 
 def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
@@ -214,10 +173,14 @@ def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
     client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
     tracker = Tracker(client, mlflow.get_tracking_uri(), study, ledger, number, parent)
     for run in _search(client, number, "tags.stage != 'study'"):
-        if run.info.status == "FINISHED":
-            tracker.runs[run.data.tags["key"]] = run.info.run_id
+        status, run_id, about = run.info.status, run.info.run_id, run.data.tags
+        if status == "FINISHED" and about["key"] not in tracker.runs:
+            tracker.runs[about["key"]] = run_id
+        elif status == "FAILED" and about["key"] not in tracker.failed:
+            tracker.failed[about["key"]] = run_id, about.get("when", "")
         else:
-            client.delete_run(run.info.run_id)
+            # Cut short, or made twice by a request that was sent again.
+            client.delete_run(run_id)
     return tracker
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -16,6 +16,7 @@ from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
+from tuner.failures import Trouble, trouble
 from tuner.schedule import Schedule
 
 
@@ -81,7 +82,9 @@ class _Watcher(tune.Callback):
     """Tells the driver of finished trials, and trials that were killed for lack of memory to do
     with less. (Those that run out of it by themselves see to it themselves.)"""
 
-    def __init__(self, ended: Callable[[str], None], failed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, ended: Callable[[str], None], failed: Callable[[str, Trouble], None]
+    ) -> None:
         self._ended, self._failed = ended, failed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,8 +105,16 @@ class _Watcher(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        lines = (trial.get_error() and str(trial.get_error()).strip().splitlines()) or ["died"]
-        self._failed(trial.config["key"], lines[-1])
+        self._failed(trial.config["key"], why_failed(trial))
+
+
+def why_failed(trial: Trial) -> Trouble:
+    """What a trial of Ray Tune ended in."""
+    # Where the driver has written it: it is copied to the storage later, if at all.
+    path = trial.pickled_error_file
+    if path is None or not Path(path).is_file():
+        return Trouble("ended without an error that Ray knows of", "", outside=True)
+    return trouble(cloudpickle.loads(Path(path).read_bytes()))
 
 
 def run(
@@ -111,15 +122,15 @@ def run(
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[TransferCell], None],
-) -> list[str]:
-    """Runs what the agenda hands out, calling `found` for each transfer as it ends; returns why any
-    failed. Transfers whose ticket the source stage could not make are passed over."""
-    failures: list[str] = []
+    failed: Callable[[TransferCell, Trouble], None],
+) -> None:
+    """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
+    Transfers whose ticket the source stage could not make are passed over."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"
     storage = ledger.root / "ray"
     watcher = _Watcher(
         ended=lambda job: found(agenda.cells[job]),
-        failed=lambda job, why: failures.append(f"{job}: {why}"),
+        failed=lambda job, why: failed(agenda.cells[job], why),
     )
 
     def config(job: str) -> dict[str, str] | None:
@@ -150,6 +161,4 @@ def run(
         ),
     )
     tuner.fit()
-    if not failures:
-        rmtree(storage / name, ignore_errors=True)
-    return failures
+    rmtree(storage / name, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""python -m tuner sync, clean, data, studies, ui: what surrounds the runs of a study."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from search_spaces import reading
+from tuner.console import volume
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, load
+from tuner.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def sync(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+) -> None:
+    """Bring MLflow up to what the storage holds of a study, nothing twice.
+
+    For when MLflow was away during a run, or is a new one.
+    """
+    loaded = load(study, overrides, data, fragment)
+    from tuner.sync import sync as write
+
+    typer.echo(f"{loaded.name}: {write(loaded, Settings(storage, data))}")
+
+
+@app.command()
+def clean(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Show, then remove, what no complete result and no unfinished training needs.
+
+    Complete results stay, of whatever study, and so does what an unfinished training goes on from.
+    """
+    from trainables.ledger import Ledger
+    from tuner import cleaning, show
+
+    ledger = Ledger(storage.resolve())
+    cleaning.check_idle(ledger.root)
+    found = cleaning.remains(ledger)
+    show.remains(found, show.reachable(study, overrides, fragment, data), ledger)
+    if found and (yes or (sys.stdin.isatty() and typer.confirm("remove these?"))):
+        cleaning.check_idle(ledger.root)
+        typer.echo(f"removed: {volume(cleaning.remove(found))}")
+    elif found:
+        typer.echo("nothing removed yet: --yes removes these")
+
+
+@app.command("data")
+def fetch_data(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    data: DataOpt = Settings.data,
+) -> None:
+    """Fetch and verify all data and weights that a study needs, ahead of time."""
+    from tuner.fetching import fetch
+
+    for line in fetch(reading.load(study, overrides), data):
+        typer.echo(line)
+
+
+@app.command()
+def studies() -> None:
+    """List the shipped studies with their head comments."""
+    for name, text in reading.shipped().items():
+        typer.echo(f"{name}\n")
+        for line in reading.head_comment(text).splitlines():
+            typer.echo(f"  {line}".rstrip())
+        typer.echo()
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open MLflow's UI on the store in force, reachable from this machine only (Ctrl-C ends it)."""
+    from tuner.ui import serve
+
+    serve(port)
