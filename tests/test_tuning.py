@@ -11,8 +11,9 @@ from search_spaces import grid, reading, trials
 from search_spaces.keys import key
 from search_spaces.trials import Trial
 from trainables import datasets, transfer, tuning
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 from tuner import state
 
@@ -152,7 +153,7 @@ def test_a_collapsed_trial_ends_and_keeps_its_best(ledger):
 def test_a_diverging_trial_says_so(ledger):
     study = read()
     spec = trials.trial(study, {"recipe.lr": 1e8, "recipe.epochs": 3})
-    with pytest.raises(FloatingPointError, match="training loss is nan"):
+    with pytest.raises(FloatingPointError, match="training loss nan"):
         last(spec, ledger)
 
 
