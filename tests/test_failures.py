@@ -6,6 +6,7 @@ import sys
 import made_up
 import pytest
 import torch
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
@@ -61,12 +62,14 @@ def of_task(cause):
         (of_task(ActorDiedError()), "ActorDiedError", True),
         (ActorDiedError(), "The actor died unexpectedly", True),
         (RayError("lost"), "lost", True),
+        (RuntimeError("Task was killed:\n low memory"), "Task was killed: low memory", True),
         (UserExceptionWithTraceback(KeyError("k"), "Traceback ..."), "KeyError: 'k'", False),
     ],
     ids=repr,
 )
 def test_what_the_machine_did_is_told_from_what_the_training_raised(error, said, outside):
-    why = failures.trouble(error)
+    # As Ray Tune hands it on.
+    why = failures.trouble(cloudpickle.loads(cloudpickle.dumps(error)))
     assert said in why.error and "\n" not in why.error
     assert why.outside == outside
 

@@ -111,10 +111,11 @@ class _Watcher(tune.Callback):
 def why_failed(trial: Trial) -> Trouble:
     """What a trial of Ray Tune ended in."""
     # Where the driver has written it: it is copied to the storage later, if at all.
-    path = trial.pickled_error_file
-    if path is None or not Path(path).is_file():
-        return Trouble("ended without an error that Ray knows of", "", outside=True)
-    return trouble(cloudpickle.loads(Path(path).read_bytes()))
+    if trial.pickled_error_file:
+        return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    # What neither the training raised nor its process died of: Ray's own.
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return trouble(RuntimeError(text or "ended without an error that Ray knows of"))
 
 
 def run(
