@@ -136,6 +136,19 @@ def test_what_waits_for_a_failure_is_beyond_reach_and_nothing_else(study, ledger
     assert tickets["imp", 2] in chain_keys(study, ledger, set())
 
 
+def test_another_study_s_failures_are_none_of_this_one_s(study, ledger, fail, cell):
+    fail(BOOM)
+    fail(BOOM)
+    task = study.downstream[0].model_copy(update={"seeds": (7,)})
+    other = study.model_copy(update={"downstream": (task,)})
+    lasting = failures.lasting(ledger.root)
+    assert lasting == {cell.key}
+    assert source_stage.beyond_reach(study, ledger, lasting) == lasting
+    assert source_stage.beyond_reach(other, ledger, lasting) == set()
+    assert failures.of_runs(other, ledger.root) == []
+    assert failures.of_runs(study, ledger.root) == failures.of_study(study, ledger.root)
+
+
 def test_what_is_given_up_is_not_handed_out(study, ledger, cell):
     whole, less = agenda(study, ledger).schedule, agenda(study, ledger, False, {cell.key}).schedule
     assert whole.left == 20 and less.left == 19

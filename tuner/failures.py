@@ -122,13 +122,18 @@ def lasting(root: Path) -> set[str]:
     return {name for name, failure in recorded(root).items() if failure.lasting}
 
 
-def of_study(study: Study, root: Path) -> list[Failure]:
-    """The failures of a study's thetas, tickets and transfers, and of its search's trials."""
+def of_runs(study: Study, root: Path) -> list[Failure]:
+    """The failures of a study's thetas, tickets and transfers."""
     found = recorded(root)
-    if not found:
-        return []
-    own = grid.keys_of(study)
-    return [f for f in found.values() if f.key in own or (f.stage, f.study) == (SEARCH, study.name)]
+    own = grid.keys_of(study) if found else set()
+    return [failure for failure in found.values() if failure.key in own]
+
+
+def of_study(study: Study, root: Path) -> list[Failure]:
+    """The same, and those of its search's trials."""
+    tried = (SEARCH, study.name)
+    trials = [f for f in recorded(root).values() if (f.stage, f.study) == tried]
+    return [*of_runs(study, root), *trials]
 
 
 def told(found: Sequence[Failure], root: Path, origin: str) -> list[str]:
