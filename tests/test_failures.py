@@ -8,7 +8,10 @@ import pytest
 import torch
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerHealthCheckFailedError,
+)
 
 from search_spaces import grid
 from search_spaces.errors import InputError
@@ -62,7 +65,10 @@ def of_task(cause):
         (of_task(ActorDiedError()), "ActorDiedError", True),
         (ActorDiedError(), "The actor died unexpectedly", True),
         (RayError("lost"), "lost", True),
-        (RuntimeError("Task was killed:\n low memory"), "Task was killed: low memory", True),
+        # As Ray Train hands it on.
+        (KeyError("k"), "KeyError: 'k'", False),
+        (OSError(errno.ENOSPC, "No space left"), "[Errno 28] No space left", True),
+        (WorkerHealthCheckFailedError("gone", ActorDiedError()), "gone The actor died", True),
         (UserExceptionWithTraceback(KeyError("k"), "Traceback ..."), "KeyError: 'k'", False),
     ],
     ids=repr,
@@ -72,6 +78,11 @@ def test_what_the_machine_did_is_told_from_what_the_training_raised(error, said,
     why = failures.trouble(cloudpickle.loads(cloudpickle.dumps(error)))
     assert said in why.error and "\n" not in why.error
     assert why.outside == outside
+
+
+def test_what_ray_itself_ended_is_no_finding_about_a_training():
+    why = failures.by_ray("Task was killed:\n low memory")
+    assert (why.error, why.outside) == ("Task was killed: low memory", True)
 
 
 def test_the_same_error_in_two_runs_lasts(ledger, fail, cell):

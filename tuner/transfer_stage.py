@@ -16,7 +16,7 @@ from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
-from tuner.failures import Trouble, trouble
+from tuner.failures import Trouble, by_ray, trouble
 from tuner.schedule import Schedule
 
 
@@ -115,7 +115,7 @@ def why_failed(trial: Trial) -> Trouble:
         return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
     # What neither the training raised nor its process died of: Ray's own.
     text = Path(trial.error_file).read_text() if trial.error_file else ""
-    return trouble(RuntimeError(text or "ended without an error that Ray knows of"))
+    return by_ray(text or "ended without an error that Ray knows of")
 
 
 def run(
