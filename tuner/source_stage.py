@@ -56,7 +56,8 @@ def _next_missing(chain: Chain, ledger: Ledger) -> str:
 
 
 def beyond_reach(study: Study, ledger: Ledger, given_up: Collection[str]) -> set[str]:
-    """The keys that are given up, and those of everything that waits for one of them."""
+    """The keys of a study that are given up, and those of all that waits for one of them."""
+    given_up = grid.keys_of(study) & set(given_up) if given_up else set()
     if not given_up:
         return set()
     made = {spec for chain in chains(study, ledger, given_up) for spec in chain.results}

@@ -16,7 +16,7 @@ from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
-from tuner.failures import Trouble, trouble
+from tuner.failures import Trouble, by_ray, trouble
 from tuner.schedule import Schedule
 
 
@@ -111,10 +111,11 @@ class _Watcher(tune.Callback):
 def why_failed(trial: Trial) -> Trouble:
     """What a trial of Ray Tune ended in."""
     # Where the driver has written it: it is copied to the storage later, if at all.
-    path = trial.pickled_error_file
-    if path is None or not Path(path).is_file():
-        return Trouble("ended without an error that Ray knows of", "", outside=True)
-    return trouble(cloudpickle.loads(Path(path).read_bytes()))
+    if trial.pickled_error_file:
+        return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    # What neither the training raised nor its process died of: Ray's own.
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return by_ray(text or "ended without an error that Ray knows of")
 
 
 def run(
