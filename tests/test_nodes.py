@@ -1,6 +1,7 @@
 """What a node of a cluster must have, and how much of it a process gets; Ray itself: see
 test_two_nodes.py."""
 
+import os
 import socket
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.errors import InputError
-from tuner import cluster, nodes
+from tuner import cluster, connection, nodes
 from tuner.cluster import Capacity
 from tuner.settings import Settings
 from tuner.source_stage import share
@@ -104,8 +105,8 @@ def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch):
         port = server.getsockname()[1]
         cluster.check_local(Settings(address=f"127.0.0.1:{port}"))
         for host, kept in (("localhost", "0"), ("127.0.0.1", "0")):
-            with cluster._found(f"{host}:{port}"):
-                assert cluster.os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == kept
-    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in cluster.os.environ
-    with cluster._found("auto"):
+            with connection.found(f"{host}:{port}"):
+                assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == kept
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+    with connection.found("auto"):
         pass

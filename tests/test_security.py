@@ -18,7 +18,7 @@ from analysis.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset, Model, Pretraining, Theta
 from trainables.ledger import open_ledger
-from tuner import cli, cluster, fetching, tracking_store
+from tuner import cli, connection, fetching, tracking_store
 
 
 def member(name, kind=tarfile.REGTYPE, target=""):
@@ -156,13 +156,13 @@ def test_files_have_the_users_own_rights(tmp_path, evaluation, recipe):
 def test_a_users_own_settings_of_ray_win(monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    with cluster._loopback():
+    with connection.loopback():
         token = os.environ["RAY_AUTH_TOKEN"]
         assert os.environ["RAY_AUTH_MODE"] == "token" and len(token) == 64
     assert "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_MODE" not in os.environ
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/mine")
-    with cluster._loopback():
+    with connection.loopback():
         assert os.environ["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in os.environ
 
 

@@ -5,16 +5,12 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
-
-from rich.console import Console
 
 from search_spaces.errors import InputError
 
@@ -144,38 +140,14 @@ def with_room(gpus: int = 0) -> list[Node]:
     back, or others in their place."""
     while True:
         there = alive()
-        if any(_of(there, "CPU")) and sum(_of(there, "GPU")) >= gpus:
+        if any(having(there, "CPU")) and sum(having(there, "GPU")) >= gpus:
             return there
         time.sleep(_POLL_SECONDS)
 
 
-def _of(nodes: Sequence[Node], resource: str) -> list[float]:
+def having(nodes: Sequence[Node], resource: str) -> list[float]:
+    """How much of a resource each node has."""
     return [node["Resources"].get(resource, 0.0) for node in nodes]
-
-
-@contextmanager
-def watched(console: Console) -> Iterator[None]:
-    """Shows, while it lasts, which nodes come and go, and what there is then."""
-    over = threading.Event()
-
-    def watch() -> None:
-        known = {node["NodeID"]: node for node in alive()}
-        while not over.wait(_POLL_SECONDS):
-            now = {node["NodeID"]: node for node in alive()}
-            for verb, some, others in (("lost", known, now), ("joined", now, known)):
-                for node in (some[name] for name in some.keys() - others.keys()):
-                    cpus, gpus = (sum(_of(list(now.values()), each)) for each in ("CPU", "GPU"))
-                    line = f"node {name_of(node)} {verb}: {cpus:g} CPUs, {gpus:g} GPUs in all"
-                    console.print(line, markup=False)
-            known = now
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def name_of(node: Node) -> str:

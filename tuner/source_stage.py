@@ -140,8 +140,7 @@ def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int
     while True:
         there = nodes.with_room(capacity.workers if capacity.on_gpus else 0)
         several = len(there) > 1
-        cpus = [node["Resources"].get("CPU", 0.0) for node in there]
-        each = share(cpus, side_by_side * capacity.workers)
+        each = share(nodes.having(there, "CPU"), side_by_side * capacity.workers)
         # Ray's own retry asks for what there was before.
         why = _fit(chain, ledger, capacity, each, retries=0 if several else 1)
         if why is None or not several:

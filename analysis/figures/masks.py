@@ -107,4 +107,4 @@ def _heat(axes: Axes, rows: pd.DataFrame) -> None:
     grid = last.pivot(index="out", columns="in", values="kept").to_numpy()
     axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
