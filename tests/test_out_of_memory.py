@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
 from trainables import out_of_memory, transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.evaluation import judge
 from trainables.ledger import open_ledger
 from trainables.progress import Keeper
 from trainables.records import accumulated, epoch_record
 from trainables.seeding import generator
 from trainables.step import gradients
+from trainables.theta import Worker
 from trainables.training import Shard, fit, snapshot
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=3)

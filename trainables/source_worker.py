@@ -8,8 +8,9 @@ import ray.train.torch
 import torch
 
 from search_spaces.keys import key
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 
 
