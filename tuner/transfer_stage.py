@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
-from trainables import memory
+from trainables import out_of_memory
 from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
@@ -99,7 +99,7 @@ class _Watcher(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         # Not yet where trial.get_error() looks for it.
-        if trial.error_file and memory.named_in(Path(trial.error_file).read_text()):
+        if trial.error_file and out_of_memory.named_in(Path(trial.error_file).read_text()):
             trial.config["parts"] = str(_PARTS_AFTER_KILL)
 
     def on_trial_error(
