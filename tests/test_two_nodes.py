@@ -119,6 +119,21 @@ def test_a_study_goes_on_when_nodes_die(tmp_path):
     assert max(r.epochs for r in again) <= 1
 
 
+def test_a_run_whose_head_dies_ends_and_says_how_to_go_on(tmp_path):
+    with cluster(PYTHONPATH=COUNTING) as ray:
+        head = ray.add(2)
+        own = {n: v for n, v in ray.environment.items() if n.startswith("RAY_")}
+        driver = Driver(place(tmp_path / "run", "--address", ray.address, **own))
+        assert until(lambda: driver.stage == "source", lambda: driver.alive), driver.lines
+        head.kill()
+        started = time.monotonic()
+        code = driver.end(PATIENCE)
+    print(f"the run ended {time.monotonic() - started:.1f} s after its head")
+    assert code == 1, driver.lines
+    assert "are kept" in driver.lines[-2]
+    assert driver.lines[-1].startswith("to go on: python -m tuner run nodes.yaml --workers 2")
+
+
 HIDING = """
 import sys
 class Without:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
-from trainables import memory
+from trainables import out_of_memory
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
 from trainables.seeding import generator
@@ -63,7 +63,7 @@ def judge(
         batches = torch.arange(len(images), device=images.y.device).split(BATCH)
         for number, batch in enumerate(images.stream(batches, seed=None)):
             x, y = batch.pixels(), batch.y
-            right, parts = memory.in_parts(partial(_right, model, x, y), len(y), parts)
+            right, parts = out_of_memory.in_parts(partial(_right, model, x, y), len(y), parts)
             clean.append(right)
             if attack is None:
                 continue
@@ -72,7 +72,7 @@ def judge(
                 draws = partial(generator, seed, "evaluation", number, restart, device=x.device)
                 # Images that are wrong already are not worth attacking.
                 stands = partial(_stands, model, x[left], y[left], attack, protocol, draws)
-                still, parts = memory.in_parts(stands, len(left), parts)
+                still, parts = out_of_memory.in_parts(stands, len(left), parts)
                 left = left[still]
             attacked.append(torch.zeros_like(right).index_fill_(0, left, True))
     return Judgement(torch.cat(clean).cpu(), torch.cat(attacked).cpu() if attacked else None)

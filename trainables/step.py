@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Regime
-from trainables import memory
+from trainables import out_of_memory
 from trainables.attacks import perturb
 from trainables.evaluation import evaluating
 
@@ -51,7 +51,7 @@ class Portions:
                 buffer.copy_(value)
             net.zero_grad(set_to_none=True)
 
-        result, self.parts = memory.in_parts(work, images, self.parts, go_back)
+        result, self.parts = out_of_memory.in_parts(work, images, self.parts, go_back)
         self._fits = True
         return result
 

@@ -47,10 +47,10 @@ def clean(
     from trainables.ledger import Ledger
     from tuner import cleaning, show
 
-    ledger = Ledger(storage.resolve())
+    loaded, ledger = show.reachable(study, overrides, fragment, data), Ledger(storage.resolve())
     cleaning.check_idle(ledger.root)
     found = cleaning.remains(ledger)
-    show.remains(found, show.reachable(study, overrides, fragment, data), ledger)
+    show.remains(found, loaded, ledger)
     if found and (yes or (sys.stdin.isatty() and typer.confirm("remove these?"))):
         cleaning.check_idle(ledger.root)
         typer.echo(f"removed: {volume(cleaning.remove(found))}")

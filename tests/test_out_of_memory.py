@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
-from trainables import memory, transfer
+from trainables import out_of_memory, transfer
 from trainables.chain import Chain, run_chain
 from trainables.evaluation import judge
 from trainables.ledger import open_ledger
@@ -227,7 +227,7 @@ def test_two_processes_in_parts_train_the_network_of_one(net, stripes, tmp_path)
     ],
 )
 def test_what_names_memory(text, expected):
-    assert memory.named_in(text) is expected
+    assert out_of_memory.named_in(text) is expected
 
 
 @pytest.fixture
