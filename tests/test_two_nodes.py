@@ -122,6 +122,7 @@ def test_a_study_goes_on_when_nodes_die(tmp_path):
 def test_a_run_whose_head_dies_ends_and_says_how_to_go_on(tmp_path):
     with cluster(PYTHONPATH=COUNTING) as ray:
         head = ray.add(2)
+        ray.add(3)
         own = {n: v for n, v in ray.environment.items() if n.startswith("RAY_")}
         driver = Driver(place(tmp_path / "run", "--address", ray.address, **own))
         assert until(lambda: driver.stage == "source", lambda: driver.alive), driver.lines
@@ -161,7 +162,9 @@ def refused(folder, ray):
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith(f"error: --address {ray.address}: node 127.0.0.")
     assert done.stderr.splitlines() == [done.stderr.rstrip("\n")]
-    assert not list(folder.glob("results/*s/*")) and not list(folder.glob("results/.nodes*"))
+    results = folder / "results"
+    assert not any(list((results / kind).iterdir()) for kind in FOLDERS)
+    assert not list(results.glob(".nodes*"))
     return done.stderr
 
 
