@@ -7,6 +7,11 @@ from typing import Any
 
 from search_spaces.base import UNHASHED, Spec
 
+# Canonical JSON of specs that are parts of others, by id: all transfers of a study share a few
+# hundred. Holding the spec keeps its id from becoming another's; specs never change.
+_parts: dict[int, tuple[Spec, str]] = {}
+_MOST_PARTS = 4096
+
 
 def canonical(spec: Spec) -> str:
     """JSON of a spec with sorted keys and no white space; equal specs give equal text.
@@ -15,7 +20,7 @@ def canonical(spec: Spec) -> str:
     so a new optional feature leaves the keys of studies that do not use it as they were. So are
     paths: they say where something is, and its checksum says what.
     """
-    return _text(spec, {})
+    return _text(_fields(spec))
 
 
 def key(spec: Spec) -> str:
@@ -24,31 +29,35 @@ def key(spec: Spec) -> str:
     A child's spec holds its parent's whole spec (a transfer its ticket, a ticket its theta), so a
     child's key changes whenever its parent's does.
     """
-    return keys([spec])[0]
+    text = f"{type(spec).__name__}:{canonical(spec)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def keys(specs: Sequence[Spec]) -> list[str]:
-    """The key of each spec; a parent that several of them share is written out once.
-
-    Ten thousand transfers of one study take half a second, one by one they take three.
-    """
-    memo: dict[int, str] = {}
-    texts = (f"{type(spec).__name__}:{_text(spec, memo)}" for spec in specs)
-    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+    """The key of each spec."""
+    return [key(spec) for spec in specs]
 
 
-def _text(value: Any, memo: dict[int, str]) -> str:
-    """Canonical JSON; `memo` holds that of specs by id, while they are alive."""
+def _text(value: Any) -> str:
+    """Canonical JSON."""
     if isinstance(value, Spec):
-        if id(value) not in memo:
-            memo[id(value)] = _text(_fields(value), memo)
-        return memo[id(value)]
+        return _part(value)
     if isinstance(value, dict):
-        items = (f"{json.dumps(name)}:{_text(value[name], memo)}" for name in sorted(value))
+        items = (f"{json.dumps(name)}:{_text(value[name])}" for name in sorted(value))
         return "{" + ",".join(items) + "}"
     if isinstance(value, tuple):
-        return "[" + ",".join(_text(item, memo) for item in value) + "]"
+        return "[" + ",".join(map(_text, value)) + "]"
     return json.dumps(value, allow_nan=False)
+
+
+def _part(spec: Spec) -> str:
+    known = _parts.get(id(spec))
+    if known is None:
+        known = spec, _text(_fields(spec))
+        if len(_parts) >= _MOST_PARTS:
+            _parts.clear()
+        _parts[id(spec)] = known
+    return known[1]
 
 
 def _fields(spec: Spec) -> dict[str, Any]:

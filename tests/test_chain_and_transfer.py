@@ -5,9 +5,10 @@ import torch
 
 from search_spaces import grid, reading
 from trainables import masks, transfer, transfer_trial
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
 from trainables.records import epoch_record
+from trainables.theta import Worker
 from trainables.training import Shard
 from trainables.weights import read
 

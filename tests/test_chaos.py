@@ -210,14 +210,13 @@ def test_killed_runs_end_as_an_undisturbed_one(undisturbed, tmp_path):
     rng = random.Random(1)
     wanted = [
         ("source", "worker"),
-        ("source", "driver"),
+        ("source", "raylet"),
         ("transfers", "actor"),
-        ("transfers", "raylet"),
-        ("conclusion", "driver"),
+        ("transfers", "driver"),
     ]
     campaign = Campaign(place(tmp_path), rng).run(draw(rng, wanted, spans))
     print(figures([campaign]))
-    assert len(campaign.kills) >= 4
+    assert len(campaign.kills) >= 3
     check(campaign, reference)
     assert verdict(campaign.out) == verdict(reference.out) != []
 
@@ -254,17 +253,8 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path, part):
 @pytest.mark.chaos
 def test_evidence_is_gathered_as_if_nothing_had_been_killed(undisturbed, tmp_path):
     reference, spans = undisturbed()
-    command = (
-        "tuner",
-        "evidence",
-        "chaos.yaml",
-        "--levels",
-        "3",
-        "--points",
-        "3",
-        "--images",
-        "16",
-    )
+    few = ("--levels", "3", "--points", "3", "--images", "16", "--autoattack-images", "0")
+    command = ("tuner", "evidence", "chaos.yaml", *few)
     places = [place(tmp_path / name) for name in ("once", "killed")]
     places = [replace(where, command=command) for where in places]
     for where in places:

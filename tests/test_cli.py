@@ -65,7 +65,7 @@ def left(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["run", "search", "plan", "status"])
+@pytest.mark.parametrize("command", ["run", "search", "plan", "status", "sync", "clean"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -205,6 +205,16 @@ def test_status_counts_what_the_ledger_holds(tuner, folder, small):
     assert left(folder) == before
 
 
+def test_a_sync_of_nothing_or_to_nobody_is_refused(tuner, folder, small, monkeypatch):
+    words = "study small: nothing finished in results: run it first"
+    assert_refused(tuner("sync", small), words)
+    assert left(folder) == ["small.yaml"]
+    study = reading.load(str(small))
+    open_ledger(folder / "results").write(grid.thetas(study)[0].theta, {}, {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert_refused(tuner("sync", small), "MLflow at http://127.0.0.1:9: does not answer")
+
+
 def test_a_fragment_is_like_overrides(tuner, folder, small):
     (folder / "winner.yaml").write_text("downstream.0.seeds: [0]\nname: tuned\n")
     arguments = ("status", small, "--with", "winner.yaml", "--set", "downstream.0.fractions=[1.0]")
@@ -254,7 +264,7 @@ def test_studies_lists_what_is_shipped_with_its_head(tuner, folder):
 def test_help_names_every_command(tuner, folder):
     code, out, _ = tuner("--help")
     assert code == 0
-    for command in ("run", "search", "plan", "status", "studies", "ui"):
+    for command in ("run", "search", "plan", "status", "sync", "clean", "studies", "ui"):
         assert f"  {command} " in out
 
 

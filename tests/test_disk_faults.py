@@ -15,10 +15,11 @@ from search_spaces import grid, reading
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
-from trainables import chain, ledger, transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables import ledger, theta, transfer
+from trainables.chain import Chain, run_chain
 from trainables.ledger import DamagedError, open_ledger
 from trainables.progress import Keeper
+from trainables.theta import Worker
 from trainables.training import Progress, Shard
 from tuner.integrity import finished, on_sound_storage, set_damaged_aside
 
@@ -46,7 +47,7 @@ RESULT = {"state": "complete", "test": {"sa": 0.5}}
 
 @pytest.fixture(autouse=True)
 def _kept_after_every_epoch(monkeypatch):
-    for module in (chain, transfer):
+    for module in (theta, transfer):
         monkeypatch.setattr(
             module, "Keeper", lambda path, writes=True: Keeper(path, 0, writes), raising=True
         )
@@ -88,7 +89,7 @@ def undisturbed(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole") / "results"
     open_ledger(root)
     with pytest.MonkeyPatch.context() as patch, faulty(root) as plan:
-        for module in (chain, transfer):
+        for module in (theta, transfer):
             patch.setattr(module, "Keeper", lambda path, writes=True: Keeper(path, 0, writes))
         work(root)
     return root, plan.seen

@@ -9,11 +9,12 @@ import torch
 from search_spaces import grid, reading
 from search_spaces.evidence import Calibration, Landscape, Retraining
 from search_spaces.regimes import Recipe, Regime
-from trainables import chain as chains
 from trainables import evidence, masks, transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables import theta as thetas
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
 from trainables.progress import Keeper
+from trainables.theta import Worker
 from trainables.training import Shard, fit, snapshot
 from trainables.weights import read
 
@@ -166,11 +167,11 @@ def test_evidence_trains_what_diverged_again(study, worker, monkeypatch, epoch):
 def test_a_theta_that_diverges_counts_by_its_best_state(study, worker, monkeypatch):
     theta = grid.thetas(study)[0].theta
     plans = (study.pruning["imp"],)
-    real = chains.fit
-    failing_from(monkeypatch, chains, 3)
+    real = thetas.fit
+    failing_from(monkeypatch, thetas, 3)
     steps = run_chain(Chain(theta=theta, plans=plans), worker)
     assert next(steps) == theta
-    monkeypatch.setattr(chains, "fit", real)
+    monkeypatch.setattr(thetas, "fit", real)
     assert [ticket.level for ticket in steps] == [1, 2]
     result = worker.ledger.result(theta)
     assert result["state"] == "diverged" and result["best_epoch"] in (1, 2)
@@ -183,7 +184,7 @@ def test_a_theta_that_diverges_counts_by_its_best_state(study, worker, monkeypat
 
 def test_a_theta_without_any_good_state_is_named(study, worker, monkeypatch):
     theta = grid.thetas(study)[0].theta
-    failing_from(monkeypatch, chains, 1)
+    failing_from(monkeypatch, thetas, 1)
     with pytest.raises(FloatingPointError) as caught:
         list(run_chain(Chain(theta=theta, plans=(study.pruning["imp"],)), worker))
     assert str(caught.value) == (

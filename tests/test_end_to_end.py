@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from search_spaces import grid, reading
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger, open_ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 from tuner import history
 

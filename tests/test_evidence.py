@@ -13,8 +13,9 @@ import torch
 from search_spaces import grid, reading
 from search_spaces.evidence import Retraining
 from trainables import transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 
 YAML = """

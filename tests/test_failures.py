@@ -6,8 +6,12 @@ import sys
 import made_up
 import pytest
 import torch
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerHealthCheckFailedError,
+)
 
 from search_spaces import grid
 from search_spaces.errors import InputError
@@ -61,14 +65,24 @@ def of_task(cause):
         (of_task(ActorDiedError()), "ActorDiedError", True),
         (ActorDiedError(), "The actor died unexpectedly", True),
         (RayError("lost"), "lost", True),
+        # As Ray Train hands it on.
+        (KeyError("k"), "KeyError: 'k'", False),
+        (OSError(errno.ENOSPC, "No space left"), "[Errno 28] No space left", True),
+        (WorkerHealthCheckFailedError("gone", ActorDiedError()), "gone The actor died", True),
         (UserExceptionWithTraceback(KeyError("k"), "Traceback ..."), "KeyError: 'k'", False),
     ],
     ids=repr,
 )
 def test_what_the_machine_did_is_told_from_what_the_training_raised(error, said, outside):
-    why = failures.trouble(error)
+    # As Ray Tune hands it on.
+    why = failures.trouble(cloudpickle.loads(cloudpickle.dumps(error)))
     assert said in why.error and "\n" not in why.error
     assert why.outside == outside
+
+
+def test_what_ray_itself_ended_is_no_finding_about_a_training():
+    why = failures.by_ray("Task was killed:\n low memory")
+    assert (why.error, why.outside) == ("Task was killed: low memory", True)
 
 
 def test_the_same_error_in_two_runs_lasts(ledger, fail, cell):
@@ -131,6 +145,19 @@ def test_what_waits_for_a_failure_is_beyond_reach_and_nothing_else(study, ledger
     assert lost == deep | {tickets["imp", 2], tickets["imp", 3]}
     assert chain_keys(study, ledger, given_up) == {theta, tickets["random", 1]}
     assert tickets["imp", 2] in chain_keys(study, ledger, set())
+
+
+def test_another_study_s_failures_are_none_of_this_one_s(study, ledger, fail, cell):
+    fail(BOOM)
+    fail(BOOM)
+    task = study.downstream[0].model_copy(update={"seeds": (7,)})
+    other = study.model_copy(update={"downstream": (task,)})
+    lasting = failures.lasting(ledger.root)
+    assert lasting == {cell.key}
+    assert source_stage.beyond_reach(study, ledger, lasting) == lasting
+    assert source_stage.beyond_reach(other, ledger, lasting) == set()
+    assert failures.of_runs(other, ledger.root) == []
+    assert failures.of_runs(study, ledger.root) == failures.of_study(study, ledger.root)
 
 
 def test_what_is_given_up_is_not_handed_out(study, ledger, cell):

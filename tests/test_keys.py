@@ -323,3 +323,25 @@ def test_canonical_text_is_what_json_writes():
     content = spec.model_dump(mode="json", exclude_none=True)
     del content["pretraining"]["load"]["path"], content["dataset"]["path"]
     assert canonical(spec) == json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def test_what_is_remembered_of_parts_is_bounded_and_never_anothers():
+    """Parts come and go by the thousand: an id that is used again is not taken for the former."""
+    from search_spaces import keys as module
+    from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
+    from search_spaces.spec import Dataset, Model, Pretraining, Theta
+
+    pgd = Attack(kind="pgd", epsilon=0.1, alpha=0.1)
+    fixed = {
+        "model": Model(arch="resnet8"),
+        "pretraining": Pretraining(train=Regime(recipe=Recipe(epochs=1, lr=0.1))),
+        "evaluation": Evaluation(attack=pgd),
+    }
+    found = set()
+    for limit in range(16, 16 + 2 * module._MOST_PARTS):
+        theta = Theta(dataset=Dataset(name="digits", size=8, limit=limit), **fixed)
+        found.add(key(theta))
+    assert len(found) == 2 * module._MOST_PARTS
+    assert len(module._parts) <= module._MOST_PARTS
+    module._parts.clear()
+    assert key(theta) in found

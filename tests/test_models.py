@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from search_spaces.spec import Model
-from trainables.models import build
+from trainables.models import build, folded
 
 RGB = ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
 
@@ -64,3 +64,22 @@ def test_stems(stem, side):
     net.layer1.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
     net(torch.rand(2, 3, 32, 32))
     assert shapes == [(2, 4, side, side)]
+
+
+@pytest.mark.parametrize("arch", ["resnet8", "resnet20", "resnet18", "resnet50"])
+def test_a_folded_network_computes_the_same_without_batchnorm(arch):
+    net = build(Model(arch=arch, width=8), 10, *RGB, seed=0)
+    x = torch.rand(16, 3, 32, 32)
+    for _ in range(3):
+        net(x)
+    net.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fold = folded(net)
+    torch.testing.assert_close(fold(x), net(x), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_other_networks_are_not_folded():
+    other = torchvision.models.resnet18(num_classes=2)
+    assert folded(other) is other

@@ -128,7 +128,7 @@ def runs(server):
     return Counter((run.info.status, run.data.tags["key"]) for run in found), parents
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "halted"])
 def test_training_goes_on_and_a_sync_catches_up_without_duplicates(server, blow):
     (server.folder / "outage.yaml").write_text(YAML)
     study = reading.load(str(server.folder / "outage.yaml"))

@@ -19,8 +19,9 @@ from search_spaces.evidence import (
 )
 from search_spaces.keys import key
 from trainables import evidence, gradient_masking, landscape, retraining, transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 from trainables.weights import read
 from tuner import evidence_plan, evidence_records

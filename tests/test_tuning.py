@@ -11,8 +11,9 @@ from search_spaces import grid, reading, trials
 from search_spaces.keys import key
 from search_spaces.trials import Trial
 from trainables import datasets, transfer, tuning
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import open_ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 from tuner import state
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
+from trainables.precision import raised
 
 
 @contextmanager
@@ -31,17 +32,23 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 def ascent(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Sign of the cross-entropy's gradient with respect to x."""
-    return gradient(model, x, y)[0].sign_()
+    """Sign of the cross-entropy's gradient with respect to x, the model being frozen."""
+    return _gradient(model, x, y)[0].sign_()
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The cross-entropy's gradient with respect to each image of x, and x's logits."""
-    with torch.enable_grad(), frozen(model):
+    with frozen(model):
+        return _gradient(model, x, y)
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         logits = model(x)
         # The sum, not the mean: an image's gradient then does not depend on the batch's size.
-        (result,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x)
+        loss = F.cross_entropy(raised(logits), y, reduction="sum")
+        (result,) = torch.autograd.grad(loss, x)
     return result, logits.detach()
 
 
@@ -56,9 +63,10 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Gener
     low = (x - attack.epsilon).clamp_(min=0)
     high = (x + attack.epsilon).clamp_(max=1)
     attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
-    for _ in range(attack.steps):
-        step = ascent(model, attacked, y)
-        attacked = torch.clamp(attacked.add(step, alpha=attack.alpha), low, high)
+    with frozen(model):
+        for _ in range(attack.steps):
+            step = ascent(model, attacked, y)
+            attacked = torch.clamp(attacked.add(step, alpha=attack.alpha), low, high)
     return attacked
 
 
@@ -74,14 +82,15 @@ def withstands(
     low = (x - attack.epsilon).clamp_(min=0)
     high = (x + attack.epsilon).clamp_(max=1)
     attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
-    for _ in range(attack.steps):
-        slope, logits = gradient(model, attacked, y[left])
-        attacked = torch.clamp(attacked.add(slope.sign_(), alpha=attack.alpha), low, high)
-        right = logits.argmax(1) == y[left]
-        if not right.all():
-            left, attacked, low, high = left[right], attacked[right], low[right], high[right]
-        if not len(left):
-            break
+    with frozen(model):
+        for _ in range(attack.steps):
+            slope, logits = _gradient(model, attacked, y[left])
+            attacked = torch.clamp(attacked.add(slope.sign_(), alpha=attack.alpha), low, high)
+            right = logits.argmax(1) == y[left]
+            if not right.all():
+                left, attacked, low, high = left[right], attacked[right], low[right], high[right]
+            if not len(left):
+                break
     result = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     if len(left):
         with torch.no_grad():
@@ -98,7 +107,9 @@ def n_fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Ge
     """One step from uniform noise in [-2 epsilon, 2 epsilon], kept in [0, 1] but not projected onto
     the epsilon-ball (de Jorge et al. 2022)."""
     noisy = x + uniform(x, 2 * attack.epsilon, rng)
-    return noisy.add(ascent(model, noisy, y), alpha=attack.alpha).clamp_(0, 1)
+    with frozen(model):
+        step = ascent(model, noisy, y)
+    return noisy.add(step, alpha=attack.alpha).clamp_(0, 1)
 
 
 _BY_KIND = {"fgsm": fgsm, "n_fgsm": n_fgsm, "pgd": pgd}

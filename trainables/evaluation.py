@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
-from trainables import memory
+from trainables import out_of_memory
 from trainables.attacks import perturb, withstands
 from trainables.images import ImageSet
+from trainables.models import folded
 from trainables.seeding import generator
 
 BATCH = 256
@@ -60,10 +61,12 @@ def judge(
     clean, attacked = [], []
     parts = 1
     with evaluating(model):
+        # In eval mode BatchNorm is no more than a part of its convolution.
+        model = folded(model)
         batches = torch.arange(len(images), device=images.y.device).split(BATCH)
         for number, batch in enumerate(images.stream(batches, seed=None)):
             x, y = batch.pixels(), batch.y
-            right, parts = memory.in_parts(partial(_right, model, x, y), len(y), parts)
+            right, parts = out_of_memory.in_parts(partial(_right, model, x, y), len(y), parts)
             clean.append(right)
             if attack is None:
                 continue
@@ -72,7 +75,7 @@ def judge(
                 draws = partial(generator, seed, "evaluation", number, restart, device=x.device)
                 # Images that are wrong already are not worth attacking.
                 stands = partial(_stands, model, x[left], y[left], attack, protocol, draws)
-                still, parts = memory.in_parts(stands, len(left), parts)
+                still, parts = out_of_memory.in_parts(stands, len(left), parts)
                 left = left[still]
             attacked.append(torch.zeros_like(right).index_fill_(0, left, True))
     return Judgement(torch.cat(clean).cpu(), torch.cat(attacked).cpu() if attacked else None)

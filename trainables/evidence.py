@@ -27,6 +27,7 @@ from trainables import (
     mask_evidence,
     retraining,
 )
+from trainables.allocation import keep_freed
 from trainables.evaluation import judge
 from trainables.ledger import Ledger
 from trainables.records import now, provenance
@@ -41,6 +42,7 @@ def gather(text: str, storage: str) -> None:
     spec, ledger = from_json(text), Ledger(Path(storage))
     if ledger.has(spec):
         return
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = now()
     result, files = compute(spec, ledger)

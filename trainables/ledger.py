@@ -112,7 +112,7 @@ class Ledger:
     def file(self, spec: Spec, name: str) -> Path:
         """A file of a result, its content checked. Raises DamagedError if it has changed."""
         folder = self.folder(spec)
-        if reason := _damage(folder, name):
+        if reason := _damage(folder, name, _sums(folder)):
             raise DamagedError(f"{folder / name}: {reason}")
         return folder / name
 
@@ -121,8 +121,9 @@ class Ledger:
         sound."""
         folder = self.folder(spec)
         # What is there and what was there: neither list alone shows every loss.
-        names = {path.name for path in folder.iterdir()} | set(_sums(folder)) | _ALWAYS
-        faults = (f"{name}: {why}" for name in sorted(names) if (why := _damage(folder, name)))
+        sums = _sums(folder)
+        names = sorted({*os.listdir(folder), *sums, *_ALWAYS})
+        faults = (f"{name}: {why}" for name in names if (why := _damage(folder, name, sums)))
         reason = next(faults, None)
         if not reason:
             return None
@@ -201,7 +202,7 @@ def open_ledger(root: Path) -> Ledger:
     return ledger
 
 
-def _damage(folder: Path, name: str) -> str:
+def _damage(folder: Path, name: str, sums: Mapping[str, str]) -> str:
     """Why a file cannot be trusted; empty if it can."""
     if name == SUMS:
         return ""
@@ -209,7 +210,7 @@ def _damage(folder: Path, name: str) -> str:
         digest = _digest((folder / name).read_bytes())
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return "" if _sums(folder).get(name) == digest else "its content is not what was written"
+    return "" if sums.get(name) == digest else "its content is not what was written"
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ Heads, norm layers and biases are never pruned. Counts are exact.
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,18 +35,20 @@ def prune_by_magnitude(weights: Mapping[str, Tensor], mask: Mask, keep: int) -> 
     """
     flat = _flat(mask)
     size = torch.cat([weights[name].detach().abs().flatten().cpu() for name in mask])
-    if not torch.isfinite(size).all():
+    if not torch.isfinite(size.max()):
         raise ValueError("a weight is NaN or infinite: magnitudes cannot be compared")
-    alive = size[flat]
-    drop = len(alive) - keep
-    if drop < 0:
-        raise ValueError(f"the mask holds {len(alive)} weights, fewer than the {keep} to keep")
-    if drop:
-        threshold = alive.kthvalue(drop).values
-        ties = (alive == threshold).nonzero().flatten()
-        keepers = alive > threshold
-        keepers[ties[drop - int((alive < threshold).sum()) :]] = True
-        flat[flat.clone()] = keepers
+    dead = int((~flat).count_nonzero())
+    alive = len(flat) - dead
+    if alive < keep:
+        raise ValueError(f"the mask holds {alive} weights, fewer than the {keep} to keep")
+    if alive > keep:
+        # Pruned weights sort below all others. numpy selects faster than torch's kthvalue.
+        size.masked_fill_(~flat, -1)
+        last = len(flat) - keep - 1
+        threshold = float(np.partition(size.numpy(), last)[last])
+        flat = size > threshold
+        ties = (size == threshold).nonzero().flatten()
+        flat[ties[len(ties) - (keep - int(flat.count_nonzero())) :]] = True
     return _unflat(flat, mask)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trainables.overfitting import Signals
+from trainables.precision import precision
 from trainables.training import Epoch
 
 
@@ -68,5 +69,6 @@ def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[
         "device": device.type,
         "workers": workers,
         "threads": torch.get_num_threads(),
+        "precision": precision(),
         "torch": torch.__version__,
     }

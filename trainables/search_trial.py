@@ -9,6 +9,7 @@ from ray import tune
 from search_spaces.errors import InputError
 from search_spaces.trials import Trial
 from trainables import tuning
+from trainables.allocation import keep_freed
 from trainables.ledger import DamagedError, Ledger
 from trainables.records import now, provenance
 
@@ -28,6 +29,7 @@ def search_trial(config: dict[str, str]) -> None:
         # Drawn before, perhaps by an earlier run.
         tune.report(ledger.result(spec)["best"] or NOTHING)
         return
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = now()

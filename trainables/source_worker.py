@@ -8,8 +8,10 @@ import ray.train.torch
 import torch
 
 from search_spaces.keys import key
-from trainables.chain import Chain, Worker, run_chain
+from trainables.allocation import keep_freed
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger
+from trainables.theta import Worker
 from trainables.training import Shard
 
 
@@ -20,6 +22,7 @@ def source_worker(config: dict[str, str]) -> None:
     batch is taken from the start.
     """
     chain = Chain.model_validate_json(config["chain"])
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     context = ray.train.get_context()
     worker = Worker(

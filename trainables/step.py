@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Regime
-from trainables import memory
+from trainables import out_of_memory
 from trainables.attacks import perturb
 from trainables.evaluation import evaluating
+from trainables.precision import lowered, raised
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Portions:
                 buffer.copy_(value)
             net.zero_grad(set_to_none=True)
 
-        result, self.parts = memory.in_parts(work, images, self.parts, go_back)
+        result, self.parts = out_of_memory.in_parts(work, images, self.parts, go_back)
         self._fits = True
         return result
 
@@ -75,11 +76,13 @@ def gradients(
     total, right = torch.zeros(2, device=y.device).unbind()
     left = len(y)
     for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
-        attacked = _attacked(net, images, labels, regime, rng)
         left -= len(labels)
+        with lowered(x.device):
+            attacked = _attacked(net, images, labels, regime, rng)
         with _exchange(model, now=left == 0):
-            logits = model(attacked)
-            loss = F.cross_entropy(logits, labels) * (len(labels) / len(y))
+            with lowered(x.device):
+                logits = model(attacked)
+            loss = F.cross_entropy(raised(logits), labels) * (len(labels) / len(y))
             loss.backward()
         total += loss.detach()
         right += (logits.argmax(1) == labels).sum()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
 from trainables import models
+from trainables.allocation import keep_freed
 from trainables.attacks import perturb
 from trainables.images import pixels
 from trainables.masks import apply_, ones
@@ -39,6 +40,10 @@ def cost(step: Step, device: torch.device, seconds: float) -> dict[str, float]:
     would take is then in proportion.
     """
     network = _built(step.net, device)
+    parameters = sum(p.numel() for p in network.parameters())
+    prunable = sum(m.numel() for m in ones(network).values())
+    if step.operation in ("judge", "judge_attack"):
+        network = models.folded(network.eval())
     batch = min(step.batch, _FEW)
     times = _times(_operation(step, network, batch, device), device, 0)
     while batch < step.batch:
@@ -58,8 +63,8 @@ def cost(step: Step, device: torch.device, seconds: float) -> dict[str, float]:
         "seconds": step.batch / batch * median,
         "spread": (high - low) / 2 / median,
         "images": batch,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "prunable": sum(m.numel() for m in ones(network).values()),
+        "parameters": parameters,
+        "prunable": prunable,
     }
 
 
@@ -104,14 +109,15 @@ def _times(operation: Callable[[], Any], device: torch.device, seconds: float) -
     times: list[float] = []
     started = time.monotonic()
     while len(times) < _LEAST_STEPS or time.monotonic() - started < seconds:
-        before = _clock(device)
+        before = clock(device)
         operation()
-        times.append(_clock(device) - before)
+        times.append(clock(device) - before)
     return times
 
 
-def _clock(device: torch.device) -> float:
-    """On one CPU thread the processor's own time: other programs' work is not in it."""
+def clock(device: torch.device) -> float:
+    """Seconds, once the device is done with all it was given. On one CPU thread the processor's
+    own time: other programs' work is not in it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif torch.get_num_threads() == 1:
@@ -121,6 +127,7 @@ def _clock(device: torch.device) -> float:
 
 def main() -> None:
     device, threads = torch.device(sys.argv[1]), int(sys.argv[2])
+    keep_freed()
     torch.set_num_threads(threads)
     for line in sys.stdin:
         asked = json.loads(line)

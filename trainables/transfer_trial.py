@@ -8,6 +8,7 @@ from ray import tune
 
 from search_spaces.spec import Transfer
 from trainables import transfer
+from trainables.allocation import keep_freed
 from trainables.ledger import Ledger
 
 
@@ -27,6 +28,7 @@ def transfer_trial(config: dict[str, str]) -> None:
         (last,) = ledger.result(spec)["epochs"][-1:] or [{}]
         tune.report({**last, "ends": True})
         return
+    keep_freed()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)

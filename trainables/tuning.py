@@ -10,10 +10,11 @@ from search_spaces.spec import Ticket
 from search_spaces.study import PruningPlan
 from search_spaces.trials import Trial
 from trainables import transfer
-from trainables.chain import Chain, Worker, run_chain
+from trainables.chain import Chain, run_chain
 from trainables.ledger import Ledger
 from trainables.overfitting import must_stop
 from trainables.records import accumulated, epoch_record, now, provenance
+from trainables.theta import Worker
 from trainables.training import Epoch, Shard
 
 

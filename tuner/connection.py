@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analysis.disclosure import without_secrets
 from search_spaces.errors import InputError
+from trainables import allocation
 from tuner.interrupts import own_handlers
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "8",
     # See tuner.interrupts.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    **allocation.ENVIRONMENT,
 }
 # For a cluster of this machine alone. Ray then takes 127.0.0.1 for its address, and its processes
 # listen there only, as they do on macOS; without it, any machine of the network could ask them, and

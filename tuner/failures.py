@@ -64,16 +64,32 @@ class Failure:
 
 def trouble(error: BaseException) -> Trouble:
     """What an error, as Ray Tune or Ray Train hands it on, says of the training."""
+    # Tune wraps what a training raised; Train does not, or did so.
     cause = getattr(error, "cause", None) or getattr(error, "_base_exc", None)
     if not isinstance(cause, BaseException):
-        # Not raised by the training: its process or node is gone, or Ray itself failed.
-        said = " ".join(str(error).split()) or type(error).__name__
-        return _shown(said, error, outside=True)
+        if _of_ray(error):
+            # Not raised by the training: its process or node is gone, or Ray itself failed.
+            return by_ray(str(error) or type(error).__name__)
+        cause = error
     machine = isinstance(cause, OSError | MemoryError | DamagedError)
-    machine = machine or type(cause).__name__ in _MACHINE or _from_ray(cause)
-    said = " ".join(str(cause).split())
-    name = type(cause).__name__
-    return _shown(f"{name}: {said}" if said else name, error, machine)
+    machine = machine or type(cause).__name__ in _MACHINE
+    # RayError itself stands for a cause that could not be handed on.
+    machine = machine or (_of_ray(cause) and type(cause).__name__ != "RayError")
+    said, name = " ".join(str(cause).split()), type(cause).__name__
+    return _shown(f"{name}: {said}" if said else name, str(error), machine)
+
+
+def by_ray(text: str) -> Trouble:
+    """What Ray says where it was not the training that raised something."""
+    return _shown(" ".join(text.split()), text, outside=True)
+
+
+def _of_ray(error: BaseException) -> bool:
+    return type(error).__module__.startswith("ray.")
+
+
+def _shown(said: str, trace: str, outside: bool) -> Trouble:
+    return Trouble(without_secrets(said)[:_LONGEST], without_secrets(trace), outside)
 
 
 def folders(root: Path) -> list[Path]:
@@ -122,13 +138,18 @@ def lasting(root: Path) -> set[str]:
     return {name for name, failure in recorded(root).items() if failure.lasting}
 
 
-def of_study(study: Study, root: Path) -> list[Failure]:
-    """The failures of a study's thetas, tickets and transfers, and of its search's trials."""
+def of_runs(study: Study, root: Path) -> list[Failure]:
+    """The failures of a study's thetas, tickets and transfers."""
     found = recorded(root)
-    if not found:
-        return []
-    own = grid.keys_of(study)
-    return [f for f in found.values() if f.key in own or (f.stage, f.study) == (SEARCH, study.name)]
+    own = grid.keys_of(study) if found else set()
+    return [failure for failure in found.values() if failure.key in own]
+
+
+def of_study(study: Study, root: Path) -> list[Failure]:
+    """The same, and those of its search's trials."""
+    tried = (SEARCH, study.name)
+    trials = [f for f in recorded(root).values() if (f.stage, f.study) == tried]
+    return [*of_runs(study, root), *trials]
 
 
 def told(found: Sequence[Failure], root: Path, origin: str) -> list[str]:
@@ -176,15 +197,6 @@ def _read(file: Path) -> Failure | None:
         return Failure(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _shown(said: str, error: BaseException, outside: bool) -> Trouble:
-    return Trouble(without_secrets(said)[:_LONGEST], without_secrets(str(error)), outside)
-
-
-def _from_ray(cause: BaseException) -> bool:
-    """Has another actor or object been lost? (RayError itself stands for one that isn't known.)"""
-    return type(cause).__module__ == "ray.exceptions" and type(cause).__name__ != "RayError"
 
 
 def _alike(one: str, other: str) -> bool:

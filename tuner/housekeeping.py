@@ -1,4 +1,4 @@
-"""python -m tuner sync, clean, data, studies, ui: what surrounds the runs of a study."""
+"""python -m tuner sync, clean, bench, data, studies, ui: what surrounds the runs of a study."""
 
 import sys
 from typing import Annotated
@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from search_spaces import reading
+from search_spaces.errors import InputError
+from tuner import show
 from tuner.console import volume
 from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, load
 from tuner.settings import Settings
@@ -47,15 +49,50 @@ def clean(
     from trainables.ledger import Ledger
     from tuner import cleaning, show
 
-    ledger = Ledger(storage.resolve())
+    loaded, ledger = show.reachable(study, overrides, fragment, data), Ledger(storage.resolve())
     cleaning.check_idle(ledger.root)
     found = cleaning.remains(ledger)
-    show.remains(found, show.reachable(study, overrides, fragment, data), ledger)
+    show.remains(found, loaded, ledger)
     if found and (yes or (sys.stdin.isatty() and typer.confirm("remove these?"))):
         cleaning.check_idle(ledger.root)
         typer.echo(f"removed: {volume(cleaning.remove(found))}")
     elif found:
         typer.echo("nothing removed yet: --yes removes these")
+
+
+@app.command()
+def bench(
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also the attack libraries that are installed.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Rows with this in their name; repeat.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="ResNet-50 too, all in the batches trained with.")
+    ] = False,
+    packing: Annotated[
+        bool, typer.Option("--packing", help="How many trainings side by side are best.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each contender.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="At least, for each row.")] = 5.0,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Measure this machine: training steps and evaluation against the published loop, attack
+    libraries and the machine's own limits; what Ray adds to a chain and a transfer; pruning.
+
+    Contenders take turns; what counts are the ratios. About 3 minutes on 2 cores.
+    """
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: takes cpu or cuda")
+    if form not in ("table", "json"):
+        raise InputError(f"--format {form}: takes table or json")
+    from trainables.bench import Settings as Asked
+    from tuner import bench as benching
+
+    settings = Asked(device, threads, (), full, (), seconds)
+    typer.echo(benching.main(settings, only or [], form, packing, peers, show.note))
 
 
 @app.command("data")

@@ -78,7 +78,7 @@ def run(
 
     `origin` is what the user calls the study, a name or a path; `settle`: see agenda;
     `retry_failed`: also what failed in two runs with the same error. Returns the exit code: 0, or 1
-    if something failed, now or lastingly. Raises InputError before anything is started.
+    if something is missing at the end. Raises InputError before anything is started.
     """
     started, busy = time.monotonic(), prices.cores_busy()
     cluster.check_local(settings)
@@ -110,8 +110,7 @@ def _run(this: Run) -> int:
     failures.forget_mended(this.ledger.root)
     this.window.catch_up()
     forecast = None
-    given_up = this.given_up()
-    todo = source_stage.chains(this.study, this.ledger, given_up)
+    todo = source_stage.chains(this.study, this.ledger, this.given_up())
     if todo or not this.agenda().schedule.over:
         with cluster.cluster(this.settings, data.places(this.study), this.console) as capacity:
             local = this.settings.address is None
@@ -126,8 +125,7 @@ def _run(this: Run) -> int:
     if forecast:
         account = accounts.settle(forecast, this.ledger, wall, this.took, len(this.failed))
         keep(account, this.ledger.root)
-    _conclude(this, wall, account)
-    return 1 if this.failed or given_up else 0
+    return 0 if _conclude(this, wall, account) else 1
 
 
 def _missing_source(this: Run) -> list[Theta | Ticket]:
@@ -177,8 +175,8 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> None:
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
 
 
-def _conclude(this: Run, seconds: float, account: RunRecord | None) -> None:
-    """Prints the verdict and where to look next; the same goes to MLflow."""
+def _conclude(this: Run, seconds: float, account: RunRecord | None) -> bool:
+    """Prints the verdict and where to look next; the same goes to MLflow. Is the study complete?"""
 
     def tell(tracker: tracking.Tracker) -> Conclusion:
         if account:
@@ -206,19 +204,20 @@ def _conclude(this: Run, seconds: float, account: RunRecord | None) -> None:
             f"\nMLflow lacks some of this: python -m tuner sync {this.origin}{storage}",
             markup=False,
         )
-    failed = failures.of_study(this.study, this.ledger.root)
+    failed = failures.of_runs(this.study, this.ledger.root)
     if failed or found.done < found.total:
         say()
         for line in failures.told(failed, this.ledger.root, f"{this.origin}{storage}"):
             say(line, markup=False)
         say("run the same command again: what is complete is kept")
-        return
+        return False
     look = "report" if found.lines else "trials"
     more = f"python -m tuner run {this.origin}{storage} {_further(this.study)}"
     say(
         f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",
         markup=False,
     )
+    return True
 
 
 def _further(study: Study) -> str:

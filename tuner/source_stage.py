@@ -11,7 +11,7 @@ from search_spaces import grid
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
-from trainables import memory
+from trainables import out_of_memory
 from trainables.chain import Chain
 from trainables.ledger import Ledger
 from tuner import nodes
@@ -56,7 +56,8 @@ def _next_missing(chain: Chain, ledger: Ledger) -> str:
 
 
 def beyond_reach(study: Study, ledger: Ledger, given_up: Collection[str]) -> set[str]:
-    """The keys that are given up, and those of everything that waits for one of them."""
+    """The keys of a study that are given up, and those of all that waits for one of them."""
+    given_up = grid.keys_of(study) & set(given_up) if given_up else set()
     if not given_up:
         return set()
     made = {spec for chain in chains(study, ledger, given_up) for spec in chain.results}
@@ -187,7 +188,7 @@ def _fit(
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
-        if memory.named_in(str(error)) and parts < _MOST_PARTS:
+        if out_of_memory.named_in(str(error)) and parts < _MOST_PARTS:
             return _fit(chain, ledger, capacity, cpus, retries, 2 * parts)
         return None if not _next_missing(chain, ledger) else _why(error)
     finally:

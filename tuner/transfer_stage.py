@@ -11,12 +11,12 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
-from trainables import memory
+from trainables import out_of_memory
 from trainables.ledger import Ledger
 from trainables.transfer_trial import transfer_trial
 from tuner.agenda import Agenda
 from tuner.cluster import Capacity
-from tuner.failures import Trouble, trouble
+from tuner.failures import Trouble, by_ray, trouble
 from tuner.schedule import Schedule
 
 
@@ -99,7 +99,7 @@ class _Watcher(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         # Not yet where trial.get_error() looks for it.
-        if trial.error_file and memory.named_in(Path(trial.error_file).read_text()):
+        if trial.error_file and out_of_memory.named_in(Path(trial.error_file).read_text()):
             trial.config["parts"] = str(_PARTS_AFTER_KILL)
 
     def on_trial_error(
@@ -111,10 +111,11 @@ class _Watcher(tune.Callback):
 def why_failed(trial: Trial) -> Trouble:
     """What a trial of Ray Tune ended in."""
     # Where the driver has written it: it is copied to the storage later, if at all.
-    path = trial.pickled_error_file
-    if path is None or not Path(path).is_file():
-        return Trouble("ended without an error that Ray knows of", "", outside=True)
-    return trouble(cloudpickle.loads(Path(path).read_bytes()))
+    if trial.pickled_error_file:
+        return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    # What neither the training raised nor its process died of: Ray's own.
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return by_ray(text or "ended without an error that Ray knows of")
 
 
 def run(
