@@ -134,9 +134,10 @@ def share(cpus: Sequence[float], processes: int) -> float:
 
 
 def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int) -> Trouble | None:
-    """Runs one chain; returns why it failed, or None. Where there are several nodes, it runs again
-    from where the ledger has it, on what is left, whenever a node is lost under it, and once more
-    if it fails otherwise."""
+    """Runs one chain; returns why it failed, or None. It runs once more, from where the ledger has
+    it, if a process of it has died: Ray itself tries again only once they all have started. Where
+    there are several nodes, it runs again on what is left whenever a node is lost under it, and
+    once more if it fails otherwise."""
     once_more = True
     while True:
         there = nodes.with_room(capacity.workers if capacity.on_gpus else 0)
@@ -144,12 +145,13 @@ def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int
         each = share(nodes.having(there, "CPU"), side_by_side * capacity.workers)
         # Ray's own retry asks for what there was before.
         why = _fit(chain, ledger, capacity, each, retries=0 if several else 1)
-        if why is None or not several:
+        if why is None:
+            return None
+        if several and (_UNPLACED in why.trace or nodes.lost(there)):
+            continue
+        if not once_more or not (several or why.outside):
             return why
-        if _UNPLACED not in why.trace and not nodes.lost(there):
-            if not once_more:
-                return why
-            once_more = False
+        once_more = False
 
 
 def _fit(
