@@ -152,5 +152,7 @@ def verdict(out: Iterable[str]) -> list[str]:
     lines = list(out)
     start = next((i for i, line in enumerate(lines) if line.startswith("theta")), len(lines))
     rest = lines[start:]
-    end = next((i for i, line in enumerate(rest) if line.startswith("Next:")), len(rest))
-    return rest[:end]
+    last = ("Next:", "MLflow lacks")
+    end = next((i for i, line in enumerate(rest) if line.startswith(last)), len(rest))
+    # An empty line stands before each of the two.
+    return [line for line in rest[:end] if line]
