@@ -62,6 +62,7 @@ def recovered(events, moment):
     }
 
 
+@pytest.mark.chaos
 def test_a_study_goes_on_when_nodes_die(tmp_path):
     """One node dies during IMP and is not replaced until that is over, one during transfers."""
     calm = place(tmp_path / "calm")
