@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,13 +14,11 @@ from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, evidence_records, tracking, tracking_store
 from tuner.agenda import agenda
 from tuner.conclusion import Conclusion, conclude
-from tuner.console import Stage, duration, quiet
+from tuner.console import Stage, duration
 from tuner.evidence_plan import EvidencePlan, Wish, plan
-from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
-from tuner.interrupts import interruptible
-from tuner.lock import only_run
+from tuner.integrity import check_storage, finished, set_damaged_aside
+from tuner.opening import opened
 from tuner.settings import Settings
-from tuner.window import Window
 
 _NAMES = {
     "masks": "mask comparisons",
@@ -65,19 +62,13 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
             f"run it first: python -m tuner run {origin}"
         )
     ledger = open_ledger(settings.storage)
-    log = ledger.root / "logs" / f"{study.name}-evidence-{time.strftime('%Y%m%d-%H%M%S')}.log"
     pieces: list[Evidence] = []
 
     def kept() -> str:
         done = sum(map(ledger.has, pieces))
         return f"{done} of {len(pieces)} pieces of evidence on {study.name}"
 
-    with (
-        only_run(ledger.root, study.name),
-        interruptible(kept),
-        on_sound_storage(ledger),
-        quiet(log) as console,
-    ):
+    with opened(study, ledger, f"{study.name}-evidence", kept) as (console, log, window):
         if damages := set_damaged_aside(finished(study, ledger), ledger):
             for damage in damages:
                 console.print(f"damaged: {damage}", markup=False)
@@ -86,7 +77,6 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         pieces += planned.pieces
         for damage in set_damaged_aside(planned.pieces, ledger):
             console.print(f"damaged: {damage}", markup=False)
-        window = Window(study, ledger, partial(console.print, markup=False))
         this = _Gathering(study, origin, ledger, settings, planned, console, log)
         _announce(this)
         started = time.monotonic()

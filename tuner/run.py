@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,13 +23,12 @@ from tuner import (
 )
 from tuner.agenda import Agenda, agenda
 from tuner.conclusion import Conclusion, conclude, from_ledger
-from tuner.console import Stage, duration, quiet
+from tuner.console import Stage, duration
 from tuner.entries import Entry, entries, transfer_entry
 from tuner.failures import Failure
 from tuner.history import RunRecord, keep
-from tuner.integrity import check_storage, finished, on_sound_storage, set_damaged_aside
-from tuner.interrupts import interruptible
-from tuner.lock import only_run
+from tuner.integrity import check_storage, finished, set_damaged_aside
+from tuner.opening import opened
 from tuner.settings import Settings
 from tuner.window import Window
 
@@ -85,20 +83,13 @@ def run(
     data.check(study)
     tracking_store.check_server()
     ledger = open_ledger(settings.storage)
-    log = ledger.root / "logs" / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
     def kept() -> str:
         rows = state.rows(state.standing(study, ledger))
         done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
         return f"{done} of {total} results of {study.name}"
 
-    with (
-        only_run(ledger.root, study.name),
-        interruptible(kept),
-        on_sound_storage(ledger),
-        quiet(log) as console,
-    ):
-        window = Window(study, ledger, partial(console.print, markup=False))
+    with opened(study, ledger, study.name, kept) as (console, log, window):
         ways = settle, retry_failed
         this = Run(study, origin, ledger, settings, window, console, log, *ways, started, busy)
         return _run(this)
@@ -128,15 +119,12 @@ def _run(this: Run) -> int:
     return 0 if _conclude(this, wall, account) else 1
 
 
-def _missing_source(this: Run) -> list[Theta | Ticket]:
-    return [spec for spec in source_stage.wanted(this.study) if not this.ledger.has(spec)]
-
-
 def _source(this: Run, capacity: cluster.Capacity) -> None:
-    missing, total = len(_missing_source(this)), len(source_stage.wanted(this.study))
+    wanted = source_stage.wanted(this.study)
+    done = sum(map(this.ledger.has, wanted))
     names = {entry.spec: entry for entry in entries(this.study)}
     started = time.monotonic()
-    with Stage(this.console, "source: thetas and tickets", total - missing, total) as stage:
+    with Stage(this.console, "source: thetas and tickets", done, len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
             this.window.show(names[spec])

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,12 +15,11 @@ from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial
 from trainables.ledger import Ledger, open_ledger
 from tuner import cluster, data, failures, findings, source_stage, state, tracking, tracking_store
-from tuner.console import Stage, duration, quiet
+from tuner.console import Stage, duration
 from tuner.entries import Entry, entries, trial_entry
 from tuner.failures import Failure
-from tuner.integrity import check_storage, on_sound_storage, set_damaged_aside
-from tuner.interrupts import interruptible
-from tuner.lock import only_run
+from tuner.integrity import check_storage, set_damaged_aside
+from tuner.opening import opened
 from tuner.settings import Settings
 from tuner.window import Window
 
@@ -62,18 +60,11 @@ def search(
     data.check(_source_of(study))
     tracking_store.check_server()
     ledger = open_ledger(settings.storage)
-    log = ledger.root / "logs" / f"search-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
     def kept() -> str:
         return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
 
-    with (
-        only_run(ledger.root, study.name),
-        interruptible(kept),
-        on_sound_storage(ledger),
-        quiet(log) as console,
-    ):
-        window = Window(study, ledger, partial(console.print, markup=False))
+    with opened(study, ledger, f"search-{study.name}", kept) as (console, log, window):
         this = Searching(study, origin, ledger, settings, wanted, deadline, window, console, log)
         return _search(this)
 
@@ -117,11 +108,11 @@ def _source(this: Searching, capacity: cluster.Capacity) -> bool:
     """Makes the theta and the ticket of the search; False if that failed."""
     part = _source_of(this.study)
     wanted = source_stage.wanted(part)
-    missing = [spec for spec in wanted if not this.ledger.has(spec)]
-    if not missing:
+    done = sum(map(this.ledger.has, wanted))
+    if done == len(wanted):
         return True
     names = {entry.spec: entry for entry in entries(part)}
-    with Stage(this.console, "source", len(wanted) - len(missing), len(wanted)) as stage:
+    with Stage(this.console, "source", done, len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
             this.window.show(names[spec])
