@@ -281,6 +281,8 @@ RESOURCES = [
     Bad("search --address head:99999", "--address head:99999: nobody listens", "correct it"),
     Bad("evidence --address ray://head:10001", "--address ray://head:10001", "takes HOST:PORT"),
     Bad("run --address local", "--address local: takes HOST:PORT", "or auto"),
+    Bad("run", "PRECISION=fp8", "takes float32 or bf16", env={"DOUBLE_WIN_PRECISION": "fp8"}),
+    Bad("search", "COMPILE=yes", "takes off, default", env={"DOUBLE_WIN_COMPILE": "yes"}),
 ]
 ARGUMENTS = [
     Bad("run --settle=3", "--settle", "does not take a value"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from trainables.compilation import compilation
 from trainables.overfitting import Signals
 from trainables.precision import precision
 from trainables.training import Epoch
@@ -70,5 +71,6 @@ def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[
         "workers": workers,
         "threads": torch.get_num_threads(),
         "precision": precision(),
+        "compilation": compilation(),
         "torch": torch.__version__,
     }

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Evaluation, Recipe, Regime
 from search_spaces.spec import Augmentation, Scores
+from trainables.compilation import compile_
 from trainables.evaluation import judge
 from trainables.images import Images, ImageSet, Splits, augment
 from trainables.masks import Mask, State, apply_
@@ -138,6 +139,7 @@ def fit(
     data = data.to(device)
     inverse = {name: ~m.to(device) for name, m in (mask or {}).items()}
     apply_(net, inverse)
+    compile_(net)
     optimizer = torch.optim.SGD(
         net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )

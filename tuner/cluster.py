@@ -105,8 +105,13 @@ def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
 
 
 def check_local(settings: Settings) -> None:
-    """Refuses, before Ray starts, what this machine can never meet and an address where nobody
-    listens."""
+    """Refuses, before Ray starts, what this machine can never meet, an address where nobody
+    listens, and unknown words for how training computes."""
+    from trainables.compilation import compilation
+    from trainables.precision import precision
+
+    precision()
+    compilation()
     if settings.address is not None:
         connection.found(settings.address)
         return
