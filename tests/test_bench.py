@@ -14,7 +14,9 @@ from trainables.bench import Settings
 from trainables.bench_rows import asked
 from trainables.bench_table import Row, amount, lines
 from trainables.interleaving import Summary
+from tuner import bench_growth
 from tuner.bench import between
+from tuner.bench_growth import Cost
 
 FEW = Settings(only=("quickstart standard",), seconds=0)
 
@@ -138,3 +140,27 @@ def test_the_bench_needs_neither_ray_nor_mlflow(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: --only unheard: no row's name has it; there are")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_growth_is_told_for_each_size_and_each_further_thousand():
+    def costs(seconds):
+        return {c: Cost(2 * seconds, seconds, 500_000_000) for c in bench_growth.COMMANDS}
+
+    head, small, large, more, _ = bench_growth.lines({100: costs(1.0), 1100: costs(3.5)})
+    assert head.split()[:4] == ["transfers", "plan", "run", "status"]
+    assert small.split()[:5] == ["100", "1.00", "s", "2.00", "s"]
+    assert large.split()[-2:] == ["500", "MB"]
+    assert more.split()[:6] == ["1,000", "more", "2.50", "s", "5.00", "s"]
+    with pytest.raises(InputError, match="--growth 21: takes multiples of 4"):
+        bench_growth.run([21], pytest.fail)
+
+
+@pytest.mark.ray
+def test_a_study_that_hardly_trains_goes_through_every_command():
+    said = []
+    (costs,) = bench_growth.run([4], said.append).values()
+    assert list(costs) == list(bench_growth.COMMANDS)
+    assert len(said) == len(costs)
+    assert all(
+        cost.seconds > 0 and cost.processor > 0 and cost.memory > 0 for cost in costs.values()
+    )

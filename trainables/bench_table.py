@@ -45,7 +45,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    return [*_aligned([[*HEAD, *(f"x {name}" for name in others)], *body]), NOTE]
+    return [*aligned([[*HEAD, *(f"x {name}" for name in others)], *body]), NOTE]
 
 
 def amount(value: float) -> str:
@@ -63,7 +63,8 @@ def _ratio(ratio: Summary | None) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else ""
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, columns below each other."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

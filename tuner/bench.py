@@ -18,7 +18,7 @@ from trainables.bench import Settings
 from trainables.bench_peers import installed
 from trainables.bench_table import Row, lines
 from trainables.ledger import Ledger, open_ledger
-from tuner import cluster
+from tuner import bench_growth, cluster
 from tuner import settings as execution
 from tuner.agenda import agenda
 from tuner.console import quiet
@@ -149,21 +149,11 @@ def show(found: dict[str, Any]) -> list[str]:
     return text
 
 
-def main(
-    settings: Settings,
-    only: Sequence[str],
-    form: str,
-    packing: bool,
-    peers: bool,
-    say: Callable[[str], None],
+def table(
+    settings: Settings, only: Sequence[str], form: str, peers: bool, say: Callable[[str], None]
 ) -> str:
     """The command's output, as text or as JSON."""
     settings = replace(settings, peers=tuple(installed()) if peers else ())
-    if packing:
-        crowds = bench_packing.run(settings, say)
-        if form == "json":
-            return json.dumps([asdict(crowd) for crowd in crowds], indent=1)
-        return "\n".join(bench_packing.lines(crowds, settings))
     found = run(settings, only, say)
     if form == "json":
         plain: dict[str, Any] = {"rows": [asdict(row) for row in found["rows"]]}
@@ -171,3 +161,22 @@ def main(
             plain[STAGES] = asdict(found[STAGES])
         return json.dumps(plain, indent=1)
     return "\n".join(show(found))
+
+
+def packing(settings: Settings, form: str, say: Callable[[str], None]) -> str:
+    """The output of --packing, as text or as JSON."""
+    crowds = bench_packing.run(settings, say)
+    if form == "json":
+        return json.dumps([asdict(crowd) for crowd in crowds], indent=1)
+    return "\n".join(bench_packing.lines(crowds, settings))
+
+
+def growth(sizes: Sequence[int], form: str, say: Callable[[str], None]) -> str:
+    """The output of --growth, as text or as JSON."""
+    grown = bench_growth.run(sizes, say)
+    if form == "json":
+        plain = {
+            size: {c: asdict(cost) for c, cost in costs.items()} for size, costs in grown.items()
+        }
+        return json.dumps(plain, indent=1)
+    return "\n".join(bench_growth.lines(grown))

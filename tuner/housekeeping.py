@@ -74,6 +74,10 @@ def bench(
     packing: Annotated[
         bool, typer.Option("--packing", help="How many trainings side by side are best.")
     ] = False,
+    growth: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="The commands on studies of N tiny transfers; repeat."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each contender.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="At least, for each row.")] = 5.0,
@@ -92,7 +96,13 @@ def bench(
     from tuner import bench as benching
 
     settings = Asked(device, threads, (), full, (), seconds)
-    typer.echo(benching.main(settings, only or [], form, packing, peers, show.note))
+    if packing:
+        text = benching.packing(settings, form, show.note)
+    elif growth:
+        text = benching.growth(growth, form, show.note)
+    else:
+        text = benching.table(settings, only or [], form, peers, show.note)
+    typer.echo(text)
 
 
 @app.command("data")
