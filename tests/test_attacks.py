@@ -113,21 +113,42 @@ def test_n_fgsm_is_noise_plus_one_step(net, batch):
     torch.testing.assert_close(attacked(net, batch, ATTACKS[1]), expected)
 
 
-def test_withstands_is_no_more_than_the_last_iterate_and_exact_on_a_linear_model(net, batch):
+def iterates(model, x, y, attack, rng):
+    """(N,) bool, in the plainest way: is every iterate of PGD classified correctly?"""
+    low, high = (x - attack.epsilon).clamp(min=0), (x + attack.epsilon).clamp(max=1)
+    now = (x + attacks.uniform(x, attack.epsilon, rng)).clamp(0, 1)
+    right = model(now).argmax(1) == y
+    for _ in range(attack.steps):
+        slope, _ = attacks.gradient(model, now, y)
+        now = torch.clamp(now + attack.alpha * slope.sign(), low, high)
+        right &= model(now).argmax(1) == y
+    return right
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 1000])
+def test_withstood_are_those_whose_every_iterate_is_right(net, size):
+    """However many are attacked at a time, in whatever batches they come."""
     net.eval()
-    attack = ATTACKS[2]
-    stands = attacks.withstands(net, *batch, attack, generator(0, "test"))
-    last = net(attacked(net, batch, attack)).argmax(1) == batch[1]
-    assert not (stands & ~last).any()
-    x = torch.tensor([0.05, 0.15]).view(2, 1, 1, 1)
-    result = attacks.withstands(
-        _Threshold(),
-        x,
-        torch.tensor([1, 1]),
-        Attack(kind="pgd", epsilon=0.1, alpha=0.1, steps=3),
-        generator(0, "test"),
-    )
-    assert result.tolist() == [False, True]
+    rng = generator(0, "images")
+    sizes = (20, 0, 7, 33)
+    batches = [(torch.rand(n, 1, 8, 8, generator=rng), torch.arange(n) % 2) for n in sizes]
+    attack = Attack(kind="pgd", epsilon=0.02, alpha=0.01, steps=4)
+    right = [
+        iterates(net, x, y, attack, generator(number, "test"))
+        for number, (x, y) in enumerate(batches)
+    ]
+    expected = torch.cat(right).nonzero().flatten()
+    assert 5 < len(expected) < 30, "some withstand it, some do not"
+    arriving = ((x, y, generator(n, "test")) for n, (x, y) in enumerate(batches))
+    assert torch.equal(attacks.withstood(net, arriving, attack, size), expected)
+
+
+def test_withstood_is_exact_on_a_linear_model_and_empty_of_nothing():
+    x, y = torch.tensor([0.05, 0.15]).view(2, 1, 1, 1), torch.tensor([1, 1])
+    attack = Attack(kind="pgd", epsilon=0.1, alpha=0.1, steps=3)
+    arriving = [(x, y, generator(0, "test"))]
+    assert attacks.withstood(_Threshold(), arriving, attack, 8).tolist() == [1]
+    assert attacks.withstood(_Threshold(), [], attack, 8).tolist() == []
 
 
 class _Threshold(Linear):

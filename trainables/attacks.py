@@ -7,14 +7,17 @@ The caller states the BatchNorm mode: in train mode the attack's forward passes 
 batch and move the running statistics, as in the published training loops.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
+from trainables import out_of_memory
 from trainables.precision import raised
 
 
@@ -70,32 +73,83 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Gener
     return attacked
 
 
-def withstands(
-    model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator
-) -> Tensor:
-    """(N,) bool: does no iterate of PGD, start and end included, fool the model?
+class _Attacked(NamedTuple):
+    """Images under attack: their places in the order of arrival, labels, balls, iterates, and how
+    many steps each has taken."""
 
-    An image that is fooled leaves the batch. Call it in eval mode, where one image's logits do not
-    depend on another's.
+    place: Tensor
+    y: Tensor
+    low: Tensor
+    high: Tensor
+    x: Tensor
+    steps: Tensor
+
+
+def withstood(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, torch.Generator]],
+    attack: Attack,
+    size: int,
+) -> Tensor:
+    """Which images does no iterate of PGD, start and end included, turn into a misclassified one?
+
+    batches: images, labels and the generator that their starts are drawn from. Returns the images'
+    places (K,) int64 in the order of arrival, ascending. An image that is fooled leaves and others
+    take its place: about `size` are attacked at a time, each by itself. Call it in eval mode, where
+    one image's logits do not depend on another's. What does not fit into memory is taken in parts.
     """
-    left = torch.arange(len(y), device=y.device)
-    low = (x - attack.epsilon).clamp_(min=0)
-    high = (x + attack.epsilon).clamp_(max=1)
-    attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+    piece = max(1, size // 8)
+    arriving = _arriving(batches, attack, piece)
+    here: _Attacked | None = None
+    stood = []
+    parts = 1
     with frozen(model):
-        for _ in range(attack.steps):
-            slope, logits = _gradient(model, attacked, y[left])
-            attacked = torch.clamp(attacked.add(slope.sign_(), alpha=attack.alpha), low, high)
-            right = logits.argmax(1) == y[left]
-            if not right.all():
-                left, attacked, low, high = left[right], attacked[right], low[right], high[right]
-            if not len(left):
-                break
-    result = torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    if len(left):
-        with torch.no_grad():
-            result[left] = model(attacked).argmax(1) == y[left]
-    return result
+        while here := _filled(here, arriving, size - piece):
+            work = partial(_gradient_in_parts, model, here.x, here.y)
+            (slope, logits), parts = out_of_memory.in_parts(work, len(here.y), parts)
+            right = logits.argmax(1) == here.y
+            last = here.steps == attack.steps
+            stood.append(here.place[right & last])
+            x = torch.clamp(here.x.add(slope.sign_(), alpha=attack.alpha), here.low, here.high)
+            stay = (right & ~last).nonzero().flatten()
+            here = _Attacked(*(t[stay] for t in here._replace(x=x, steps=here.steps + 1)))
+    return torch.cat(stood).sort().values if stood else torch.zeros(0, dtype=torch.int64)
+
+
+def _arriving(
+    batches: Iterable[tuple[Tensor, Tensor, torch.Generator]], attack: Attack, piece: int
+) -> Iterator[_Attacked]:
+    """The images at their starts, in pieces."""
+    seen = 0
+    for x, y, rng in batches:
+        place = torch.arange(seen, seen + len(y), device=y.device)
+        low = (x - attack.epsilon).clamp_(min=0)
+        high = (x + attack.epsilon).clamp_(max=1)
+        start = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+        seen += len(y)
+        whole = _Attacked(place, y, low, high, start, torch.zeros_like(y))
+        yield from map(_Attacked, *(tensor.split(piece) for tensor in whole))
+
+
+def _filled(here: _Attacked | None, arriving: Iterator[_Attacked], enough: int) -> _Attacked | None:
+    """The images that are here, and as many more as come until there are more than `enough`; None
+    if there are none."""
+    found = [here] if here is not None and len(here.y) else []
+    while sum(len(some.y) for some in found) <= enough:
+        more = next(arriving, None)
+        if more is None:
+            break
+        if len(more.y):
+            found.append(more)
+    if len(found) < 2:
+        return found[0] if found else None
+    return _Attacked(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _gradient_in_parts(model: nn.Module, x: Tensor, y: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
+    slopes, logits = zip(*(_gradient(model, *pair) for pair in pairs), strict=True)
+    return (slopes[0], logits[0]) if len(slopes) == 1 else (torch.cat(slopes), torch.cat(logits))
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:

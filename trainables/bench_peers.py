@@ -65,6 +65,8 @@ def published(work: Work, freezes: bool = True) -> Callable[[], object]:
     the weights in every forward pass; images cut and flipped one by one; loss and accuracy read
     after every step. In training it freezes the parameters during the attack; judging it does
     not. Without `freezes`: as loops that form the parameters' gradients in the attack too."""
+    if work.operation == "plain":
+        return _published_at_half(work)
     net, mask = _network(work)
     _as_published(net, mask)
     if work.operation == "judge":
@@ -91,6 +93,13 @@ def published(work: Work, freezes: bool = True) -> Callable[[], object]:
             accuracies += (logits.argmax(1) == y).float().mean().item() * len(y)
 
     return epoch
+
+
+def _published_at_half(work: Work) -> Callable[[], object]:
+    """Every image is attacked to the end, also one that is misclassified already."""
+    net, there, attack = bench_work.half_robust(work.images, work.device)
+    net.to(memory_format=torch.contiguous_format)
+    return partial(_judge, net, _batched(there, work.batch), published_attack, attack)
 
 
 def _as_published(net: nn.Module, mask: Mask) -> None:
@@ -224,16 +233,22 @@ def _optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 def _labelled(work: Work, net: nn.Module) -> list[tuple[Tensor, Tensor]]:
     there = bench_work.images(work).to(work.device)
-    there = bench_work.as_predicted(net, there, work.batch)
-    parts = torch.arange(len(there)).split(work.batch)
+    return _batched(bench_work.as_predicted(net, there, work.batch), work.batch)
+
+
+def _batched(there: Images, batch: int) -> list[tuple[Tensor, Tensor]]:
+    parts = torch.arange(len(there)).split(batch)
     return [(b.pixels().contiguous(), b.y) for b in there.stream(parts, None)]
 
 
-def _judge(net: nn.Module, batches: list[tuple[Tensor, Tensor]], attacker: Attacker) -> float:
+def _judge(
+    net: nn.Module,
+    batches: list[tuple[Tensor, Tensor]],
+    attacker: Attacker,
+    attack: Attack = bench_work.PGD_20,
+) -> float:
     """Clean and robust accuracy, read batch by batch."""
     net.eval()
-    attack = ATTACKS["judge"]
-    assert attack is not None, "judging attacks"
     right = 0.0
     for x, y in batches:
         attacked = attacker(net, x, y, attack)

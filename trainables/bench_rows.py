@@ -1,7 +1,7 @@
 """The rows of the bench's table: who does what. Light: imports no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 OURS, PAPER, UNFROZEN = "ours", "paper", "unfrozen"
@@ -12,8 +12,8 @@ OPERATIONS = {
     "adversarial": "PGD-10 AT step",
     "judge": "PGD-20 evaluation",
 }
-HALF_IMAGES = 512
-"""Test images of the row on worst_iterate."""
+HALF_IMAGES = 1024
+"""Images of the row on worst_iterate."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,16 @@ def asked(batches: Mapping[str, int], peers: Sequence[str]) -> list[Ask]:
     half = {"case": NETS[0], "batch": HALF_IMAGES, "images": HALF_IMAGES}
     worst = Question(OURS, {**half, "operation": "worst"})
     plain = Question(OURS, {**half, "operation": "plain"})
+    published = replace(plain, process=PAPER)
     prune = {"kind": "prune"}
     return [
         *found,
-        Ask("quickstart worst_iterate at RA 50 %", "images", worst, {"plain": plain}),
+        Ask(
+            "quickstart worst_iterate at RA 50 %",
+            "images",
+            worst,
+            {PAPER: published, "plain": plain},
+        ),
         Ask("prune resnet50", "weights", Question(OURS, prune), {"torch": Question(PAPER, prune)}),
     ]
 

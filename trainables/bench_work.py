@@ -25,11 +25,12 @@ KEPT = 0.33
 ENDLESS = 100_000
 
 Operation = Literal["standard", "fast_adversarial", "adversarial", "judge", "plain", "worst"]
+PGD_20 = Attack(kind="pgd", epsilon=EPSILON, alpha=2 / 255, steps=20)
 ATTACKS: dict[Operation, Attack | None] = {
     "standard": None,
     "fast_adversarial": Attack(kind="fgsm", epsilon=EPSILON, alpha=10 / 255),
     "adversarial": Attack(kind="pgd", epsilon=EPSILON, alpha=2 / 255, steps=10),
-    "judge": Attack(kind="pgd", epsilon=EPSILON, alpha=2 / 255, steps=20),
+    "judge": PGD_20,
 }
 """What images go through in a step of each kind; `judge` is the evaluation of attacked images."""
 
@@ -117,7 +118,7 @@ def ours(work: Work) -> Callable[[], object]:
     there = images(work).to(work.device)
     if work.operation == "judge":
         there = as_predicted(net, there, work.batch)
-        return lambda: judge(net, there, ATTACKS["judge"])
+        return lambda: judge(net, there, PGD_20)
     empty = there[:0]
     data = Splits(there, empty, empty, CLASSES, (), ())
     how = regime(work)
@@ -127,7 +128,7 @@ def ours(work: Work) -> Callable[[], object]:
 
 def _at_half(work: Work) -> Callable[[], object]:
     """Judging a trained network at the epsilon where about half of the images are withstood."""
-    net, there, attack = _half_robust(work.images, work.device)
+    net, there, attack = half_robust(work.images, work.device)
     protocol: Literal["plain", "worst_iterate"] = (
         "worst_iterate" if work.operation == "worst" else "plain"
     )
@@ -135,15 +136,17 @@ def _at_half(work: Work) -> Callable[[], object]:
 
 
 @lru_cache(maxsize=1)
-def _half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
-    """(the quickstart's network, trained adversarially for an epoch; test images; PGD-20)."""
+def half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
+    """(the quickstart's network, trained adversarially; images; PGD-20 at the epsilon where
+    about half of them are withstood)."""
     data = datasets.splits(Dataset(name="mnist-mini", size=16)).to(device)
     net = models.build(CASES["quickstart"].model, data.classes, data.mean, data.std, 0).to(device)
     weak = Attack(kind="fgsm", epsilon=0.15, alpha=0.1875)
     recipe = Recipe(epochs=2, batch_size=64, lr=0.05)
     for _ in fit(net, data, Regime(recipe=recipe, attack=weak), seed=0):
         pass
-    there = data.test[:count]
+    # Of any kind: there are more of these than of test images.
+    there = data.train[:count]
     assert isinstance(there, Images), "they are in memory"
     low, high = 0.0, 0.5
     for _ in range(7):
