@@ -6,6 +6,7 @@ import torch
 from search_spaces.regimes import Attack
 from trainables import bench_peers, bench_work, masks
 from trainables.attacks import perturb, uniform
+from trainables.bench_libraries import LIBRARIES
 from trainables.bench_work import CASES, Work
 from trainables.contender import count, pruned_by_torch
 from trainables.seeding import generator
@@ -27,7 +28,7 @@ def theirs(name, net, x, y):
     if name == "paper":
         return bench_peers.published_attack(net, x, y, PGD, start)
     pytest.importorskip(name)
-    return bench_peers.LIBRARIES[name](net, x, y, PGD)
+    return LIBRARIES[name](net, x, y, PGD)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -42,7 +43,7 @@ def test_the_published_loop_finds_our_images(seen, training):
     assert (ours - x).abs().max() > 0.9 * PGD.epsilon
 
 
-@pytest.mark.parametrize("name", list(bench_peers.LIBRARIES))
+@pytest.mark.parametrize("name", list(LIBRARIES))
 def test_a_librarys_attack_is_as_strong_as_ours(seen, name, monkeypatch):
     """Each draws its own start: the images differ, their losses hardly do."""
     net, x, y = seen
@@ -66,11 +67,11 @@ def test_torchattacks_takes_our_steps_from_our_start(seen, monkeypatch):
 
 
 @pytest.mark.parametrize("operation", ["standard", "fast_adversarial", "adversarial", "judge"])
-@pytest.mark.parametrize("name", ["ours", "paper", "unfrozen", *bench_peers.LIBRARIES])
+@pytest.mark.parametrize("name", ["ours", "paper", "unfrozen", *LIBRARIES])
 def test_everyone_does_every_piece_of_work(name, operation):
     from trainables.contender import piece
 
-    if name in bench_peers.LIBRARIES:
+    if name in LIBRARIES:
         pytest.importorskip(name)
     question = {"case": "quickstart", "operation": operation, "batch": 4, "images": 8}
     action, amount = piece(name, question, torch.device("cpu"))

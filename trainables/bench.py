@@ -206,7 +206,7 @@ def _limits(ours: Process, device: str) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """The command line; bad input: one line on standard error, exit code 2."""
-    from trainables.bench_peers import installed
+    from trainables.bench_libraries import installed
 
     parser = argparse.ArgumentParser(prog="python -m trainables.bench", description=__doc__)
     parser.add_argument("--peers", action="store_true")

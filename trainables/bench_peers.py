@@ -1,17 +1,14 @@
-"""The bench's work as others do it: the published loop, written anew from reading it, and the
-attack libraries that are installed.
+"""The bench's work as others do it: the published loop, written anew from reading it, and a plain
+loop around an attack library.
 
-Networks are laid out as torchvision makes them (N, C, H, W). Peers: pip install '.[peers]'.
+Networks are laid out as torchvision makes them (N, C, H, W).
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +19,7 @@ from torchvision import transforms
 from search_spaces.regimes import Attack
 from trainables import bench_work
 from trainables.attacks import frozen
+from trainables.bench_libraries import Attacker
 from trainables.bench_work import ATTACKS, Work
 from trainables.images import Images, augment
 from trainables.masks import Mask, apply_
@@ -30,12 +28,6 @@ from trainables.seeding import generator
 # Loader processes of the published code. On CPUs, where every core has a training of its own, they
 # would take another's: there the loading is done, and counted, in the process itself.
 _LOADERS = {"cuda": 2, "cpu": 0}
-
-
-class Attacker(Protocol):
-    """A peer's attack."""
-
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, attack: Attack) -> Tensor: ...
 
 
 # --- the published loop -------------------------------------------------------------------------
@@ -170,53 +162,6 @@ def _batches(there: Images, work: Work, rng: torch.Generator) -> Iterator[tuple[
     for batch in there.stream(order, None):
         x = augment(batch.pixels(rng), work.settings.augment, rng).contiguous()
         yield x, batch.y
-
-
-def torchattacks(model: nn.Module, x: Tensor, y: Tensor, attack: Attack) -> Tensor:
-    """torchattacks' PGD, in the mode that the model is in (its own default is eval)."""
-    from torchattacks import PGD
-
-    pgd = PGD(model, attack.epsilon, attack.alpha, attack.steps)
-    pgd.set_model_training_mode(model.training, model.training, model.training)
-    return pgd(x, y)
-
-
-def foolbox(model: nn.Module, x: Tensor, y: Tensor, attack: Attack) -> Tensor:
-    """foolbox's PGD; it leaves the mode as it is, with a warning."""
-    from foolbox import PyTorchModel
-    from foolbox.attacks import LinfPGD
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        seen = PyTorchModel(model, bounds=(0, 1), device=x.device)
-        pgd = LinfPGD(abs_stepsize=attack.alpha, steps=attack.steps)
-        return pgd(seen, x, y, epsilons=attack.epsilon)[1]
-
-
-def art(model: nn.Module, x: Tensor, y: Tensor, attack: Attack) -> Tensor:
-    """ART's PGD, which sets eval mode, and takes and gives numpy arrays."""
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
-
-    device = "gpu" if x.device.type == "cuda" else "cpu"
-    classifier = PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), x.shape[1:], bench_work.CLASSES, device_type=device,
-        clip_values=(0.0, 1.0),
-    )  # fmt: skip
-    pgd = ProjectedGradientDescentPyTorch(
-        classifier, eps=attack.epsilon, eps_step=attack.alpha, max_iter=attack.steps,
-        num_random_init=1, batch_size=len(y), verbose=False,
-    )  # fmt: skip
-    found = pgd.generate(x.cpu().numpy(), F.one_hot(y, bench_work.CLASSES).cpu().numpy())
-    return torch.from_numpy(np.asarray(found, np.float32)).to(x.device)
-
-
-LIBRARIES: dict[str, Attacker] = {"torchattacks": torchattacks, "foolbox": foolbox, "art": art}
-
-
-def installed() -> list[str]:
-    """The attack libraries that can be imported here."""
-    return [name for name in LIBRARIES if find_spec(name)]
 
 
 # --- what all share -----------------------------------------------------------------------------

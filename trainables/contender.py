@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from trainables import bench_peers, bench_work, floor, masks
+from trainables import bench_libraries, bench_peers, bench_work, floor, masks
 from trainables.allocation import keep_freed
 from trainables.bench_work import ATTACKS, CASES, Work
 from trainables.step_cost import clock
@@ -43,7 +43,7 @@ def _way(name: str) -> Callable[[Work], Callable[[], object]]:
         return bench_work.ours
     if name in ("paper", "unfrozen"):
         return partial(bench_peers.published, freezes=name == "paper")
-    return partial(bench_peers.with_library, attacker=bench_peers.LIBRARIES[name])
+    return partial(bench_peers.with_library, attacker=bench_libraries.LIBRARIES[name])
 
 
 def _repeated(action: Callable[[], object], amount: float, times: int) -> Piece:

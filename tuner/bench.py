@@ -15,7 +15,7 @@ from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables import bench, bench_packing
 from trainables.bench import Settings
-from trainables.bench_peers import installed
+from trainables.bench_libraries import installed
 from trainables.bench_table import Row, lines
 from trainables.ledger import Ledger, open_ledger
 from tuner import bench_growth, cluster
