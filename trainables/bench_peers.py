@@ -22,7 +22,7 @@ from trainables.attacks import frozen
 from trainables.bench_libraries import Attacker
 from trainables.bench_work import ATTACKS, Work
 from trainables.images import Images, augment
-from trainables.masks import Mask, apply_
+from trainables.masks import Mask, apply_, factors
 from trainables.seeding import generator
 
 # Loader processes of the published code. On CPUs, where every core has a training of its own, they
@@ -140,7 +140,7 @@ def with_library(work: Work, attacker: Attacker) -> Callable[[], object]:
     if work.operation == "judge":
         return partial(_judge, net, _labelled(work, net), attacker)
     there = bench_work.images(work).to(work.device)
-    inverse = {name: ~kept.to(work.device) for name, kept in mask.items()}
+    kept = factors(net, mask)
     optimizer, rng = _optimizer(net), generator(0, "peer", device=work.device)
 
     def epoch() -> None:
@@ -152,7 +152,7 @@ def with_library(work: Work, attacker: Attacker) -> Callable[[], object]:
             optimizer.zero_grad()
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
-            apply_(net, inverse)
+            apply_(net, kept)
 
     return epoch
 

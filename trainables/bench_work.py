@@ -82,7 +82,7 @@ def network(work: Work) -> tuple[nn.Module, Mask]:
     full = masks.ones(net)
     keep = round(KEPT * masks.counts(full)[1])
     mask = masks.random(full, keep, generator(0, "mask"))
-    masks.apply_(net, {name: ~kept for name, kept in mask.items()})
+    masks.apply_(net, masks.factors(net, mask))
     return net.to(work.device), mask
 
 

@@ -69,13 +69,23 @@ def rewind(theta: Mapping[str, Tensor], mask: Mask) -> State:
     }
 
 
-def apply_(model: nn.Module, inverse: Mapping[str, Tensor]) -> None:
-    """Zeroes, in place, the parameters where `inverse` (a mask's complement, on the model's device)
-    is True. Called after every optimiser step, so momentum and weight decay revive nothing."""
+def factors(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
+    """What `apply_` multiplies the model's parameters by: 1 where the mask keeps, 0 where it prunes
+    (uint8), each on its parameter's device and in its layout: several times as fast as filling."""
+    return {
+        name: torch.empty_like(parameter, dtype=torch.uint8).copy_(mask[name])
+        for name, parameter in model.named_parameters()
+        if name in mask
+    }
+
+
+def apply_(model: nn.Module, factors: Mapping[str, Tensor]) -> None:
+    """Zeroes, in place, the parameters that a mask prunes. Called after every optimiser step, so
+    momentum and weight decay revive nothing."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in inverse:
-                parameter.masked_fill_(inverse[name], 0)
+            if name in factors:
+                parameter.mul_(factors[name])
 
 
 def counts(mask: Mask) -> tuple[int, int]:

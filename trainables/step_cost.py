@@ -21,7 +21,7 @@ from trainables import models
 from trainables.allocation import keep_freed
 from trainables.attacks import perturb
 from trainables.images import pixels
-from trainables.masks import apply_, ones
+from trainables.masks import apply_, factors, ones
 from trainables.work import Net, Step
 
 # A batch as small as this shows what a larger one will cost, before it is tried.
@@ -79,7 +79,7 @@ def _operation(step: Step, net: nn.Module, batch: int, device: torch.device) -> 
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     x, y = pixels(images), torch.randint(0, _CLASSES, (batch,), device=device)
     rng = torch.Generator(device).manual_seed(0)
-    inverse = {name: ~mask.to(device) for name, mask in ones(net).items()}
+    kept = factors(net, ones(net))
     optimizer = torch.optim.SGD(net.parameters(), 1e-3, 0.9, weight_decay=5e-4)
 
     def train() -> None:
@@ -87,7 +87,7 @@ def _operation(step: Step, net: nn.Module, batch: int, device: torch.device) -> 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        apply_(net, inverse)
+        apply_(net, kept)
 
     def attack() -> None:
         perturb(net, x, y, _ATTACK, rng)

@@ -16,7 +16,7 @@ from search_spaces.spec import Augmentation, Scores
 from trainables.compilation import compile_
 from trainables.evaluation import judge
 from trainables.images import Images, ImageSet, Splits, augment
-from trainables.masks import Mask, State, apply_
+from trainables.masks import Mask, State, apply_, factors
 from trainables.overfitting import Signals, must_lower_alpha, probe
 from trainables.seeding import derived, generator
 from trainables.step import Portions, gradients
@@ -137,8 +137,8 @@ def fit(
     net = model.module if isinstance(model, DistributedDataParallel) else model
     device = next(net.parameters()).device
     data = data.to(device)
-    inverse = {name: ~m.to(device) for name, m in (mask or {}).items()}
-    apply_(net, inverse)
+    kept = factors(net, mask or {})
+    apply_(net, kept)
     compile_(net)
     optimizer = torch.optim.SGD(
         net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
@@ -171,7 +171,7 @@ def fit(
             work = partial(gradients, model, net, x, batch.y, regime, rng)
             loss, hits = portions.step(work, net, rng, len(batch))
             optimizer.step()
-            apply_(net, inverse)
+            apply_(net, kept)
             loss_sum += loss * len(batch)
             right += hits
             seen += len(batch)
@@ -247,7 +247,8 @@ def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> 
 def _finite(net: nn.Module, loss: float, alone: bool) -> bool:
     """Can a training go on? All of its processes answer alike."""
     values = [value for value in net.state_dict().values() if value.is_floating_point()]
-    lost = torch.stack([~value.isfinite().all() for value in values]).any()
+    # A sum is not finite if a summand is not, and much faster to look at.
+    lost = ~torch.stack([value.sum() for value in values]).isfinite().all()
     lost |= not math.isfinite(loss)
     if not alone:
         lost = lost.to(torch.uint8)
