@@ -30,6 +30,9 @@ ENVIRONMENT = {
 # listen there only, as they do on macOS; without it, any machine of the network could ask them, and
 # Ray takes 127.0.0.1 for this machine's address in the network, where such a cluster is not heard.
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray Train asks Ray's API server, a part of the dashboard, whether a chain's controller lives. With
+# none it looks for one, and a chain waits 12 s for that at its end; so it is told where nobody is.
+_NO_API_SERVER = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:0"}
 _LOCALHOSTS = ("127.0.0.1", "localhost", "::1")
 _HEARD_SECONDS = 10.0
 _ADDRESS = re.compile(r"([\w.-]+|\[[\w:%.]+\]):(\d{1,5})", re.ASCII)
@@ -112,7 +115,7 @@ def loopback() -> AbstractContextManager[None]:
     """While Ray starts: on loopback, and behind a token that nobody else has. (Ray itself would put
     one where every user of the machine may read it.) A user's own settings win."""
     secret = {} if any(map(os.environ.get, _TOKENS)) else {_TOKENS[0]: _token()}
-    return _meanwhile({**_ON_LOOPBACK, "RAY_AUTH_MODE": "token", **secret})
+    return _meanwhile({**_ON_LOOPBACK, **_NO_API_SERVER, "RAY_AUTH_MODE": "token", **secret})
 
 
 @contextmanager
