@@ -63,6 +63,8 @@ def test_a_gpu_that_is_not_there_is_named():
 def test_resnet50_and_whole_batches_are_asked_for_in_full():
     few = bench.selected(replace(FEW, only=()))
     full = bench.selected(replace(FEW, only=(), full=True))
+    (named,) = bench.selected(replace(FEW, only=("resnet50 FAT",)))
+    assert named.batch == 4
     assert not any("resnet50" in ask.name and "step" in ask.name for ask in few)
     assert {ask.batch for ask in full if ask.name.startswith("resnet18")} == {128}
 

@@ -140,7 +140,9 @@ def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], Non
 
 def selected(settings: Settings) -> list[Ask]:
     """The rows that the settings ask for; raises InputError if there are none."""
-    nets = NETS if settings.full or settings.device == "cuda" else NETS[:-1]
+    # The largest takes a CPU minutes a row: in full, or asked for by its name.
+    named = any(NETS[-1] in word for word in settings.only)
+    nets = NETS if settings.full or named or settings.device == "cuda" else NETS[:-1]
     small = settings.device == "cpu" and not settings.full
     batches = {net: CASES[net].few if small else CASES[net].batch for net in nets}
     rows = asked(batches, settings.peers)
