@@ -19,6 +19,9 @@ from tuner.cluster import Capacity
 from tuner.failures import Trouble, by_ray, trouble
 from tuner.schedule import Schedule
 
+LOT = 2000
+"""Trials that one call of Ray Tune runs at most: it keeps 80 KB or so of each until it returns."""
+
 
 class EndStopper(tune.Stopper):
     """Ends a trial when the trial says so: trained to its end, or stopped in catastrophic
@@ -32,7 +35,8 @@ class EndStopper(tune.Stopper):
 
 
 class _Queue(Searcher):
-    """Gives Ray Tune the schedule's jobs, one by one, as trials have room."""
+    """Gives Ray Tune the schedule's jobs, one by one, as trials have room, and a lot of them at
+    most."""
 
     def __init__(
         self,
@@ -43,17 +47,24 @@ class _Queue(Searcher):
         super().__init__()
         self._schedule, self._config, self._fault = schedule, config, fault
         self._jobs: dict[str, str] = {}
+        self._room = LOT
         self._stops = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        if self._stops:
+        if self._stops or not self._room:
             return Searcher.FINISHED
         while (job := self._schedule.next()) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
+                self._room -= 1
                 return config
             self._schedule.ended(job, None)
         return Searcher.FINISHED if self._schedule.over else None
+
+    @property
+    def continues(self) -> bool:
+        """Is another lot to follow this one?"""
+        return not (self._room or self._stops or self._schedule.over)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -127,8 +138,6 @@ def run(
 ) -> None:
     """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
     Transfers whose ticket the source stage could not make are passed over."""
-    name = f"transfers-{uuid.uuid4().hex[:8]}"
-    storage = ledger.root / "ray"
     watcher = _Watcher(
         ended=lambda job: found(agenda.cells[job]),
         failed=lambda job, why: failed(agenda.cells[job], why),
@@ -142,12 +151,28 @@ def run(
         spec = transfer.model_dump_json()
         return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
 
+    queue = _lot(agenda, ledger, capacity, config, watcher)
+    while queue.continues:
+        queue = _lot(agenda, ledger, capacity, config, watcher)
+
+
+def _lot(
+    agenda: Agenda,
+    ledger: Ledger,
+    capacity: Capacity,
+    config: Callable[[str], dict[str, str] | None],
+    watcher: _Watcher,
+) -> _Queue:
+    """Runs what one call of Ray Tune takes; returns the queue as that has left it."""
+    name = f"transfers-{uuid.uuid4().hex[:8]}"
+    storage = ledger.root / "ray"
+    queue = _Queue(agenda.schedule, config, ledger.fault)
     tuner = tune.Tuner(
         tune.with_resources(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(agenda.schedule, config, ledger.fault),
+            search_alg=queue,
             num_samples=-1,
             # A fresh process costs seconds to start: finished ones take the next trial.
             reuse_actors=True,
@@ -163,3 +188,4 @@ def run(
     )
     tuner.fit()
     rmtree(storage / name, ignore_errors=True)
+    return queue
