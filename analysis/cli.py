@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from analysis import queries
 from analysis.options import Format, StudyName, TableFormat, TrackingUri
 from analysis.options import load_study as _load
 from analysis.options import nothing as _nothing
+from analysis.query import commands as queries
 from search_spaces.errors import InputError
 
 # pandas, mlflow and matplotlib are imported by the commands: --help must not wait for them.
@@ -41,10 +41,12 @@ def extreme(
     """The largest sparsity that is a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri)
 
-    from analysis import evidence, flags, holes, load, store, tables, verdict
+    from analysis.store import evidence, load, runs
+    from analysis.tables import text as tables
+    from analysis.verdict import completeness, flags, one_std
 
     correct = load.correct(results, tracking_uri)
-    raised = evidence.flags(results.parent, store.address(tracking_uri))
+    raised = evidence.flags(results.parent, runs.address(tracking_uri))
     judged, shown = flags.verdicts(results.study, results.expected, correct, raised)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
@@ -56,7 +58,7 @@ def extreme(
     if form == "json":
         content = {
             "study": results.study.name,
-            "rule": verdict.RULE,
+            "rule": one_std.RULE,
             **{_FIELDS[name]: tables.records(table) for name, table in chosen.items()},
             "missing": [{**cell.labels, "key": cell.key} for cell in results.missing],
         }
@@ -66,7 +68,7 @@ def extreme(
     else:
         blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
         blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
-        told = holes.lines(results.expected)
+        told = completeness.lines(results.expected)
         print("\n".join([*told, "\n\n".join("\n".join(block) for block in blocks)]))
     return 0
 
@@ -97,7 +99,8 @@ def collapse(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """Draw PGD and FGSM accuracy over epochs of the transfers watched for collapse."""
-    from analysis import figures, load
+    from analysis import figures
+    from analysis.store import load
 
     figures.check_path(out)
     results = _load(study, tracking_uri)
@@ -122,12 +125,16 @@ def search(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """Every finished trial of a hyper-parameter search, and its figures."""
-    from analysis import figures, load, query, search_figures, tables
+    from analysis import figures
+    from analysis.figures import search as search_figures
+    from analysis.query import filters
+    from analysis.store import load
+    from analysis.tables import text as tables
 
     if out is not None:
         figures.check_path(out / "parallel.png")
     content, table = load.search_trials(study, tracking_uri)
-    chosen = query.select(table, where, columns, sort)
+    chosen = filters.select(table, where, columns, sort)
     if table.empty:
         command = f"python -m tuner search {content.name}"
         print(f"nothing to list in {content.name} yet: {command}", file=sys.stderr)
@@ -159,11 +166,11 @@ def figure(
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("draw", results)
-    from analysis import evidence, store
     from analysis.figures import named
+    from analysis.store import evidence, runs
 
     if name in named.OVER_EVIDENCE:
-        found = evidence.read(results.parent, store.address(tracking_uri))
+        found = evidence.read(results.parent, runs.address(tracking_uri))
         rows, drawn = named.over_evidence(name, found, results.study)
     else:
         rows, drawn = named.over_scores(name, results.expected, results.study, level)
@@ -188,9 +195,11 @@ def table(
     results = _load(study, tracking_uri)
     if not (results.table["level"] > 0).any():
         return _nothing("judge", results)
-    from analysis import evidence, flags, store, tables, verdict
-    from analysis import paper_tables as paper
-    from analysis.load import source_seconds
+    from analysis.store import evidence, runs
+    from analysis.store.load import source_seconds
+    from analysis.tables import paper
+    from analysis.tables import text as tables
+    from analysis.verdict import flags, one_std
 
     rows, content = results.expected, results.study
     if name == "extreme":
@@ -202,8 +211,8 @@ def table(
     else:
         found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
     print(tables.format_table(found, form))
-    if len(raised := evidence.flags(results.parent, store.address(tracking_uri))):
-        judged = verdict.extreme(rows)
+    if len(raised := evidence.flags(results.parent, runs.address(tracking_uri))):
+        judged = one_std.extreme(rows)
         judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)
         for line in tables.flagged_lines(judged):
             print(line, file=sys.stderr)
@@ -222,9 +231,10 @@ def report(
     results = _load(study, tracking_uri)
     if results.table.empty:
         return _nothing("report", results)
-    from analysis import page, store
+    from analysis.report import page
+    from analysis.store import runs
 
-    text = page.of(results, store.address(tracking_uri))
+    text = page.of(results, runs.address(tracking_uri))
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

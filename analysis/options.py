@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from analysis.load import Results
+    from analysis.store.load import Results
 
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
 TableFormat = Annotated[
@@ -25,7 +25,7 @@ SHOWN_MISSING = 3
 
 def load_study(study: str | None, tracking_uri: str | None) -> "Results":
     """Reads a study and says on stderr what of it is missing."""
-    from analysis.load import load
+    from analysis.store.load import load
 
     results = load(study, tracking_uri)
     _name_missing(results)

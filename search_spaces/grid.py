@@ -111,6 +111,14 @@ def tickets(study: Study) -> list[TicketCell]:
     ]
 
 
+def sources(study: Study) -> list[Theta | Ticket]:
+    """Everything that the source stage makes for a study."""
+    return [
+        *(cell.theta for cell in thetas(study)),
+        *(cell.ticket for cell in tickets(study)),
+    ]
+
+
 def transfers(study: Study) -> list[TransferCell]:
     """Every transfer of a study, each once: the dense network is shared by all prunings.
 

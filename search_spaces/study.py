@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from search_spaces.adaptive import Adaptive, Levels
 from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
-from search_spaces.search import Search
+from search_spaces.searches.section import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
 
 

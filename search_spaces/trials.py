@@ -11,8 +11,8 @@ from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.levels import level_at
 from search_spaces.regimes import Attack, Evaluation, Protocol, Regime
-from search_spaces.search import Search
-from search_spaces.spaces import Point, Value
+from search_spaces.searches.section import Search
+from search_spaces.searches.spaces import Point, Value
 from search_spaces.spec import Dataset, Pruning, Ticket, Transfer
 from search_spaces.study import Downstream, DownstreamRegime, Study
 

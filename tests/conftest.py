@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from search_spaces.regimes import Attack, Evaluation, Recipe
-from trainables.images import Images, Splits
-from trainables.models import Plan, ResNet
+from trainables.data.images import Images, Splits
+from trainables.models.resnets import Plan, ResNet
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
 

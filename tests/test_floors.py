@@ -4,11 +4,11 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 FLOORS = ["search_spaces", "trainables", "tuner", "analysis"]
 # What of the project, and what of the heavy libraries, a floor may import.
 BELOW = {
@@ -18,9 +18,37 @@ BELOW = {
     "tuner": {"tuner", "analysis", "trainables", "search_spaces"},
 }
 RAY_WORKERS = {
-    "trainables/source_worker.py",
-    "trainables/transfer_trial.py",
-    "trainables/search_trial.py",
+    "trainables/jobs/source_worker.py",
+    "trainables/jobs/transfer_trial.py",
+    "trainables/jobs/search_trial.py",
+}
+# The rooms of each floor, lowest first: a room may import from those before it.
+ROOMS = {
+    "search_spaces": [
+        *(
+            "errors",
+            "levels",
+            "base",
+            "keys",
+            "regimes",
+            "searches",
+            "adaptive",
+            "spec",
+            "evidence",
+        ),
+        *("study", "grid", "trials", "reading"),
+    ],
+    "trainables": [
+        *("runtime", "models", "data", "pruning", "training", "store", "checkpoints", "jobs"),
+        *("evidence", "estimate", "bench"),
+    ],
+    "tuner": [
+        *("runtime", "cluster", "scheduling", "storage", "tracking", "estimate", "evidence"),
+        *("stages", "search", "bench", "commands", "__main__"),
+    ],
+    "analysis": [
+        *("verdict", "tables", "store", "options", "figures", "query", "report", "cli", "__main__"),
+    ],
 }
 
 
@@ -59,6 +87,44 @@ def test_every_floor_has_modules():
 def test_imports_go_downward(path):
     floor = path.parts[0]
     assert imported(path) & {*FLOORS, "tests", "conftest"} <= BELOW[floor]
+
+
+def room(module):
+    return module.split(".")[1]
+
+
+def rooms_used(path):
+    """Rooms of its own floor that a file imports from, wherever in the file it does."""
+    floor = path.parts[0]
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == floor:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith(f"{floor}."):
+            found.add(room(node.module))
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {room(name) for name in names if name.startswith(f"{floor}.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in ALL if len(p.parts) > 1], ids=str)
+def test_rooms_import_from_those_before_them(path):
+    order = ROOMS[path.parts[0]]
+    own = path.parts[1].removesuffix(".py")
+    if own == "__init__":
+        pytest.skip("a floor's own word")
+    assert own in order, "a room that ROOMS does not name"
+    assert rooms_used(path) <= {*order[: order.index(own) + 1]}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_rooms_are_of_a_size_to_look_over(floor):
+    folders = [folder for folder in (ROOT / floor).rglob("*") if (folder / "__init__.py").exists()]
+    for folder in [ROOT / floor, *folders]:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= 12, folder
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
 @pytest.mark.parametrize("path", ALL, ids=str)

@@ -1,4 +1,6 @@
-from tuner.cli import main
+"""python -m tuner"""
+
+from tuner.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,5 @@
-"""Figures: pure functions from tables to matplotlib figures."""
+"""Figures: pure functions from tables to matplotlib figures. A new figure stands here and is named
+in `named`. May use: verdict, tables, store."""
 
 from analysis.figures.over_epochs import collapse
 from analysis.figures.over_sparsity import curves

@@ -24,8 +24,8 @@ from analysis.figures.style import (
     star_key,
     tidy,
 )
-from analysis.tables import task_title
-from analysis.verdict import METRICS
+from analysis.tables.text import task_title
+from analysis.verdict.one_std import METRICS
 
 
 @dataclass(frozen=True)

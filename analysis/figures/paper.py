@@ -26,9 +26,9 @@ from analysis.figures.style import (
     star_key,
     tidy,
 )
-from analysis.roles import RANDOM
-from analysis.tables import task_title
-from analysis.verdict import METRICS
+from analysis.tables.text import task_title
+from analysis.verdict.one_std import METRICS
+from analysis.verdict.roles import RANDOM
 from search_spaces.errors import InputError
 
 SHORT = {"standard": "ST", "adversarial": "AT"}

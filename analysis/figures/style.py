@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.verdict import METRICS, extreme, levels_table
+from analysis.verdict.one_std import METRICS, extreme, levels_table
 from search_spaces.errors import InputError
 
 Stroke = Literal["-", "-.", ":"]

@@ -1,0 +1,1 @@
+"""The study on one page. May use all of analysis."""

@@ -1,0 +1,256 @@
+"""A study on one page: what its report says, gathered as data."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from analysis.figures import evidence as pictures
+from analysis.store import evidence as evidence_of
+from analysis.store.disclosure import public
+from analysis.store.load import Results
+from analysis.tables import paper
+from analysis.tables import text as tables
+from analysis.verdict import flags as flags_of
+from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
+from analysis.verdict.records import Correct
+from analysis.verdict.roles import pruners, random_prunings
+from search_spaces.grid import DENSE
+
+# Of evidence the page shows numbers that fit a row; the rest stays in MLflow.
+LONG = 60
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A table of evidence: what it is, how many rows it has, and those that a page shows."""
+
+    name: str
+    about: str
+    rows: int
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on the page, as text and tables; scores are shares in [0, 1].
+
+    verdicts: some sentences each. lines: both rules as the terminal prints them. trouble: what is
+    missing or flagged. curves: panels for the page's script (see `panels`). facts: label -> value.
+    """
+
+    name: str
+    verdicts: list[str]
+    lines: list[str]
+    trouble: list[str]
+    curves: list[dict[str, Any]]
+    levels: pd.DataFrame
+    evidence: list[Exhibit]
+    pictures: list[pictures.Picture]
+    settings: str
+    facts: dict[str, str]
+    commands: list[str]
+
+
+def gather(results: Results, correct: Correct, uri: str, runs: dict[str, set[str]]) -> Report:
+    """The report of a study. `correct`: the per-image records, where there are any; `uri` is the
+    store it was read from; `runs` holds the values of tags (torch, device, ...) over its
+    transfers."""
+    table, study = results.expected, results.study
+    found = evidence_of.read(results.parent, uri)
+    flags = found.table("flags") if found else pd.DataFrame()
+    verdict, shown = flags_of.verdicts(study, table, correct, flags)
+    levels = levels_table(table)
+    open_flags = flags_of.open_flags(levels, flags, study.looked_at)
+    return Report(
+        name=study.name,
+        verdicts=_by_both_rules(verdict, shown, pruners(study)),
+        lines=[*tables.verdict_lines(verdict), "", *tables.rules_lines(verdict, shown)],
+        trouble=trouble(results, flags),
+        curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
+        levels=paper.levels(table, study).assign(flagged=open_flags),
+        evidence=_exhibits(found) if found else [],
+        pictures=pictures.of_evidence(found, study) if found else [],
+        settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
+        facts=_facts(results, uri, runs),
+        commands=_commands(study.name, found is not None),
+    )
+
+
+def _by_both_rules(verdict: pd.DataFrame, shown: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    evidence = {
+        tuple(row[name] for name in GROUP): by_evidence(row) for row in shown.to_dict("records")
+    }
+    groups = verdict[GROUP].itertuples(index=False, name=None)
+    said = zip(sentences(verdict, names), groups, strict=True)
+    return [f"{text} {evidence[group]}" for text, group in said]
+
+
+def by_evidence(row: Mapping[Any, Any]) -> str:
+    """A row of `flags.verdicts`' second table in plain words."""
+    outcome = f"By evidence (non-inferiority): {row['status']}: {row['advice']}"
+    if pd.isna(row["level"]):
+        return f"{outcome}."
+    if row.get("flagged"):
+        return f"{outcome}."
+    margin = f"less than {100 * row['margin']:g} percentage point{'s' * (row['margin'] != 0.01)}"
+    level = (
+        f"no pruned ticket is shown to lose {margin}"
+        if row["level"] == 0
+        else f"the ticket at {100 * row['sparsity']:.2f} % is shown to lose {margin}"
+    )
+    return (
+        f"{outcome}; {level}; 90 % interval of the extreme: {100 * row['low_sparsity']:.2f} to "
+        f"{100 * row['high_sparsity']:.2f} %."
+    )
+
+
+def sentences(verdict: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    """Each verdict by the rule of one standard deviation in plain words."""
+    said = []
+    for row in verdict.to_dict("records"):
+        who = f"θ {row['theta']}, {names.get(row['pruning'], row['pruning'])}"
+        where = tables.task_title(pd.DataFrame([row]))
+        if pd.isna(row["level"]):
+            said.append(f"{who} on {where}: no verdict yet: {row['note']}.")
+            continue
+        if row.get("flagged"):
+            said.append(
+                f"{who} on {where}: flagged: {row['flagged']}. There are signs of masked gradients "
+                f"at {100 * row['sparsity']:.2f} %, or in the dense network it is held against."
+            )
+            continue
+        if row["level"] == 0:
+            text = f"{who} on {where}: no pruned ticket is a double win"
+        else:
+            text = (
+                f"{who} on {where}: with {100 * row['sparsity']:.2f} % of the weights removed, "
+                "the ticket still is a double win"
+            )
+        scores = ", ".join(
+            f"{m.score} {m.regime} {100 * row[f'{m.name}_mean']:.1f} % "
+            f"(dense {100 * row[f'{m.name}_dense_mean']:.1f} %)"
+            for m in METRICS
+        )
+        lower = f"; lower levels: {row['lower_levels']}" if row["level"] else ""
+        note = f" Note: {row['note']}." if row["note"] else ""
+        said.append(f"{text}{': ' + scores if row['level'] else ''}{lower}.{note}")
+    return said
+
+
+def trouble(results: Results, flags: pd.DataFrame) -> list[str]:
+    """What a reader has to know before believing: missing, stopped and flagged transfers."""
+    said = []
+    missing, total = len(results.missing), len(results.cells)
+    if missing:
+        said.append(f"{missing} of {total} transfers are missing; verdicts may still change.")
+    stopped = int((results.table["state"] == "co_stopped").sum())
+    if stopped:
+        said.append(
+            f"{stopped} transfers were stopped in catastrophic overfitting and are judged by their "
+            "best state before it."
+        )
+    diverged = int((results.table["state"] == "diverged").sum())
+    if diverged:
+        said.append(f"{diverged} transfers diverged and are judged by their best state before it.")
+    looked_at = results.study.looked_at
+    for row in flags.to_dict("records"):
+        who = " ".join(str(row.get(n, "")) for n in ("theta", "pruning", "dataset", "regime"))
+        where = f"level {row.get('level')}, seed {row.get('seed')} ({row.get('key')})"
+        sound = looked_at.get(row["key"])
+        answer = f" Looked at, and held to be sound: {sound}" if sound else ""
+        said.append(f"Masked gradients? {who}, {where}: {row['flag']}: {row['rule']}.{answer}")
+    idle = looked_at.keys() - flags_of.acknowledged(flags, looked_at).keys()
+    if idle:
+        said.append(f"looked_at names what no evidence flags: {', '.join(sorted(idle))}.")
+    return said
+
+
+def panels(
+    table: pd.DataFrame, levels: pd.DataFrame, verdict: pd.DataFrame, random: list[str]
+) -> list[dict[str, Any]]:
+    """For the page's script: a panel per task and metric, in it a line per theta and pruning, in it
+    a point per level: sparsity, mean, std (None for one seed), and each seed's value."""
+    stars = {
+        tuple(row)
+        for row in verdict.dropna(subset=["level"])[[*GROUP, "level"]].itertuples(index=False)
+    }
+    cells = samples(table)
+    found = []
+    for _, task in levels.groupby(["dataset", "fraction"], sort=False):
+        for metric in METRICS:
+            lines = []
+            for (theta, pruning), own in task.groupby(["theta", "pruning"], sort=False):
+                scored = own[own[f"{metric.name}_n"] > 0].sort_values("sparsity")
+                points = [
+                    _point(row, metric, cells, tuple(row[n] for n in (*GROUP, "level")) in stars)
+                    for row in scored.to_dict("records")
+                ]
+                label = {"theta": theta, "pruning": pruning, "random": pruning in random}
+                lines.append({**label, "points": points})
+            title = f"{tables.task_title(task)}: {metric.score}, {metric.regime} training"
+            found.append({"title": title, "lines": [line for line in lines if line["points"]]})
+    return [panel for panel in found if panel["lines"]]
+
+
+def _point(
+    row: dict[Any, Any], metric: Any, samples: dict[tuple[Any, ...], Sample], star: bool
+) -> dict[str, Any]:
+    pruning = row["pruning"] if row["level"] else DENSE
+    sample = samples[row["theta"], pruning, row["dataset"], row["fraction"], row["level"]]
+    std = row[f"{metric.name}_std"]
+    scores = sample.scores[metric.name]
+    return {
+        "sparsity": row["sparsity"],
+        "mean": row[f"{metric.name}_mean"],
+        "std": None if pd.isna(std) else std,
+        "seeds": {str(seed): value for seed, value in scores.items() if not pd.isna(value)},
+        "star": star,
+    }
+
+
+def _exhibits(found: evidence_of.Evidence) -> list[Exhibit]:
+    rows = {name: found.table(name) for name in found.about}
+    return [
+        Exhibit(name, found.about[name], len(table), _brief(table))
+        for name, table in rows.items()
+        if len(table)
+    ]
+
+
+def _brief(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns whose values fit a row of a page, and as many rows as one reads."""
+    short = [
+        name
+        for name in rows.columns
+        if name != "file" and rows[name].map(lambda value: len(json.dumps(value))).max() <= LONG
+    ]
+    constant = [name for name in short if len(rows) > 1 and rows[name].astype(str).nunique() == 1]
+    return rows[[name for name in short if name not in constant]].head(MOST_ROWS)
+
+
+def _facts(results: Results, uri: str, runs: dict[str, set[str]]) -> dict[str, str]:
+    study, finished = results.study, len(results.table)
+    seeds = sorted({int(seed) for task in study.downstream for seed in task.seeds})
+    hours = results.table["seconds"].sum() / 3600
+    return {
+        "transfers": f"{finished} of {len(results.cells)} finished, {hours:.2f} hours in all",
+        "seeds": f"{', '.join(map(str, seeds))} (transfers), {study.source.seed} (source)",
+        "rules": f"{RULE}; and non-inferiority within a margin, with 95 % confidence",
+        **{name: ", ".join(sorted(values)) for name, values in runs.items() if values},
+        "MLflow store": public(uri),
+        "MLflow run of the study": results.parent.run_id,
+    }
+
+
+def _commands(name: str, has_evidence: bool) -> list[str]:
+    asked = [f"python -m tuner run {name}", f"python -m analysis extreme --study {name}"]
+    asked += [f"python -m analysis table ticks --study {name}"]
+    asked += [f"python -m analysis figure fig3 --study {name} --out figures"]
+    if has_evidence:
+        asked.insert(1, f"python -m tuner evidence {name}")
+    return [*asked, f"python -m analysis report --study {name}"]

@@ -1,0 +1,206 @@
+"""From an MLflow store to a table: a study's transfers with their labels and scores."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.store import artifacts
+from analysis.store.disclosure import public
+from analysis.store.runs import Run, Store, address, opened
+from analysis.tables import search
+from analysis.verdict.records import Correct, unpack
+from search_spaces import grid, trials
+from search_spaces.errors import InputError
+from search_spaces.keys import keys
+from search_spaces.reading import studies
+from search_spaces.study import Study
+
+STUDY_FILE = "study.yaml"
+CORRECT_FILE = "correct.npz"
+FINISHED = "FINISHED"
+
+LABELS = {
+    "theta": "str",
+    "pruning": "str",
+    "level": "int64",
+    "sparsity": "float64",
+    "dataset": "str",
+    "fraction": "float64",
+    "regime": "str",
+    "seed": "int64",
+}
+SCORES = {
+    "SA": "float64",
+    "RA": "float64",
+    "last_SA": "float64",
+    "last_RA": "float64",
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "seconds": "float64",
+}
+# Metric -> signal; with an underscore: as earlier versions called it.
+PROBES = {f"probe{mark}{signal}": signal for signal in ("FGSM", "PGD") for mark in "/_"}
+COLUMNS = {**LABELS, "key": "str", "state": "str", **SCORES, "run_id": "str"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and what MLflow holds of it.
+
+    table: one row per finished transfer, in the study's order, with the columns of COLUMNS; SA, RA
+    and sparsity are shares in [0, 1], seconds is wall time. cells: every transfer of the study by
+    its key; of searches, those that are finished. parent: the run that stands for the study.
+    """
+
+    study: Study
+    table: pd.DataFrame
+    cells: dict[str, grid.TransferCell]
+    parent: Run
+
+    @property
+    def missing(self) -> list[grid.TransferCell]:
+        """The transfers without a finished run."""
+        return [self.cells[key] for key in self._missing]
+
+    @property
+    def expected(self) -> pd.DataFrame:
+        """The table with a row for every transfer of the study; the missing ones have no scores."""
+        rows = [_row(key, self.cells[key], None) for key in self._missing]
+        return pd.concat([self.table, _frame(rows)]) if rows else self.table
+
+    @property
+    def _missing(self) -> list[str]:
+        finished = set(self.table["key"])
+        return [key for key in self.cells if key not in finished]
+
+
+def load(study: str | None = None, tracking_uri: str | None = None) -> Results:
+    """Reads a study (default: the latest) from an MLflow store (default: as mlflow's own).
+
+    A transfer is found by its content key among the experiment's finished runs, so its labels are
+    those of the study as it is now. Of several runs with one key the latest counts. Raises
+    InputError if the store cannot be read, or does not hold the study.
+    """
+    uri = address(tracking_uri)
+    with opened(uri) as store:
+        parent = _parent(store, study, uri)
+        content = _study(parent, uri)
+        runs = latest(store.runs(["transfer"], parent.experiment))
+    found = grid.transfers(content)
+    named = zip(keys([cell.transfer for cell in found]), found, strict=True)
+    # What a search has not asked for is not missing.
+    cells = {key: cell for key, cell in named if key in runs or not cell.optional}
+    rows = [_row(key, cell, runs[key]) for key, cell in cells.items() if key in runs]
+    return Results(content, _frame(rows), cells, parent)
+
+
+def latest(runs: Iterable[Run]) -> dict[str, Run]:
+    """Content key -> the latest finished run of that key."""
+    finished = [run for run in runs if run.status == FINISHED and "key" in run.tags]
+    return {run.tags["key"]: run for run in sorted(finished, key=lambda run: run.when)}
+
+
+def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFrame:
+    """The signals of catastrophic overfitting: a row for each epoch of each watched transfer.
+
+    Columns: the labels, key, state, epoch (from 1), FGSM and PGD (accuracy in [0, 1] on the probe
+    under the training's own attack and under PGD). Transfers that were not watched have no rows.
+    """
+    with opened(address(tracking_uri)) as store:
+        points = list(store.histories(list(results.table["run_id"]), list(PROBES)))
+    histories = pd.DataFrame(points, columns=["run_id", "signal", "epoch", "value"])
+    histories["signal"] = histories["signal"].map(PROBES)
+    wide = histories.pivot_table(index=["run_id", "epoch"], columns="signal", values="value")
+    wide = wide.reindex(columns=["FGSM", "PGD"]).dropna().reset_index()
+    labelled = results.table[[*LABELS, "key", "state", "run_id"]].merge(wide, on="run_id")
+    return labelled.drop(columns="run_id")
+
+
+def search_trials(
+    study: str | None = None, tracking_uri: str | None = None
+) -> tuple[Study, pd.DataFrame]:
+    """A study (default: the latest) and the finished trials of its search, in the order in which
+    they ended; the table is `search_tables.frame`'s. Raises InputError as `load` does, or if the
+    study has no search."""
+    uri = address(tracking_uri)
+    with opened(uri) as store:
+        parent = _parent(store, study, uri)
+        content = _study(parent, uri)
+        runs = latest(store.runs(["search"], parent.experiment))
+    rows = []
+    for name, run in runs.items():
+        point = trials.point_from(content, json.loads(run.tags["values"]), name)
+        if point is not None:
+            scores = {score: run.metrics.get(f"best_val_{score}") for score in ("SA", "RA")}
+            rest = {part: run.metrics.get(part) for part in ("epochs", "seconds")}
+            rows.append({"key": name, "state": run.tags["state"], **point, **scores, **rest})
+    return content, search.frame(content, rows)
+
+
+def correct(results: Results, tracking_uri: str | None = None) -> Correct:
+    """Content key -> score ("SA", "RA") -> (N,) bool: which test images a transfer gets right;
+    empty where that was not logged."""
+    content = artifacts.read(results.parent, CORRECT_FILE, address(tracking_uri))
+    return {} if content is None else unpack(content)
+
+
+def tags(results: Results, tracking_uri: str | None = None) -> dict[str, set[str]]:
+    """What the study's finished transfers ran on and with: tag -> its values."""
+    finished = set(results.table["run_id"])
+    with opened(address(tracking_uri)) as store:
+        runs = [
+            run
+            for run in store.runs(["transfer"], results.parent.experiment)
+            if run.run_id in finished
+        ]
+    names = ("torch", "device", "host", "accumulated")
+    return {name: {run.tags[name] for run in runs if name in run.tags} for name in names}
+
+
+def source_seconds(results: Results, tracking_uri: str | None = None) -> dict[str, float]:
+    """Key of each finished theta and ticket -> seconds it took."""
+    with opened(address(tracking_uri)) as store:
+        runs = latest(store.runs(["pretraining", "ticket"], results.parent.experiment))
+    return {key: run.metrics.get("seconds", 0.0) for key, run in runs.items()}
+
+
+def _parent(store: Store, study: str | None, uri: str) -> Run:
+    """The run that stands for the study: of several the latest, by end or start."""
+    parents = sorted(store.runs(["study"]), key=lambda run: run.when)
+    if not parents:
+        raise InputError(
+            f"tracking store {public(uri)}: holds no study yet: python -m tuner run quickstart"
+        )
+    if study is None:
+        return parents[-1]
+    known = {parent.experiment: parent for parent in parents}
+    if study not in known:
+        near = difflib.get_close_matches(study, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        held = ", ".join(sorted(known))
+        raise InputError(f"study {study}: not in {public(uri)}: {hint}it holds {held}")
+    return known[study]
+
+
+def _study(parent: Run, uri: str) -> Study:
+    origin = f"{STUDY_FILE} of run {parent.run_id}"
+    content = artifacts.read(parent, STUDY_FILE, uri)
+    if content is None:
+        raise InputError(f"{origin}: is not among its artifacts ({parent.artifact_uri})")
+    return studies.validate(studies.parse(content.decode("utf-8"), origin), origin)
+
+
+def _row(key: str, cell: grid.TransferCell, run: Run | None) -> dict[str, Any]:
+    row: dict[str, Any] = {**cell.labels, "key": key}
+    if run is not None:
+        scores = {name: run.metrics.get(name) for name in SCORES}
+        row |= {"state": run.tags.get("state"), **scores, "run_id": run.run_id}
+    return row
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)

@@ -1,0 +1,143 @@
+"""The paper's tables: extreme sparsities, winning ticks at a level, and what the verdicts cost."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.verdict.completeness import counted
+from analysis.verdict.one_std import GROUP, METRICS, REGIMES, extreme, levels_table
+from analysis.verdict.roles import pruners
+from search_spaces import grid
+from search_spaces.errors import InputError
+from search_spaces.grid import DENSE
+from search_spaces.spec import Ticket
+from search_spaces.study import Study
+
+TICKS = {m.name: f"{m.score}-{'ST' if m.regime == 'standard' else 'AT'}" for m in METRICS}
+# Sparsities as people write them: two digits of a percentage.
+NEAR = 0.00005 + 1e-9
+
+
+def extreme_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Extreme sparsity in percent: a row per dataset, fraction and pruner, a column per theta.
+
+    Missing where there is no verdict (a dense network without scores). A study with holes has a
+    further column: how many of a row's transfers are missing.
+    """
+    verdict = extreme(table)
+    if verdict.empty:
+        return verdict
+    verdict = counted(verdict, table)
+    index = ["dataset", "fraction", "pruner"]
+    named = verdict.assign(
+        pruner=verdict["pruning"].map(pruners(study)), percent=(100 * verdict["sparsity"]).round(2)
+    )
+    wide = named.set_index([*index, "theta"])["percent"].unstack("theta", sort=False)
+    thetas = [name for name in study.source.pretrainings if name in wide.columns]
+    found = wide[thetas]
+    if verdict["missing"].any():
+        # The dense network's count for each pruning that is held against it.
+        found = found.assign(missing=named.groupby(index, sort=False)["missing"].sum())
+    return found.reset_index().rename_axis(columns=None)
+
+
+def ticks(
+    table: pd.DataFrame, study: Study, level: int | None = None, sparsity: float | None = None
+) -> pd.DataFrame:
+    """Table 1 at a level, or at a sparsity in percent: which metrics match, and the double win.
+
+    One row per theta, pruner, dataset and fraction; true, false, or missing where a score is. With
+    neither: every level that was transferred. Raises InputError for one that was not. A study with
+    holes has a further column: how many seeds a level lacks.
+    """
+    levels = levels_table(table)
+    levels = levels[levels["level"] > 0]
+    if level is not None:
+        levels = _chosen(levels, levels["level"] == level, f"--level {level}", "level")
+    if sparsity is not None:
+        near = (levels["sparsity"] - sparsity / 100).abs() <= NEAR
+        levels = _chosen(levels, near, f"--sparsity {sparsity:g}", "sparsity")
+    named = levels[["theta", "dataset", "fraction", "level"]].copy()
+    named.insert(1, "pruner", levels["pruning"].map(pruners(study)))
+    named["sparsity %"] = (100 * levels["sparsity"]).round(2)
+    for name, title in TICKS.items():
+        judged = levels[f"{name}_n"] > 0
+        named[title] = levels[f"{name}_matching"].astype("boolean").where(judged)
+    named["double win"] = levels["double_win"].astype("boolean").where(levels["complete"])
+    if levels["missing"].any():
+        named["missing seeds"] = levels["missing"]
+    return named.reset_index(drop=True)
+
+
+def _chosen(levels: pd.DataFrame, holds: pd.Series, option: str, column: str) -> pd.DataFrame:
+    if holds.any():
+        return levels[holds]
+    known = sorted(set(levels[column]))
+    shown = known if column == "level" else [f"{100 * value:.2f}" for value in known]
+    raise InputError(f"{option}: no ticket was transferred there: there are {_listed(shown)}")
+
+
+def _listed(values: list[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def levels(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Every level's mean, std and number of seeds in every metric; shares in [0, 1].
+
+    A dense network stands once for each pruner that is held against it.
+    """
+    found = levels_table(table)
+    parts = [f"{m.name}_{part}" for m in METRICS for part in ("mean", "std", "n")]
+    named = found.assign(pruning=found["pruning"].map(pruners(study)))
+    return named[[*GROUP, "level", "sparsity", *parts, "double_win"]].rename(
+        columns={"pruning": "pruner"}
+    )
+
+
+def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float]) -> pd.DataFrame:
+    """What each verdict took: a row per theta, pruner, dataset and fraction.
+
+    trainings and hours are of its own pruned transfers, dense those of the dense network that
+    verdicts of one theta and task share; source counts trainings on the source (the theta and IMP's
+    rounds, shared by all tasks), source hours their time as far as `source_seconds` (key of a theta
+    or ticket -> seconds) has it. Hours are of one training after another.
+    """
+    source = _source(study, source_seconds)
+    labels = ["theta", "dataset", "fraction"]
+    rows = []
+    judged = table[table["regime"].isin(REGIMES)]
+    for (theta, dataset, fraction), task in judged.groupby(labels, sort=False):
+        dense = task[task["pruning"] == DENSE]
+        for pruning, own in task[task["pruning"] != DENSE].groupby("pruning", sort=False):
+            count, seconds = source[str(theta), str(pruning)]
+            rows.append(
+                {
+                    "theta": theta,
+                    "pruner": pruners(study)[str(pruning)],
+                    "dataset": dataset,
+                    "fraction": fraction,
+                    "trainings": len(own),
+                    "hours": own["seconds"].sum() / 3600,
+                    "dense": len(dense),
+                    "dense hours": dense["seconds"].sum() / 3600,
+                    "source": count,
+                    "source hours": seconds / 3600,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str], tuple[int, float]]:
+    """(theta, pruning) -> trainings on the source, and their seconds."""
+    found = {}
+    for theta in grid.thetas(study):
+        trained = int(theta.theta.pretraining.train is not None)
+        for name, plan in study.pruning.items():
+            made = [
+                Ticket(theta=theta.theta, pruning=plan.pruning, level=k) for k in plan.made_levels
+            ]
+            keys = [theta.key, *(grid.TicketCell(theta.pretraining, name, t).key for t in made)]
+            rounds = len(made) if plan.method == "imp" else 0
+            spent = sum(seconds.get(key, 0.0) for key in keys)
+            found[theta.pretraining, name] = (trained + rounds, spent)
+    return found

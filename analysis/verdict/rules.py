@@ -1,0 +1,187 @@
+"""The two rules of a verdict, over a study's table of transfers.
+
+one-std is the paper's (see verdict.py); non-inferiority asks for statistical evidence (see
+noninferiority.py) and says what would give it where it is lacking.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.verdict.inference import Bools, Floats
+from analysis.verdict.noninferiority import Finding, Margin, interval, judge, seeds_to_settle
+from analysis.verdict.one_std import GROUP, METRICS, Metric, groups
+from analysis.verdict.records import Correct
+from search_spaces import grid
+from search_spaces.levels import sparsity as at_level
+from search_spaces.study import Study
+
+Rule = Literal["one-std", "non-inferiority"]
+COVERAGE = 0.9
+SHOWN_COLUMNS = [
+    *GROUP,
+    "level",
+    "sparsity",
+    "status",
+    "advice",
+    "likely_level",
+    "likely_sparsity",
+    "low_sparsity",
+    "high_sparsity",
+    "margin",
+    "confidence",
+    *(f"{metric.name}_{part}" for metric in METRICS for part in ("difference", "lower", "error")),
+    "n",
+    "dense_n",
+    "test_images",
+]
+
+
+def non_inferiority(
+    study: Study, table: pd.DataFrame, correct: Correct | None = None
+) -> pd.DataFrame:
+    """The verdict by evidence: one row per theta, pruning, dataset and fraction with both regimes.
+
+    level, sparsity: the largest level shown to lose less than the task's margin in every metric
+    status, advice: confirmed (every level above it is shown to fail), refuted (so is every pruned
+        level), or undecided, with what would settle it; a level without scores leaves it undecided
+    likely_level, likely_sparsity: the largest level that matches by its estimates alone
+    low_sparsity, high_sparsity: 90 % bootstrap interval of the true extreme
+    <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
+    n, dense_n: the fewest seeds behind them; test_images: whether their error is included
+
+    table: as load.Results.expected gives it; correct: the per-image records where there are any.
+    """
+    rows = [
+        {**labels, **_row(study, labels, dense, pruned, correct or {})}
+        for labels, dense, pruned in groups(table)
+        if {metric.regime for metric in METRICS} <= set(pruned["regime"])
+    ]
+    return pd.DataFrame(rows, columns=SHOWN_COLUMNS).astype(
+        {"level": "Int64", "likely_level": "Int64", "n": "Int64", "dense_n": "Int64"}
+    )
+
+
+def finding(
+    study: Study,
+    labels: Mapping[str, Any],
+    dense: pd.DataFrame,
+    pruned: pd.DataFrame,
+    correct: Correct,
+) -> tuple[Finding | None, list[int]]:
+    """(what the rows of one group say, the levels of its rows); None if dense lacks a metric."""
+    tested = {int(level) for level in pruned["level"]}
+    ladder = grid.ladder(study, *(labels[name] for name in GROUP)) or tested
+    levels = [0, *sorted(set(ladder) | tested)]
+    rows = pd.concat([dense, pruned])
+    metrics = [_arrays(metric, rows, levels, correct) for metric in METRICS]
+    if any(np.isnan(scores[0]).all() for scores, _ in metrics):
+        return None, levels
+    margin = Margin(grid.margin(study, labels["dataset"], labels["fraction"]))
+    return judge([s for s, _ in metrics], margin, [c for _, c in metrics]), levels
+
+
+def _row(
+    study: Study,
+    labels: Mapping[str, Any],
+    dense: pd.DataFrame,
+    pruned: pd.DataFrame,
+    correct: Correct,
+) -> dict[str, Any]:
+    found, levels = finding(study, labels, dense, pruned, correct)
+    if found is None:
+        margin = grid.margin(study, labels["dataset"], labels["fraction"])
+        return {
+            "status": "undecided",
+            "advice": "the dense network is incomplete",
+            "margin": margin,
+        }
+    known = dict(zip(pruned["level"], pruned["sparsity"], strict=True)) | {0: 0.0}
+    rate = study.pruning[labels["pruning"]].rate
+    sparsity = [known.get(level, at_level(level, rate)) for level in levels]
+    low, high = interval(found, COVERAGE)
+    status, advice = settlement(found, sparsity)
+    wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
+    absent = [row for row in wanted if row > found.extreme and row not in found.outcomes]
+    if absent and status != "undecided":
+        names = ", ".join(f"{100 * sparsity[row]:.2f} %" for row in absent)
+        status, advice = "undecided", f"all transfers at {names} are missing"
+    best = found.extreme
+    row: dict[str, Any] = {
+        "level": levels[best],
+        "sparsity": sparsity[best],
+        "status": status,
+        "advice": advice,
+        "likely_level": levels[found.likely],
+        "likely_sparsity": sparsity[found.likely],
+        "low_sparsity": sparsity[low],
+        "high_sparsity": sparsity[high],
+        "margin": found.margin.size,
+        "confidence": found.margin.confidence,
+        "n": int(found.seeds[:, best].min()),
+        "dense_n": int(found.seeds[:, 0].min()),
+        "test_images": found.with_images,
+    }
+    for metric, values, lower, error in zip(
+        METRICS, found.value, found.lower, found.error, strict=True
+    ):
+        row[f"{metric.name}_difference"] = values[best]
+        row[f"{metric.name}_lower"] = lower[best]
+        row[f"{metric.name}_error"] = error[best]
+    return row
+
+
+def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
+    """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row."""
+    if not found.outcomes:
+        return "undecided", "no pruned level is complete"
+    if not all(found.freedom):
+        return "undecided", "one seed shows no spread: add seeds"
+    if not found.open:
+        if found.extreme == max(found.outcomes):
+            return "confirmed", "it is the sparsest tested level"
+        if found.extreme:
+            return "confirmed", "every sparser tested level fails"
+        return "refuted", "every tested level fails"
+    level = min(found.open, key=lambda row: abs(row - found.likely))
+    seeds = seeds_to_settle(found, level)
+    name = f"{100 * sparsity[level]:.2f} %"
+    if seeds is None:
+        images = np.nanmax(np.sqrt(found.of_images[:, level]))
+        return "undecided", (
+            f"no number of seeds would settle {name}: it lies {_points(found, level)} from the "
+            f"margin, and the test images alone leave a standard error of {100 * images:.1f} points"
+        )
+    above = sum(row > level for row in found.open)
+    rest = f"; {above} sparser level{'s stay' if above > 1 else ' stays'} open" if above else ""
+    return "undecided", f"{seeds} more seed{'s' * (seeds > 1)} at {name} would settle it{rest}"
+
+
+def _points(found: Finding, level: int) -> str:
+    distance = np.nanmin(np.abs(found.value[:, level] + found.margin.size))
+    return f"{100 * distance:.1f} points"
+
+
+def _arrays(
+    metric: Metric, rows: pd.DataFrame, levels: list[int], correct: Correct
+) -> tuple[Floats, Bools | None]:
+    """(L, S) scores of a metric, and (L, S, N) its per-image records if every score has one."""
+    rows = rows[rows["regime"] == metric.regime].dropna(subset=[metric.score])
+    seeds = sorted(rows["seed"].unique()) or [0]
+    places = [
+        (levels.index(level), seeds.index(seed))
+        for level, seed in zip(rows["level"], rows["seed"], strict=True)
+    ]
+    scores = np.full((len(levels), len(seeds)), np.nan)
+    for place, value in zip(places, rows[metric.score], strict=True):
+        scores[place] = value
+    records = [correct.get(key, {}).get(metric.score) for key in rows["key"]]
+    known = [record for record in records if record is not None]
+    if not known or len(known) < len(records):
+        return scores, None
+    right = np.zeros((*scores.shape, len(known[0])), bool)
+    for place, record in zip(places, known, strict=True):
+        right[place] = record
+    return scores, right

@@ -1,0 +1,182 @@
+"""The paper's figures by what they plot: lines, bands, stars and bars against the table's means."""
+
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from analysis.figures import named, paper, style
+from analysis.verdict.roles import main_pruning, pruners
+from search_spaces.errors import InputError
+from search_spaces.levels import sparsity
+from tests.support.synthetic import large_study, table
+
+LEVELS = (0, 4, 9, 13)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return large_study(levels=LEVELS, fractions=[1.0, 0.1], seeds=[0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def transfers(study):
+    return table(study)
+
+
+def drawn(name, transfers, study, level=None):
+    return named.over_scores(name, transfers, study, level)
+
+
+def mean_std(transfers, score, regime, **labels):
+    """Means and sample stds in percent by level, the dense network first."""
+    rows = transfers[transfers["regime"] == regime]
+    for name, value in labels.items():
+        wanted = [value, "dense"] if name == "pruning" else [value]
+        rows = rows[rows[name].isin(wanted)]
+    found = 100 * rows.groupby("level")[score].agg(["mean", "std"])
+    return found["mean"].tolist(), found["std"].tolist()
+
+
+def line(axes, label):
+    (found,) = [one for one in axes.get_lines() if one.get_label() == label]
+    return found
+
+
+def stars(axes):
+    return [list(one.get_xdata()) for one in axes.get_lines() if one.get_marker() == "*"]
+
+
+def dashed(axes):
+    return {
+        round(float(one.get_ydata()[0]), 6)
+        for one in axes.get_lines()
+        if one.get_linestyle() == "--"
+    }
+
+
+def test_the_paper_s_names_of_prunings(study):
+    names = {"imp": "IMP-ST", "imp-adversarial": "IMP-AT", "one-shot": "OMP", "random": "RP"}
+    assert pruners(study) == names and main_pruning(study) == "imp"
+
+
+def test_prunings_with_the_same_name_keep_their_own_beside_it(study):
+    again = {**study.pruning, "slow": study.pruning["imp"]}
+    twice = pruners(study.model_copy(update={"pruning": again}))
+    assert (twice["imp"], twice["slow"], twice["random"]) == ("IMP-ST imp", "IMP-ST slow", "RP")
+
+
+def test_fig3_has_a_panel_for_each_theta_and_dataset(study, transfers):
+    rows, figure = drawn("fig3", transfers, study)
+    thetas = ["standard", "fast_adversarial", "adversarial"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == [f"θ {name}" for name in thetas]
+    assert len(figure.axes) == 9 and set(rows["fraction"]) == {1.0}
+    axes = figure.axes[3 * 1 + 2]  # cifar100, adversarial
+    own = dict(theta="adversarial", dataset="cifar100", fraction=1.0)
+    for title, score, regime in (("SA-ST", "SA", "standard"), ("RA-AT", "RA", "adversarial")):
+        mean, std = mean_std(transfers, score, regime, pruning="imp", **own)
+        one = line(axes, title)
+        assert list(one.get_xdata()) == [0, 1, 2, 3]
+        assert list(one.get_ydata()) == pytest.approx(mean)
+        assert round(mean[0], 6) in dashed(axes)
+        red = line(axes, f"{title} random")
+        random, _ = mean_std(transfers, score, regime, pruning="random", **own)
+        assert list(red.get_ydata()) == pytest.approx(random[1:])
+        assert to_hex(red.get_color()).upper() == style.RANDOM_COLOUR
+        # A band's outline passes through mean - std and mean + std at every level.
+        outline = {round(y, 4) for b in axes.collections for y in b.get_paths()[0].vertices[:, 1]}
+        assert {round(m + s, 4) for m, s in zip(mean, std, strict=True)} <= outline
+        assert {round(m - s, 4) for m, s in zip(mean, std, strict=True)} <= outline
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert labels == [f"{100 * sparsity(level):.2f}" for level in LEVELS]
+
+
+def test_fig3_marks_the_extreme_double_win(study, transfers):
+    rows, figure = drawn("fig3", transfers, study)
+    one = rows[(rows["theta"] == "adversarial") & (rows["dataset"] == "svhn")]
+    place = one.loc[one["extreme"] & (one["pruning"] == "imp"), "x"].tolist()
+    assert stars(figure.axes[8]) == [place] * 3 and len(place) == 1
+
+
+def test_fig4_compares_the_prunings_of_each_theta(study, transfers):
+    only = transfers[(transfers["theta"] == "adversarial") & (transfers["dataset"] == "svhn")]
+    rows, figure = drawn("fig4", only, study)
+    assert len(figure.axes) == 3
+    robust = figure.axes[2]
+    for name, pruning in (("IMP-ST", "imp"), ("IMP-AT", "imp-adversarial"), ("RP", "random")):
+        mean, _ = mean_std(only, "RA", "adversarial", pruning=pruning, fraction=1.0)
+        assert list(line(robust, name).get_ydata()) == pytest.approx(mean)
+    assert to_hex(line(robust, "RP").get_color()).upper() == style.RANDOM_COLOUR
+    assert len(dashed(robust)) == 1 and set(rows["pruner"]) == set(pruners(study).values())
+
+
+def test_fig5_has_a_row_for_each_fraction(study, transfers):
+    only = transfers[transfers["dataset"] == "cifar10"]
+    _, figure = drawn("fig5", only, study)
+    titles = [axes.get_ylabel().splitlines()[0] for axes in figure.axes[::3]]
+    assert titles == ["cifar10", "cifar10, 10 % of the data"]
+    mean, _ = mean_std(only, "RA", "adversarial", theta="standard", pruning="imp", fraction=0.1)
+    assert list(line(figure.axes[5], "standard").get_ydata()) == pytest.approx(mean)
+
+
+def test_a10_s_bars_are_the_means_at_one_level(study, transfers):
+    rows, figure = drawn("a10", transfers, study, level=13)
+    axes = figure.axes[2]  # cifar10, RA
+    heights = {
+        bars.get_label(): [bar.get_height() for bar in bars]
+        for bars in axes.containers
+        if hasattr(bars, "patches")
+    }
+    assert list(heights) == ["dense", "IMP-ST", "IMP-AT", "OMP", "RP"]
+    for name, pruning in (("IMP-ST", "imp"), ("RP", "random")):
+        own = dict(pruning=pruning, theta="standard", dataset="cifar10", fraction=1.0)
+        mean, _ = mean_std(transfers, "RA", "adversarial", **own)
+        assert (heights["dense"][0], heights[name][0]) == pytest.approx((mean[0], mean[-1]))
+    assert set(rows["at"].round(6)) == {round(sparsity(13), 6)}
+
+
+def test_a10_stands_at_the_extreme_double_wins(study, transfers):
+    rows, _ = drawn("a10", transfers, study)
+    ticket = rows[(rows["bar"] == "IMP-ST") & (rows["metric"] == "RA_adversarial")]
+    levels = style.placed(transfers)
+    levels = levels[levels["extreme"] & (levels["pruning"] == "imp") & (levels["fraction"] == 1)]
+    assert dict(zip(ticket["dataset"] + ticket["theta"], ticket["level"], strict=True)) == {
+        row.dataset + row.theta: row.level for row in levels.itertuples() if row.level
+    }
+
+
+def test_what_a_figure_needs_is_said(study, transfers):
+    with pytest.raises(InputError, match="fig5 compares data fractions"):
+        drawn("fig5", transfers[transfers["fraction"] == 1], study)
+    with pytest.raises(InputError, match="fig4 compares prunings"):
+        drawn("fig4", transfers[transfers["pruning"].isin(["dense", "imp"])], study)
+    with pytest.raises(InputError, match="a10: the study has no finished ticket at level 3"):
+        drawn("a10", transfers, study, level=3)
+    random = study.model_copy(update={"pruning": {"random": study.pruning["random"]}})
+    with pytest.raises(InputError, match="no pruning but random ones"):
+        drawn("fig3", transfers, random)
+
+
+def test_a_figure_is_written_four_ways_and_twice_the_same(study, transfers, tmp_path):
+    only = transfers[transfers["dataset"] == "svhn"]
+    rows, figure = drawn("fig3", only, study)
+    folder = tmp_path / "new" / "figures"
+    paths = named.write("fig3", rows, figure, folder)
+    assert [path.name for path in paths] == ["fig3.png", "fig3.pdf", "fig3.svg", "fig3.csv"]
+    heads = [path.read_bytes()[:5] for path in paths]
+    assert heads[:3] == [b"\x89PNG\r", b"%PDF-", b"<?xml"]
+    behind = pd.read_csv(paths[3])
+    pd.testing.assert_series_equal(
+        behind["RA_adversarial_mean"], rows.reset_index()["RA_adversarial_mean"]
+    )
+    first = paths[2].read_bytes()
+    assert b"SA-ST" in first
+    named.write("fig3", *drawn("fig3", only, study), folder)
+    assert paths[2].read_bytes() == first
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--out .*file: cannot be written"):
+        named.write("fig3", rows, figure, tmp_path / "file")
+
+
+def test_is_random_goes_by_the_paper_s_name():
+    rows = pd.DataFrame({"pruner": ["RP", "RP other", "IMP-ST", "OMP"]})
+    assert list(paper.is_random(rows)) == [True, True, False, False]

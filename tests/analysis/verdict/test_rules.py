@@ -1,0 +1,271 @@
+"""The verdict by evidence, over hand-made tables of a study."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.tables.text import rules_lines
+from analysis.verdict.one_std import METRICS, extreme
+from analysis.verdict.rules import SHOWN_COLUMNS, non_inferiority
+from search_spaces.levels import sparsity
+from search_spaces.reading import studies
+
+TEXT = """
+name: small
+source:
+  dataset: {name: mnist-mini, size: 16}
+  model: {arch: resnet8, width: 8}
+  pretrainings: {standard: {train: {recipe: &recipe {epochs: 1, lr: 0.1}}}}
+pruning:
+  imp: {method: imp, rounds: 12, retraining: {recipe: *recipe}}
+  random: {method: random, levels: [4]}
+downstream:
+  - dataset: {name: digits, size: 16}
+    levels: [0, 4, 8, 10, 12]
+    seeds: [0, 1, 2]
+    regimes:
+      standard: {recipe: *recipe}
+      adversarial: {recipe: *recipe, attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
+evaluation: {attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
+"""
+BASE = {"SA_standard": 0.98, "SA_adversarial": 0.85, "RA_adversarial": 0.5}
+# Deviations with mean 0 and sample standard deviation 1, one order a level: little is paired.
+ORDERS = np.array([[-1, -1, 1, 1, 0, 0], [1, 0, -1, 0, 1, -1], [0, 1, 0, -1, -1, 1]]) / 0.8**0.5
+
+
+@pytest.fixture(scope="module")
+def study():
+    return studies.validate(studies.parse(TEXT, "small"), "small")
+
+
+def adaptive(**changes):
+    data = studies.parse(TEXT, "small")
+    data["downstream"][0] |= {"levels": "adaptive", **changes}
+    return studies.validate(data, "small")
+
+
+def level(number, loss=0.0, seeds=6, spread=0.001, pruning="imp", theta="standard", **losses):
+    """Rows of one level, each metric `loss` (or its own) below the dense network's."""
+    rows = []
+    for metric in METRICS:
+        mean = BASE[metric.name] - losses.get(metric.name, loss)
+        values = mean + spread * ORDERS[number % 3][:seeds]
+        for seed, value in enumerate(values):
+            rows.append((metric.regime, seed, metric.score, value))
+    frame = pd.DataFrame(rows, columns=["regime", "seed", "score", "value"])
+    wide = frame.pivot(index=["regime", "seed"], columns="score", values="value").reset_index()
+    labels = {"theta": theta, "pruning": pruning, "level": number, "sparsity": sparsity(number)}
+    wide = wide.assign(**labels, dataset="digits", fraction=1.0)
+    names = [
+        f"{theta}-{pruning}-{number}-{r}-{s}"
+        for r, s in zip(wide["regime"], wide["seed"], strict=True)
+    ]
+    return wide.assign(key=names).to_dict("records")
+
+
+def dense(**changes):
+    return level(0, pruning="dense", **changes)
+
+
+def table(*levels):
+    return pd.DataFrame([row for rows in levels for row in rows])
+
+
+def verdict(study, *levels, correct=None):
+    frame = non_inferiority(study, table(*levels), correct)
+    assert len(frame) == 1 and list(frame.columns) == SHOWN_COLUMNS
+    return frame.iloc[0]
+
+
+def test_confirmed(study):
+    row = verdict(study, dense(), level(4), level(8, 0.002), level(10, 0.03), level(12, 0.3))
+    assert (row["level"], row["sparsity"]) == (8, sparsity(8))
+    assert (row["status"], row["advice"]) == ("confirmed", "every sparser tested level fails")
+    assert row["likely_level"] == 8
+    assert (row["low_sparsity"], row["high_sparsity"]) == (sparsity(8), sparsity(8))
+    assert (row["margin"], row["confidence"], row["n"], row["dense_n"]) == (0.01, 0.95, 6, 6)
+    assert not row["test_images"]
+    for metric in METRICS:
+        assert row[f"{metric.name}_difference"] == pytest.approx(-0.002)
+        assert -0.01 < row[f"{metric.name}_lower"] < -0.002
+        assert 0 < row[f"{metric.name}_error"] < 0.002
+
+
+def test_refuted(study):
+    row = verdict(study, dense(), level(4, 0.03), level(8, 0.2))
+    assert (row["level"], row["sparsity"], row["status"]) == (0, 0.0, "refuted")
+    assert row["advice"] == "every tested level fails"
+    assert np.isnan(row["RA_adversarial_difference"])
+    assert (row["n"], row["dense_n"]) == (6, 6)
+
+
+def test_the_sparsest_level_of_all_has_none_above_to_fail(study):
+    row = verdict(study, dense(), level(4), level(8))
+    assert (row["level"], row["status"]) == (8, "confirmed")
+    assert row["advice"] == "it is the sparsest tested level"
+
+
+def test_one_metric_is_enough_to_fail(study):
+    row = verdict(study, dense(), level(4), level(8, RA_adversarial=0.05))
+    assert (row["level"], row["status"]) == (4, "confirmed")
+
+
+def test_undecided_names_the_seeds_that_would_settle_it(study):
+    rows = dense(spread=0.008), level(4, spread=0.008), level(8, 0.005, spread=0.008)
+    row = verdict(study, *rows, level(10, 0.3, spread=0.008))
+    assert (row["level"], row["status"], row["likely_level"]) == (4, "undecided", 8)
+    number = int(row["advice"].split()[0])
+    assert row["advice"] == f"{number} more seeds at {100 * sparsity(8):.2f} % would settle it"
+    assert 1 <= number < 30
+
+
+def test_further_open_levels_are_counted(study):
+    wide = {"spread": 0.02}
+    rows = [level(number, 0.005, **wide) for number in (4, 8, 10)]
+    row = verdict(study, dense(**wide), *rows)
+    assert row["status"] == "undecided" and row["likely_level"] == 10
+    assert row["advice"].endswith(f"at {100 * sparsity(10):.2f} % would settle it")
+    above = verdict(
+        study, dense(**wide), level(4, **wide), level(8, 0.012, **wide), level(10, 0.012, **wide)
+    )
+    assert above["advice"].endswith("would settle it; 2 sparser levels stay open")
+
+
+def test_one_seed_shows_no_spread(study):
+    row = verdict(study, dense(seeds=1), level(4, seeds=1))
+    assert (row["status"], row["advice"]) == ("undecided", "one seed shows no spread: add seeds")
+    assert (row["level"], row["n"]) == (0, 1)
+
+
+def test_an_incomplete_dense_network_has_no_verdict(study):
+    holes = [{**row, "RA": np.nan} for row in dense()]
+    row = verdict(study, holes, level(4))
+    assert (row["status"], row["advice"]) == ("undecided", "the dense network is incomplete")
+    assert pd.isna(row["level"])
+    assert pd.isna(verdict(study, level(4))["level"])
+
+
+def test_nothing_complete_but_dense(study):
+    holes = [{**row, "SA": np.nan, "RA": np.nan} for row in level(4)]
+    row = verdict(study, dense(), holes)
+    assert (row["status"], row["advice"]) == ("undecided", "no pruned level is complete")
+
+
+def test_a_level_that_lacks_a_regime_is_open(study):
+    standard = [row for row in level(8) if row["regime"] == "standard"]
+    row = verdict(study, dense(), level(4), standard)
+    assert (row["level"], row["status"]) == (4, "undecided")
+    assert (row["low_sparsity"], row["high_sparsity"]) == (sparsity(4), sparsity(8))
+
+
+def test_dense_may_have_fewer_seeds_than_a_level(study):
+    row = verdict(study, dense(seeds=2), level(4), level(8, 0.3))
+    assert (row["level"], row["n"], row["dense_n"]) == (4, 6, 2)
+
+
+def test_the_tasks_margin_counts():
+    data = studies.parse(TEXT, "small")
+    data["downstream"][0]["margin"] = 0.05
+    wide = studies.validate(data, "small")
+    row = verdict(wide, dense(), level(4, 0.03), level(8, 0.2))
+    assert (row["level"], row["margin"]) == (4, 0.05)
+
+
+def test_a_searched_ladder_holds_its_untested_levels():
+    """Levels 5 to 9 of a search are untested: the extreme may be any of them."""
+    study = adaptive()
+    row = verdict(study, dense(), level(4), level(10, 0.3))
+    assert (row["low_sparsity"], row["high_sparsity"]) == (sparsity(4), sparsity(9))
+    assert row["level"] == 4
+
+
+def test_every_theta_and_pruning_has_a_row(study):
+    frame = non_inferiority(
+        study, table(dense(), level(4), level(8, 0.3), level(4, 0.3, pruning="random"))
+    )
+    assert list(frame[["pruning", "level"]].itertuples(index=False, name=None)) == [
+        ("imp", 4),
+        ("random", 0),
+    ]
+    standard = [row for row in level(4, pruning="random") if row["regime"] == "standard"]
+    assert list(non_inferiority(study, table(dense(), level(4), standard))["pruning"]) == ["imp"]
+    assert non_inferiority(study, table(dense()).iloc[:0]).empty
+
+
+def records(rows, images=400, without=()):
+    """Per-image records of a table whose scores they do not move: right by a fixed order."""
+    order = np.random.default_rng(0).permutation(images)
+    return {
+        row["key"]: {score: order < images * row[score] for score in ("SA", "RA")}
+        for row in rows
+        if row["key"] not in without
+    }
+
+
+def test_test_images_enter_where_every_score_has_its_record(study):
+    levels = [dense(), level(4, 0.002), level(8, 0.3)]
+    rows = [row for level in levels for row in level]
+    bare = verdict(study, *levels)
+    seen = verdict(study, *levels, correct=records(rows))
+    assert seen["test_images"] and not bare["test_images"]
+    assert seen["RA_adversarial_error"] > bare["RA_adversarial_error"]
+    assert seen["RA_adversarial_difference"] == bare["RA_adversarial_difference"]
+    lost = next(row["key"] for row in rows if row["regime"] == "adversarial")
+    partly = verdict(study, *levels, correct=records(rows, without=[lost]))
+    assert partly["RA_adversarial_error"] == bare["RA_adversarial_error"]
+    assert partly["SA_standard_error"] == seen["SA_standard_error"]
+    assert not partly["test_images"]
+
+
+def test_no_number_of_seeds_settles_what_the_images_leave_open(study):
+    rng = np.random.default_rng(1)
+    levels = [dense(), level(4)]
+    rows = [row for level in levels for row in level]
+    correct = {}
+    for row in rows:
+        order = np.random.default_rng(row["level"]).permutation(60)
+        correct[row["key"]] = {s: (order < 30) ^ (rng.random(60) < 0.01) for s in ("SA", "RA")}
+    row = verdict(study, *levels, correct=correct)
+    assert row["status"] == "undecided"
+    assert row["advice"].startswith(f"no number of seeds would settle {100 * sparsity(4):.2f} %")
+    assert "the test images alone leave a standard error of" in row["advice"]
+
+
+def both(study, *levels, correct=None):
+    frame = table(*levels)
+    return rules_lines(extreme(frame), non_inferiority(study, frame, correct))
+
+
+def test_both_rules_read_side_by_side(study):
+    lines = both(
+        study,
+        dense(),
+        level(4),
+        level(8, 0.002),
+        level(10, 0.03),
+        level(12, 0.3),
+        level(4, 0.3, pruning="random"),
+    )
+    assert lines[0] == "digits, margin 1 points"
+    assert lines[1].split() == [
+        *("theta", "pruning", "one-std", "non-inferior", "estimate", "90", "%", "interval"),
+    ]
+    assert lines[2].split()[:2] == ["standard", "imp"]
+    assert "59.04 %  83.22 %       83.22 %   83.22 % to 83.22 %  confirmed: every" in lines[2]
+    assert "0.00 %   0.00 %        0.00 %    0.00 % to 0.00 %    refuted: every" in lines[3]
+    assert len(lines) == 5
+
+
+def test_the_footer_says_whether_test_images_are_included(study):
+    levels = [dense(), level(4, 0.002), level(8, 0.3)]
+    rows = [row for level in levels for row in level]
+    assert "without the test set's error" in both(study, *levels)[-1]
+    assert "test-set error included" in both(study, *levels, correct=records(rows))[-1]
+
+
+def test_a_block_that_begins_with_an_incomplete_dense_network_reads_well(study):
+    holes = [{**row, "RA": np.nan} for row in dense()]
+    lines = both(study, holes, level(4))
+    assert lines[0] == "digits, margin 1 points"
+    assert "undecided: the dense network is incomplete" in lines[2]
+    assert "nan" not in "\n".join(lines)

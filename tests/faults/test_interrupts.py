@@ -1,0 +1,132 @@
+"""Ctrl-C and SIGTERM: one line says what is kept, everything of ours ends, a second one at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+# A process with a child and a grandchild; what holds the main thread differs.
+PROGRAM = """
+import subprocess, sys, time
+from tuner.interrupts import interruptible
+
+def kept():
+    time.sleep(float(sys.argv[3]))
+    return "3 of 7 results of s"
+
+GRANDCHILD = "import time; time.sleep(60)"
+CHILD = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {GRANDCHILD!r}]);"
+CHILD += "print(p.pid, flush=True); p.wait()"
+with interruptible(kept):
+    child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
+    print(child.pid, child.stdout.readline().strip(), flush=True)
+    exec(sys.argv[2])
+"""
+BUSY = {
+    "sleep": "time.sleep(60)",
+    "a lock": "import threading; a = threading.Lock(); a.acquire(); a.acquire()",
+    "another's handler": "import signal; signal.signal(signal.SIGINT, lambda *_: None);"
+    "time.sleep(60); time.sleep(60)",
+    "a pool": "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor();"
+    "pool.submit(time.sleep, 60); pool.shutdown()",
+}
+
+
+def start(doing, kept_seconds=0.0):
+    command = [sys.executable, "-c", PROGRAM, "run", doing, str(kept_seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    children = [int(number) for number in process.stdout.readline().split()]
+    assert len(children) == 2
+    time.sleep(0.3)  # It gets to what holds it.
+    return process, children
+
+
+def alive(process):
+    """Does it run? One that has ended and waits to be fetched does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def assert_gone(processes, within=2.0):
+    until = time.monotonic() + within
+    while any(map(alive, processes)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(map(alive, processes))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("doing", BUSY.values(), ids=BUSY)
+def test_it_says_what_is_kept_and_ends_with_all_it_started(number, doing):
+    process, children = start(doing)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    first, second = err.splitlines()
+    assert first == f"interrupted ({number.name}): 3 of 7 results of s are kept"
+    assert second.startswith("to go on: python -m tuner run ")
+    assert_gone(children)
+
+
+def test_a_second_one_ends_at_once():
+    process, children = start(BUSY["sleep"], kept_seconds=60)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 130
+    assert_gone(children)
+
+
+def test_what_takes_too_long_is_not_waited_for():
+    process, children = start(BUSY["sleep"], kept_seconds=60)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 143
+    assert_gone(children)
+
+
+def test_giving_up_says_why_and_ends_likewise():
+    process, children = start(
+        "from tuner.interrupts import give_up; give_up('Ray is gone');" + BUSY["sleep"]
+    )
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    first, second = err.splitlines()
+    assert first == "Ray is gone: 3 of 7 results of s are kept"
+    assert second.startswith("to go on: python -m tuner run ")
+    assert_gone(children)
+
+
+def test_afterwards_signals_are_what_they_were():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, signal, threading, time\n"
+            "from tuner.interrupts import interruptible\n"
+            "for _ in range(3):\n"
+            "    with interruptible(lambda: ''): pass\n"
+            "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+            "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+            "assert signal.set_wakeup_fd(-1) == -1\n"
+            "until = time.monotonic() + 5\n"
+            "while threading.active_count() > 1 and time.monotonic() < until: time.sleep(0.01)\n"
+            "assert threading.active_count() == 1\n"
+            "left = len(os.listdir('/proc/self/fd'))\n"
+            "assert left <= 5, left\n",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,346 @@
+"""From a study to its cells, counted by hand."""
+
+from collections import Counter
+from copy import deepcopy
+
+import pytest
+
+from search_spaces import grid
+from search_spaces.reading import studies
+from search_spaces.study import Study
+
+RECIPE = {"epochs": 1, "lr": 0.1}
+PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}
+FGSM = {"kind": "fgsm", "epsilon": 0.1, "alpha": 0.125}
+STUDY = {
+    "name": "small",
+    "source": {
+        "dataset": {"name": "mnist-mini", "size": 16},
+        "model": {"arch": "resnet8"},
+        "pretrainings": {
+            "standard": {"train": {"recipe": RECIPE}},
+            "adversarial": {"train": {"recipe": RECIPE, "attack": PGD}},
+        },
+    },
+    "pruning": {
+        "imp": {"method": "imp", "rounds": 4, "retraining": {"recipe": RECIPE}},
+        "random": {"method": "random", "levels": [4, 2], "pretrainings": ["adversarial"]},
+    },
+    "downstream": [
+        {
+            "dataset": {"name": "digits", "size": 16},
+            "levels": [0, 2, 4],
+            "regimes": {
+                "standard": {"recipe": RECIPE},
+                "adversarial": {"recipe": RECIPE, "attack": PGD},
+            },
+            "seeds": [0, 1, 2],
+        }
+    ],
+    "evaluation": {"attack": PGD},
+}
+
+
+def study(**changes):
+    return Study.model_validate({**deepcopy(STUDY), **changes})
+
+
+def with_task(**changes):
+    return study(downstream=[STUDY["downstream"][0] | changes])
+
+
+def restricted(**only):
+    """The small study plus a third regime that covers part of the cells."""
+    fast = {"recipe": RECIPE, "attack": FGSM, "only": only}
+    regimes = STUDY["downstream"][0]["regimes"] | {"fast_adversarial": fast}
+    return with_task(regimes=regimes)
+
+
+def cells(of, regime=None):
+    """(theta, pruning, level) -> number of transfers."""
+    return Counter(
+        (cell.ticket_cell.pretraining, cell.ticket_cell.pruning, cell.ticket_cell.level)
+        for cell in grid.transfers(of)
+        if regime in (None, cell.regime)
+    )
+
+
+def test_thetas():
+    found = grid.thetas(study())
+    assert [cell.pretraining for cell in found] == ["standard", "adversarial"]
+    assert found[0].theta.pretraining.train.attack is None
+    assert found[1].theta.pretraining.train.attack.kind == "pgd"
+
+
+def test_tickets_by_theta_then_pruning_then_level():
+    found = [(c.pretraining, c.pruning, c.level) for c in grid.tickets(study())]
+    assert found == [
+        *(("standard", "imp", level) for level in (1, 2, 3, 4)),
+        *(("adversarial", "imp", level) for level in (1, 2, 3, 4)),
+        ("adversarial", "random", 2),
+        ("adversarial", "random", 4),
+    ]
+
+
+def test_transfers_are_counted_by_hand():
+    # Cells: standard dense, imp 2, imp 4; adversarial dense, imp 2, imp 4, random 2, random 4.
+    # Each under two regimes and three seeds.
+    each = 2 * 3
+    assert cells(study()) == {
+        ("standard", "dense", 0): each,
+        ("standard", "imp", 2): each,
+        ("standard", "imp", 4): each,
+        ("adversarial", "dense", 0): each,
+        ("adversarial", "imp", 2): each,
+        ("adversarial", "imp", 4): each,
+        ("adversarial", "random", 2): each,
+        ("adversarial", "random", 4): each,
+    }
+    assert len(grid.transfers(study())) == 48
+
+
+def test_every_transfer_stands_once():
+    keys = [cell.key for cell in grid.transfers(study())]
+    assert len(set(keys)) == len(keys)
+
+
+def test_without_pruning_there_are_dense_networks_alone():
+    dense = study(pruning={}, downstream=[STUDY["downstream"][0] | {"levels": [0]}])
+    assert grid.tickets(dense) == []
+    assert set(cells(dense)) == {("standard", "dense", 0), ("adversarial", "dense", 0)}
+
+
+def test_fractions_multiply():
+    found = grid.transfers(with_task(fractions=[1.0, 0.1]))
+    assert Counter(cell.transfer.fraction for cell in found) == {1.0: 48, 0.1: 48}
+
+
+def test_only_pretrainings():
+    fast = cells(restricted(pretrainings=["standard"]), "fast_adversarial")
+    assert set(fast) == {("standard", "dense", 0), ("standard", "imp", 2), ("standard", "imp", 4)}
+
+
+def test_only_levels():
+    fast = cells(restricted(levels=[4]), "fast_adversarial")
+    assert set(fast) == {
+        ("standard", "imp", 4),
+        ("adversarial", "imp", 4),
+        ("adversarial", "random", 4),
+    }
+
+
+def test_only_pruning_keeps_the_dense_network():
+    fast = cells(restricted(pruning=["random"]), "fast_adversarial")
+    assert set(fast) == {
+        ("standard", "dense", 0),
+        ("adversarial", "dense", 0),
+        ("adversarial", "random", 2),
+        ("adversarial", "random", 4),
+    }
+
+
+def test_only_restricts_its_own_regime_alone():
+    for only in ({}, {"levels": [4]}, {"pretrainings": ["standard"]}):
+        assert cells(restricted(**only), "standard") == cells(study(), "standard")
+
+
+def pairs(of):
+    return {(tuple(cell.labels.values()), cell.key) for cell in grid.transfers(of)}
+
+
+@pytest.mark.parametrize(
+    ("more", "new"),
+    [
+        ({"seeds": [0, 1, 2, 3]}, 8 * 2),
+        ({"levels": [0, 2, 3, 4]}, 2 * 2 * 3),  # imp of two thetas; random has no level 3
+        ({"fractions": [1.0, 0.5]}, 48),
+    ],
+)
+def test_what_is_added_leaves_earlier_transfers_in_place(more, new):
+    before, after = pairs(study()), pairs(with_task(**more))
+    assert before < after
+    assert len(after - before) == new
+
+
+def test_more_rounds_leave_earlier_tickets_in_place():
+    before = {cell.key for cell in grid.tickets(study())}
+    imp = STUDY["pruning"]["imp"] | {"rounds": 5}
+    after = {cell.key for cell in grid.tickets(study(pruning=STUDY["pruning"] | {"imp": imp}))}
+    assert before < after
+    assert len(after - before) == 2
+
+
+def test_labels():
+    cell = grid.transfers(with_task(fractions=[0.1]))[-1]
+    assert cell.labels == {
+        "theta": "adversarial",
+        "pruning": "random",
+        "level": 4,
+        "sparsity": pytest.approx(0.5904),
+        "dataset": "digits",
+        "fraction": 0.1,
+        "regime": "adversarial",
+        "seed": 2,
+    }
+
+
+def test_labels_tell_transfers_apart():
+    found = grid.transfers(restricted())
+    assert len({tuple(cell.labels.values()) for cell in found}) == len(found)
+
+
+def test_sparsity_follows_the_plans_rate():
+    halving = {"half": {"method": "random", "rate": 0.5, "levels": [2, 4]}}
+    assert [c.sparsity for c in grid.tickets(study(pruning=halving))] == [0.75, 0.9375] * 2
+
+
+def test_the_nearest_evaluation_counts():
+    own = {"attack": {**PGD, "steps": 50}}
+    source = {**STUDY["source"], "evaluation": {"attack": {**PGD, "steps": 5}}}
+    of = study(source=source, downstream=[STUDY["downstream"][0] | {"evaluation": own}])
+    cell = grid.transfers(of)[0]
+    assert cell.transfer.evaluation.attack.steps == 50
+    assert cell.transfer.ticket.theta.evaluation.attack.steps == 5
+    assert grid.transfers(study())[0].transfer.evaluation.attack.steps == 3
+
+
+AUTO = {"kind": "autoattack", "epsilon": 0.1}
+
+
+def checked(*checks):
+    """The small study, with further checks."""
+    return with_task(checks=list(checks))
+
+
+def where(of, count=1):
+    """(theta, pruning, level, regime) of the transfers that have this many checks."""
+    return {
+        (*(cell.labels[name] for name in ("theta", "pruning", "level")), cell.regime)
+        for cell in grid.transfers(of)
+        if len(cell.transfer.checks or ()) == count
+    }
+
+
+def test_checks_land_on_adversarial_transfers_by_default():
+    of = checked({"check": AUTO})
+    assert where(of) == {(*cell, "adversarial") for cell in cells(study())}
+    assert Counter(cell.regime for cell in grid.transfers(of) if cell.transfer.checks) == {
+        "adversarial": 24
+    }
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (
+            {"regimes": ["standard"], "only": {"levels": [4], "pretrainings": ["standard"]}},
+            {("standard", "imp", 4, "standard")},
+        ),
+        (
+            {"regimes": ["standard", "adversarial"], "only": {"levels": [0]}},
+            {
+                (theta, "dense", 0, regime)
+                for theta in ("standard", "adversarial")
+                for regime in ("standard", "adversarial")
+            },
+        ),
+        (
+            {"only": {"pruning": ["random"], "pretrainings": ["adversarial"]}},
+            {
+                ("adversarial", "dense", 0, "adversarial"),
+                ("adversarial", "random", 2, "adversarial"),
+                ("adversarial", "random", 4, "adversarial"),
+            },
+        ),
+    ],
+)
+def test_checks_land_on_the_chosen_transfers_alone(chosen, expected):
+    of = checked({"check": AUTO, **chosen})
+    assert where(of) == expected
+
+
+def test_checks_stand_in_the_studys_order():
+    first, second = {"check": AUTO}, {"check": {**AUTO, "images": 8}, "only": {"levels": [4]}}
+    found = {cell.transfer.checks for cell in grid.transfers(checked(first, second))}
+    assert {tuple(c.images for c in checks) for checks in found if checks} == {(None,), (None, 8)}
+
+
+def test_a_check_changes_the_keys_of_its_own_transfers_alone():
+    before, after = pairs(study()), pairs(checked({"check": AUTO, "only": {"levels": [4]}}))
+    changed = {labels for labels, _ in before - after}
+    assert changed == {labels for labels, _ in after - before}
+    # imp of two thetas and random of one, at level 4, adversarial, three seeds
+    assert len(changed) == 3 * 3
+    assert {(labels[2], labels[6]) for labels in changed} == {(4, "adversarial")}
+
+
+def test_no_checks_are_no_change():
+    assert pairs(checked()) == pairs(study())
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-as-code"])
+def test_the_papers_figure_3_is_1080_transfers(name):
+    found = [
+        cell.labels
+        for cell in grid.transfers(studies.load(name))
+        if cell.labels["pruning"] in ("dense", "imp") and cell.labels["fraction"] == 1
+    ]
+    assert len(found) == 1080  # 3 thetas x 20 levels x 3 datasets x 2 regimes x 3 seeds
+    for label, count in (("theta", 3), ("level", 20), ("dataset", 3), ("regime", 2), ("seed", 3)):
+        assert set(Counter(labels[label] for labels in found).values()) == {1080 // count}
+
+
+# Levels that a search chooses
+
+
+def searched(**changes):
+    return with_task(**({"levels": {"bounds": [2, 4], "most_seeds": 5}} | changes))
+
+
+def test_a_searched_task_lists_all_that_it_may_train():
+    each = 2 * 5  # regimes x most seeds
+    assert cells(searched()) == {
+        ("standard", "dense", 0): each,
+        **{("standard", "imp", level): each for level in (2, 3, 4)},
+        ("adversarial", "dense", 0): each,
+        **{("adversarial", "imp", level): each for level in (2, 3, 4)},
+        ("adversarial", "random", 2): each,
+        ("adversarial", "random", 4): each,
+    }
+    assert {cell.labels["seed"] for cell in grid.transfers(searched())} == set(range(5))
+
+
+def test_only_searched_transfers_are_optional():
+    listed = {**STUDY["downstream"][0], "fractions": [0.1]}
+    both = study(downstream=[{**STUDY["downstream"][0], "levels": "adaptive"}, listed])
+    found = Counter((cell.transfer.fraction, cell.optional) for cell in grid.transfers(both))
+    assert set(found) == {(1.0, True), (0.1, False)} and found[0.1, False] == 48
+
+
+def test_how_levels_are_chosen_does_not_enter_a_key():
+    """What a grid has trained is there for a search, and the other way round."""
+    listed, chosen = pairs(study()), pairs(searched(levels="adaptive"))
+    assert listed < chosen
+    assert pairs(searched(margin=0.05)) == pairs(searched())
+
+
+def test_ladders():
+    def of(theta, pruning, **changes):
+        return grid.ladder(searched(**changes), theta, pruning, "digits", 1.0)
+
+    assert of("standard", "imp") == (2, 3, 4)
+    assert of("standard", "imp", levels="adaptive") == (1, 2, 3, 4)
+    assert of("adversarial", "random", levels="adaptive") == (2, 4)
+    assert of("standard", "random") is None  # its theta has no such tickets
+    assert grid.ladder(study(), "standard", "imp", "digits", 1.0) is None
+
+
+def test_margins_are_their_tasks():
+    tasks = [
+        {**STUDY["downstream"][0], "margin": 0.02},
+        {**STUDY["downstream"][0], "fractions": [0.1, 0.5], "margin": 0.03},
+    ]
+    of = study(downstream=tasks)
+    assert grid.margin(of, "digits", 1.0) == 0.02
+    assert grid.margin(of, "digits", 0.5) == 0.03
+    assert grid.margin(study(), "digits", 1.0) == 0.01

@@ -1,0 +1,152 @@
+"""Image folders as they come: splits, labels, and what is said when something is missing."""
+
+import pytest
+import torch
+from PIL import Image
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Dataset
+from trainables.data import catalogue
+from trainables.data.catalogue import channels_and_classes
+from trainables.data.datasets import splits
+from trainables.data.folders import WORKERS
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch):
+    monkeypatch.setenv(WORKERS, "0")
+    splits.cache_clear()
+
+
+def save(path, colour=(10, 20, 30), size=(12, 10)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def classes_in(root, split, counts):
+    """counts: {class: images}; every image has its own colour."""
+    for number, (name, count) in enumerate(counts.items()):
+        for k in range(count):
+            save(root / split / name / f"{k:03}.png", (number, k, len(split)))
+
+
+@pytest.fixture
+def root(tmp_path):
+    classes_in(tmp_path, "train", {"cat": 20, "dog": 30})
+    classes_in(tmp_path, "val", {"cat": 4, "dog": 4})
+    return tmp_path
+
+
+def wanted(root, **fields):
+    return Dataset(**{"name": "folder", "path": str(root), "size": 8, **fields})
+
+
+def read(images, size=64):
+    batches = list(images.stream(torch.arange(len(images)).split(size), None))
+    return torch.cat([b.x for b in batches]), torch.cat([b.y for b in batches])
+
+
+def test_without_a_test_split_val_is_the_test(root):
+    data = splits(wanted(root))
+    assert (len(data.train), len(data.val), len(data.test)) == (45, 5, 8)
+    assert data.classes == 2
+    assert data.val.y.bincount().tolist() == [2, 3]
+    assert data.mean == (0.485, 0.456, 0.406)
+    x, y = read(data.test)
+    assert x.shape == (8, 3, 8, 8) and x.dtype == torch.uint8
+    assert torch.equal(x[:, 0, 0, 0].long(), y)
+    assert set(x[:, 2, 0, 0].tolist()) == {len("val")}
+    seen = [set(map(bytes, read(part)[0].numpy())) for part in (data.train, data.val)]
+    assert not seen[0] & seen[1] and len(seen[0] | seen[1]) == 50
+
+
+def test_with_a_test_split_val_is_val(root):
+    classes_in(root, "test", {"cat": 3, "dog": 3})
+    data = splits(wanted(root))
+    assert (len(data.train), len(data.val), len(data.test)) == (50, 8, 6)
+    assert set(read(data.test)[0][:, 2, 0, 0].tolist()) == {len("test")}
+
+
+def test_a_limit_keeps_all_classes(root):
+    classes_in(root, "val", {"cat": 20, "dog": 20})
+    data = splits(wanted(root, limit=16))
+    assert data.test.y.bincount().tolist() == [8, 8]
+    # 18 and 27 images are left after validation's 5: 16 of 45 are 6.4 and 9.6.
+    assert data.train.y.bincount().tolist() == [7, 9]
+
+
+def test_channels_and_classes_are_read_from_names(root):
+    assert channels_and_classes(wanted(root)) == (3, 2)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_absent_split_is_named(root, split):
+    (root / split).rename(root / "elsewhere")
+    with pytest.raises(InputError, match=rf"{split} not there: lay images out as SPLIT/CLASS/FILE"):
+        splits(wanted(root))
+
+
+def test_an_unknown_class_is_named(root):
+    classes_in(root, "val", {"cow": 1})
+    with pytest.raises(InputError, match=r"val/cow: no such class in train"):
+        splits(wanted(root))
+
+
+def test_imagenet(tmp_path, monkeypatch):
+    monkeypatch.setitem(catalogue.CHANNELS_AND_CLASSES, "imagenet", (3, 3))
+    classes_in(tmp_path, "train", {"n1": 10, "n2": 10, "n3": 10})
+    classes_in(tmp_path, "val", {"n1": 2, "n2": 2, "n3": 2})
+    data = splits(wanted(tmp_path, name="imagenet"))
+    assert (len(data.train), len(data.val), len(data.test), data.classes) == (27, 3, 6, 3)
+    assert data.val.y.bincount().tolist() == [1, 1, 1]
+    monkeypatch.setitem(catalogue.CHANNELS_AND_CLASSES, "imagenet", (3, 1000))
+    with pytest.raises(InputError, match=r"3 class folders, not 1000.*name: folder"):
+        splits(wanted(tmp_path, name="imagenet", size=9))
+
+
+def cub(root, lines=20):
+    names = [f"{1 + k % 2:03}.Bird/{k}.jpg" for k in range(lines)]
+    for k, name in enumerate(names):
+        save(root / "images" / name, (k, k, k))
+    text = {
+        "images": [f"{k + 1} {name}" for k, name in enumerate(names)],
+        "image_class_labels": [f"{k + 1} {1 + k % 2}" for k in range(lines)],
+        "train_test_split": [f"{k + 1} {int(k < lines / 2)}" for k in range(lines)],
+    }
+    for name, rows in text.items():
+        (root / f"{name}.txt").write_text("\n".join(rows) + "\n")
+
+
+def test_cub200(tmp_path):
+    cub(tmp_path)
+    data = splits(wanted(tmp_path, name="cub200"))
+    assert (len(data.train), len(data.val), len(data.test), data.classes) == (9, 1, 10, 200)
+    x, y = read(data.test)
+    assert sorted(x[:, 0, 0, 0].tolist()) == list(range(10, 20))
+    assert torch.equal(x[:, 0, 0, 0].long() % 2, y)
+    for line, words in (
+        ("1 201", "label 201 is not one of 1 to 200"),
+        ("1 2", "image 2 of images"),
+    ):
+        (tmp_path / "image_class_labels.txt").write_text(line)
+        with pytest.raises(InputError, match=words):
+            splits(wanted(tmp_path, name="cub200", size=9))
+    (tmp_path / "image_class_labels.txt").unlink()
+    with pytest.raises(InputError, match=r"image_class_labels.txt not there: get CUB_200_2011"):
+        splits(wanted(tmp_path, name="cub200", size=10))
+
+
+def test_visda17(tmp_path):
+    for part, count in (("train", 20), ("validation", 6)):
+        rows = []
+        for k in range(count):
+            save(tmp_path / part / "bus" / f"{k} a.png", (k, 0, 0))
+            rows.append(f"bus/{k} a.png {k % 2}")
+        (tmp_path / part / "image_list.txt").write_text("\n".join(rows))
+    data = splits(wanted(tmp_path, name="visda17"))
+    assert (len(data.train), len(data.val), len(data.test), data.classes) == (18, 2, 6, 12)
+    x, y = read(data.test)
+    assert torch.equal(x[:, 0, 0, 0].long() % 2, y)
+    (tmp_path / "train" / "image_list.txt").write_text("bus/0 a.png 12\n")
+    with pytest.raises(InputError, match="label 12 is not one of 0 to 11"):
+        splits(wanted(tmp_path, name="visda17", size=9))

@@ -1,0 +1,85 @@
+"""Networks: names, shapes and numbers of published ones; seeds; normalisation inside."""
+
+import pytest
+import torch
+import torchvision
+
+from search_spaces.spec import Model
+from trainables.models.resnets import build, folded
+
+RGB = ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
+def test_imagenet_networks_are_torchvisions(arch):
+    ours = build(Model(arch=arch), 1000, *RGB, seed=0)
+    theirs = getattr(torchvision.models, arch)()
+    assert {n: p.shape for n, p in ours.state_dict().items()} == {
+        n: p.shape for n, p in theirs.state_dict().items()
+    }
+
+
+def test_imagenet_network_computes_what_torchvision_computes():
+    ours = build(Model(arch="resnet18"), 10, [0.0] * 3, [1.0] * 3, seed=0).eval()
+    theirs = torchvision.models.resnet18(num_classes=10).eval()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    ("arch", "millions"),
+    [("resnet20", 0.27), ("resnet32", 0.46), ("resnet44", 0.66), ("resnet56", 0.85)],
+)
+def test_cifar_networks_have_the_papers_sizes(arch, millions):
+    """He et al. 2016, table 6."""
+    net = build(Model(arch=arch), 10, *RGB, seed=0)
+    assert round(sum(p.numel() for p in net.parameters()) / 1e6, 2) == millions
+
+
+def test_normalisation_is_inside():
+    net = build(Model(arch="resnet8", width=4), 2, [0.25], [0.5], seed=0).eval()
+    plain = build(Model(arch="resnet8", width=4), 2, [0.0], [1.0], seed=0).eval()
+    x = torch.rand(3, 1, 16, 16)
+    torch.testing.assert_close(net(x), plain((x - 0.25) / 0.5))
+    assert "mean" not in net.state_dict()
+
+
+def test_weights_come_from_the_seed_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = build(Model(arch="resnet8", width=4), 2, [0.5], [0.5], seed=0).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    second = build(Model(arch="resnet8", width=4), 2, [0.5], [0.5], seed=0).state_dict()
+    other = build(Model(arch="resnet8", width=4), 2, [0.5], [0.5], seed=1).state_dict()
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 8), ("cifar", 32), ("half", 16)])
+def test_stems(stem, side):
+    net = build(Model(arch="resnet18", width=4, stem=stem), 2, *RGB, seed=0)
+    shapes = []
+    net.layer1.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    net(torch.rand(2, 3, 32, 32))
+    assert shapes == [(2, 4, side, side)]
+
+
+@pytest.mark.parametrize("arch", ["resnet8", "resnet20", "resnet18", "resnet50"])
+def test_a_folded_network_computes_the_same_without_batchnorm(arch):
+    net = build(Model(arch=arch, width=8), 10, *RGB, seed=0)
+    x = torch.rand(16, 3, 32, 32)
+    for _ in range(3):
+        net(x)
+    net.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fold = folded(net)
+    torch.testing.assert_close(fold(x), net(x), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_other_networks_are_not_folded():
+    other = torchvision.models.resnet18(num_classes=2)
+    assert folded(other) is other

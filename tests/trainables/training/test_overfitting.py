@@ -1,0 +1,196 @@
+"""Catastrophic overfitting: the decision on hand-made histories, the signals on closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.regimes import Attack, Containment
+from trainables.data.images import Images
+from trainables.training.overfitting import (
+    Signals,
+    collapsed,
+    gradient_cosine,
+    hit,
+    must_lower_alpha,
+    must_stop,
+    probe,
+)
+
+WATCH = Containment(fall=0.2, gap=0.2, bend=0.5, patience=2)
+
+
+def history(*epochs):
+    return [Signals(fgsm=fgsm, pgd=pgd, cosine=cosine) for fgsm, pgd, cosine in epochs]
+
+
+# (FGSM, PGD, cosine). At its best PGD is 0.5 and the cosine 0.8: below 0.3 PGD has fallen, below
+# 0.4 the cosine has bent, and FGSM gapes from 0.2 above PGD on.
+RISE = [(0.5, 0.3, 0.8), (0.6, 0.5, 0.7)]
+BOTH = (0.95, 0.05, 0.1)
+GAP = (0.95, 0.05, 0.7)
+BEND = (0.1, 0.05, 0.1)
+FALL = (0.1, 0.05, 0.7)
+RISING = (0.9, 0.6, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ((0.6, 0.5, 0.7), False),
+        (FALL, False),
+        (GAP, True),
+        (BEND, True),
+        (BOTH, True),
+        ((0.9, 0.5, 0.7), False),
+        ((0.6, 0.5, 0.1), False),
+        (RISING, False),
+    ],
+    ids=[
+        "healthy",
+        "PGD falls and FGSM with it",
+        "PGD falls, FGSM soars",
+        "PGD falls, the loss bends",
+        "all three",
+        "a gap alone",
+        "a bend alone",
+        "gap and bend while PGD rises: a false alarm",
+    ],
+)
+def test_a_hit_is_a_fall_with_a_gap_or_a_bend(last, expected):
+    assert hit(history(*RISE, last), WATCH) is expected
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ((0.9, 0.26, 0.7), False),
+        ((0.9, 0.24, 0.7), True),
+        ((0.27, 0.125, 0.7), False),
+        ((0.375, 0.125, 0.7), True),
+        ((0.1, 0.1, 0.41), False),
+        ((0.1, 0.1, 0.39), True),
+    ],
+    ids=["no fall", "fall", "no gap", "gap", "no bend", "bend"],
+)
+def test_thresholds_are_the_containments(last, expected):
+    watch = Containment(fall=0.25, gap=0.2, bend=0.5)
+    assert hit(history(*RISE, last), watch) is expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        ([], False),
+        (RISE, False),
+        ([*RISE, BOTH], False),
+        ([*RISE, BOTH, BOTH], True),
+        ([*RISE, GAP, BEND], True),
+        ([*RISE, BOTH, RISE[1], BOTH], False),
+        ([*RISE, FALL, FALL], False),
+        ([*RISE, RISING, RISING], False),
+        ([*RISE, GAP, FALL], False),
+        ([(0.9, 0.1, 0.8), (0.95, 0.05, 0.1), (0.99, 0.0, 0.1)], False),
+    ],
+    ids=[
+        "nothing yet",
+        "healthy",
+        "one hit may pass",
+        "two hits in a row",
+        "by one sign, then by the other",
+        "a passing collapse",
+        "PGD and FGSM fall together",
+        "false alarms",
+        "a hit, then a fall alone",
+        "never was robust: nothing to fall from",
+    ],
+)
+def test_a_collapse_is_patience_hits_in_a_row(epochs, expected):
+    assert collapsed(history(*epochs), WATCH) is expected
+
+
+def test_what_a_collapse_leads_to_is_the_containments():
+    epochs = history(*RISE, BOTH, BOTH)
+    outcomes = {
+        action: (must_stop(epochs, watch), must_lower_alpha(epochs, watch))
+        for action in ("stop", "continue", "lower_alpha")
+        for watch in [WATCH.model_copy(update={"on_collapse": action})]
+    }
+    assert outcomes == {
+        "stop": (True, False),
+        "continue": (False, False),
+        "lower_alpha": (False, True),
+    }
+
+
+@pytest.mark.parametrize("must", [must_stop, must_lower_alpha])
+def test_only_watched_trainings_are_acted_on(must):
+    assert not must(history(*RISE, BOTH, BOTH), None)
+    for action in ("stop", "lower_alpha"):
+        watch = WATCH.model_copy(update={"on_collapse": action})
+        assert not must([None, None], watch)
+        assert not must(history(*RISE), watch)
+
+
+def test_epochs_without_signals_do_not_count():
+    assert must_stop([None, *history(*RISE, BOTH), None, *history(BOTH)], WATCH)
+
+
+def grey(count, side=1):
+    """Grey images of the one brightness 128."""
+    return Images(
+        torch.full((count, 1, side, side), 128, dtype=torch.uint8), torch.arange(count) % 2
+    )
+
+
+class Valley(nn.Module):
+    """Logits (|x - bottom|, 0) of one-pixel images: the slope's sign flips at the bottom."""
+
+    def __init__(self, bottom):
+        super().__init__()
+        self.bottom = nn.Parameter(torch.tensor(bottom))
+
+    def forward(self, x):
+        height = (x.flatten(1) - self.bottom).abs()
+        return torch.cat([height, torch.zeros_like(height)], 1)
+
+
+def test_the_cosine_of_a_linear_model_is_1(stripes):
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    assert gradient_cosine(linear, stripes.val, 0.1, 0) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("distance", "cosine"), [(0.0, 0.0), (0.05, 0.5), (0.15, 1.0)])
+def test_the_cosine_where_the_slope_flips(distance, cosine):
+    # Images stand `distance` beside the bottom. Noise uniform in +-0.1 crosses it with probability
+    # (0.1 - distance) / 0.2, where the cosine is -1; otherwise it is 1.
+    found = gradient_cosine(Valley(128 / 255 - distance), grey(4096), 0.1, 0)
+    assert found == pytest.approx(cosine, abs=0.05)
+
+
+def test_the_cosine_of_a_gradient_that_vanishes_is_0(stripes):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.zeros_(flat[1].weight)
+    assert gradient_cosine(flat, stripes.val, 0.1, 0) == 0
+
+
+def test_the_cosine_is_its_seeds(net, stripes):
+    found = [gradient_cosine(net, stripes.val, 0.1, seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_probe_leaves_the_network_as_it_was(net, stripes):
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fgsm = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
+    probe(net, stripes.val, fgsm, Containment(), 0)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+
+
+def test_a_probe_sees_its_first_images_only(net, stripes):
+    fgsm = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
+    few = probe(net, stripes.val, fgsm, Containment(probe_images=16), 0)
+    assert few == probe(net, stripes.val[:16], fgsm, Containment(), 0)
+    assert few != probe(net, stripes.val, fgsm, Containment(), 0)

@@ -1,0 +1,49 @@
+"""A sync brings an MLflow store up to the ledger, and writes nothing twice."""
+
+from collections import Counter
+
+import pytest
+
+from analysis.store import load
+from search_spaces import grid
+from search_spaces.errors import InputError
+from tests.support import made_up
+from trainables.store.ledger import open_ledger
+from tuner.commands.sync import sync
+from tuner.runtime.lock import only_run
+from tuner.runtime.settings import Settings
+from tuner.storage import failures
+from tuner.storage.entries import transfer_entry
+from tuner.storage.failures import Trouble
+from tuner.tracking import store as tracking_store
+
+
+def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    study, settings = made_up.study(), Settings(storage=tmp_path / "results")
+    ledger = open_ledger(settings.storage)
+    made_up.write_source(study, ledger)
+    cells = grid.transfers(study)
+    made_up.write_transfers(ledger, cells[:12])
+    why = Trouble("ValueError: boom", "", outside=False)
+    failures.record(ledger, transfer_entry(cells[12]), study.name, why)
+
+    first = sync(study, settings)
+    assert (first.written, first.runs, first.failed) == (17, 17, 1)
+    assert "1 of failures" in str(first)
+    again = sync(study, settings)
+    assert (again.written, again.runs, again.failed) == (0, 17, 1)
+    made_up.write_transfers(ledger, cells[12:])
+    last = sync(study, settings)
+    assert (last.written, last.runs, last.failed) == (8, 25, 0)
+
+    client = tracking_store.connect()
+    number = client.get_experiment_by_name(study.name).experiment_id
+    runs = client.search_runs([number], "tags.stage != 'study'")
+    assert Counter(run.data.tags["key"] for run in runs) == Counter(grid.keys_of(study))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    results = load.load(study.name)
+    assert len(results.table) == 20 and results.missing == []
+    with only_run(ledger.root, study.name), pytest.raises(InputError, match="another run works"):
+        sync(study, settings)

@@ -1,0 +1,232 @@
+"""This program's speed against the published loop, attack libraries and the machine's own limits.
+
+`python -m trainables.bench [--peers] [--full] [--only WORD] [--device cpu|cuda] [--threads N]
+[--format table|json]` needs torch, and neither Ray nor MLflow. Every contender is a process of its
+own; they take turns, and what is shown are ratios within a round, with their quartiles.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import torch
+
+from search_spaces.errors import InputError
+from trainables.bench.interleaving import interleave, ratios, summary
+from trainables.bench.ours import CASES
+from trainables.bench.rows import NETS, OURS, Ask, Question, asked
+from trainables.bench.table import Row, lines
+from trainables.runtime.precision import precision
+
+# Seconds that a contender works in one turn, and that all together spend on a row.
+TURN, ROW = 0.4, 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of the bench. full: with ResNet-50, and in the batches that are trained with;
+    only: words of which a row's name has one (none: all rows)."""
+
+    device: str = "cpu"
+    threads: int = 1
+    peers: tuple[str, ...] = ()
+    full: bool = False
+    only: tuple[str, ...] = ()
+    seconds: float = ROW
+
+
+@dataclass(frozen=True)
+class Process:
+    """A contender's process."""
+
+    name: str
+    process: "subprocess.Popen[str]"
+    errors: IO[str]
+
+    def rate(self, content: Mapping[str, Any]) -> float:
+        """How much it does a second of the work that is asked for."""
+        answer = self.ask(content)
+        return answer["count"] / answer["seconds"]
+
+    def ask(self, content: Mapping[str, Any]) -> dict[str, float]:
+        """Its answer. Raises InputError with its last words if it dies of the question."""
+        self.put(content)
+        return self.get()
+
+    def put(self, content: Mapping[str, Any]) -> None:
+        """Asks, and does not wait for the answer."""
+        assert self.process.stdin is not None, "it is a pipe"
+        with suppress(OSError):  # That it died shows when its answer is read.
+            self.process.stdin.write(json.dumps(dict(content)) + "\n")
+            self.process.stdin.flush()
+
+    def get(self) -> dict[str, float]:
+        """The answer to what was put."""
+        assert self.process.stdout is not None, "it is a pipe"
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            why = (self.errors.read().strip().splitlines() or ["it died"])[-1]
+            raise InputError(f"bench: {self.name} fails: {why}: choose other rows with --only")
+        return json.loads(line)
+
+
+@contextmanager
+def contenders(names: Sequence[str], settings: Settings) -> Iterator[dict[str, Process]]:
+    """A process for each name."""
+    home = Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
+    threads = str(settings.threads)
+    command = [sys.executable, "-W", "ignore", "-m", "trainables.bench.contender"]
+    with ExitStack() as stack:
+        found = {}
+        for name in names:
+            errors = stack.enter_context(TemporaryFile("w+"))
+            process = subprocess.Popen(
+                [*command, name, settings.device, threads],
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads},
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+            stack.callback(_end, process)
+            found[name] = Process(name, process, errors)
+        yield found
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.communicate()
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> Iterator[Row]:
+    """Every row that is asked for, as it is measured; `say` is told what is going on.
+
+    Raises InputError if no row is asked for, or a contender can't do its part.
+    """
+    wanted = selected(settings)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no GPU on this machine: leave it out")
+    names = {q.process for ask in wanted for q in (ask.ours, *ask.others.values())}
+    with contenders(sorted(names), settings) as processes:
+        able = [peer for peer in settings.peers if _works(processes, peer, say)]
+        wanted = selected(replace(settings, peers=tuple(able)))
+        for number, ask in enumerate(wanted, 1):
+            say(f"{number}/{len(wanted)} {ask.name} ...")
+            yield _row(ask, processes, settings)
+
+
+def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], None]) -> bool:
+    """Does an installed library run here, on a few small images? If not, `say` is told why."""
+    trial = {"case": NETS[0], "operation": "adversarial", "batch": 2, "images": 2}
+    try:
+        if peer in processes:
+            processes[peer].ask(trial)
+    except InputError as error:
+        say(f"left out: {error}")
+        return False
+    return True
+
+
+def selected(settings: Settings) -> list[Ask]:
+    """The rows that the settings ask for; raises InputError if there are none."""
+    # The largest takes a CPU minutes a row: in full, or asked for by its name.
+    named = any(NETS[-1] in word for word in settings.only)
+    nets = NETS if settings.full or named or settings.device == "cuda" else NETS[:-1]
+    small = settings.device == "cpu" and not settings.full
+    batches = {net: CASES[net].few if small else CASES[net].batch for net in nets}
+    rows = asked(batches, settings.peers)
+    only = settings.only
+    found = [ask for ask in rows if not only or any(word in ask.name for word in only)]
+    if not found:
+        names = "; ".join(ask.name for ask in rows)
+        raise InputError(f"--only {' '.join(only)}: no row's name has it; there are {names}")
+    return found
+
+
+def _row(ask: Ask, processes: Mapping[str, Process], settings: Settings) -> Row:
+    """One row: as much work a turn as takes TURN seconds here, the floor's among the turns."""
+    ours = processes[OURS]
+    more = {"images": _images(ask, ours)} if ask.batch else {}
+
+    def turn(question: Question) -> Callable[[], float]:
+        return partial(processes[question.process].rate, {**question.content, **more})
+
+    turns = {OURS: turn(ask.ours)} | {name: turn(q) for name, q in ask.others.items()}
+    limits = _limits(ours, settings.device) if ask.counted else {}
+    turns |= {name: partial(ours.rate, content) for name, content in limits.items()}
+    rates = interleave(turns, settings.seconds)
+    shares = {}
+    if ask.counted:
+        each = ours.ask({"kind": "count", **ask.counted})
+        for name, unit in (("product", "operations"), ("copy", "bytes")):
+            if name in rates:
+                share = ratios(rates[OURS], rates[name])
+                shares[name] = summary([value * each[unit] for value in share])
+    return Row(
+        name=ask.name,
+        unit=ask.unit,
+        batch=ask.batch,
+        rounds=len(rates[OURS]),
+        rate=summary(rates[OURS]),
+        against={name: summary(ratios(rates[OURS], rates[name])) for name in ask.others},
+        floor=shares.get("product"),
+        traffic=shares.get("copy"),
+    )
+
+
+def _images(ask: Ask, ours: Process) -> int:
+    """How many images, in whole batches, take us about TURN seconds."""
+    assert ask.batch is not None, "asked of works in batches only"
+    content = {**ask.ours.content, "images": ask.batch}
+    ours.ask(content)
+    return ask.batch * max(1, round(TURN / ours.ask(content)["seconds"]))
+
+
+def _limits(ours: Process, device: str) -> dict[str, dict[str, Any]]:
+    """Questions for the machine's own rates, half a turn each."""
+    dtype = "bfloat16" if precision() == "bf16" else "float32"
+    limits: dict[str, dict[str, Any]] = {"product": {"kind": "product", "dtype": dtype}}
+    if device == "cuda":
+        limits["copy"] = {"kind": "copy"}
+    for content in limits.values():
+        once = {**content, "times": 1}
+        ours.ask(once)
+        content["times"] = max(1, round(TURN / 2 / ours.ask(once)["seconds"]))
+    return limits
+
+
+def main() -> None:
+    """The command line; bad input: one line on standard error, exit code 2."""
+    from trainables.bench.libraries import installed
+
+    parser = argparse.ArgumentParser(prog="python -m trainables.bench", description=__doc__)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=ROW)
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    of = parser.parse_args()
+    peers = tuple(installed()) if of.peers else ()
+    settings = Settings(of.device, of.threads, peers, of.full, tuple(of.only), of.seconds)
+    try:
+        rows = list(run(settings, lambda line: print(line, file=sys.stderr)))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if of.format == "json":
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        print("\n".join(lines(rows)))

@@ -1,0 +1,72 @@
+"""The bench's rows as a table of text. Pure: imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainables.bench.interleaving import Summary
+
+HEAD = ["", "batch", "ours", "of floor"]
+NOTE = (
+    "x NAME: how many times as fast as NAME we are, in the same rounds (median, quartiles);\n"
+    "of floor: of the rate that the counted operations would have at this machine's own\n"
+    "matrix-product rate"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    rate: `unit` a second, ours; against: how many times as fast as others we are, by contender;
+    floor: the share we reach of what the counted operations would allow at this machine's own
+    matrix-product rate; traffic: of what their bytes, unfused, would at its copy rate (GPUs).
+    """
+
+    name: str
+    unit: str
+    batch: int | None
+    rounds: int
+    rate: Summary
+    against: Mapping[str, Summary] = field(default_factory=dict)
+    floor: Summary | None = None
+    traffic: Summary | None = None
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """The table, columns aligned, and what its columns mean."""
+    others = list(dict.fromkeys(name for row in rows for name in row.against))
+    body = [
+        [
+            row.name,
+            str(row.batch or ""),
+            f"{amount(row.rate.median)} {row.unit}/s",
+            _share(row.floor) + (f", {_share(row.traffic)} of copy" if row.traffic else ""),
+            *(_ratio(row.against.get(name)) for name in others),
+        ]
+        for row in rows
+    ]
+    return [*aligned([[*HEAD, *(f"x {name}" for name in others)], *body]), NOTE]
+
+
+def amount(value: float) -> str:
+    """'8.31', '412', '3,214', '86 million'."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.0f} million"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _share(share: Summary | None) -> str:
+    return f"{100 * share.median:.0f} %" if share else ""
+
+
+def _ratio(ratio: Summary | None) -> str:
+    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else ""
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]

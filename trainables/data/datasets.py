@@ -1,0 +1,94 @@
+"""The catalogue of datasets: splits by name, brought to the size and view that a study asks for.
+
+Choices read validation images, test images are for the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch.nn import functional as F
+
+from search_spaces.spec import Dataset, DatasetName, Transfer
+from trainables.data import readers
+from trainables.data.catalogue import NORMALISATION, Normalisation, channels_and_classes
+from trainables.data.images import Images, ImageSet, Splits, balanced
+from trainables.runtime.seeding import generator
+
+READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
+    "mnist-mini": readers.mnist_mini,
+    "digits": readers.digits,
+    "cifar10": readers.torchvision_set,
+    "cifar100": readers.torchvision_set,
+    "svhn": readers.torchvision_set,
+    "imagenet": readers.folders,
+    "cub200": readers.folders,
+    "visda17": readers.folders,
+    "npz": readers.npz,
+    "folder": readers.folders,
+}
+
+
+# Two datasets stay in memory: a reused process sees the same ones again and again. Tensors in a
+# cached value are shared, and nothing writes to them.
+@lru_cache(maxsize=2)
+def splits(dataset: Dataset) -> Splits:
+    """The splits of a dataset, the same for every seed, with its limit, size and view.
+
+    Normalisation is the published one where the dataset has it, otherwise measured on the training
+    pixels. Raises InputError for files that are absent or not what they should be.
+    """
+    train, val, test = (
+        _seen(part[: dataset.limit], dataset) for part in READERS[dataset.name](dataset)
+    )
+    mean, std = NORMALISATION.get(dataset.name) or _measured(train)
+    classes = channels_and_classes(dataset)[1]
+    return Splits(train, val, test, classes, mean, std)
+
+
+def training_part(transfer: Transfer) -> Splits:
+    """A transfer's splits, with its fraction of the training images: balanced over classes and
+    drawn from the transfer's seed (every class has one while there are as many images as classes),
+    or the first ones in the order of `splits`."""
+    whole = splits(transfer.dataset)
+    count = max(1, round(transfer.fraction * len(whole.train)))
+    if count == len(whole.train):
+        return whole
+    if transfer.subset == "first_n":
+        part = whole.train[:count]
+    else:
+        rng = generator(transfer.seed, "fraction")
+        part = whole.train[balanced(whole.train.y, rng)[:count]]
+    return replace(whole, train=part)
+
+
+def _seen(images: ImageSet, dataset: Dataset) -> ImageSet:
+    """Images as the dataset's view and size want them; files see to that while they are read."""
+    if not isinstance(images, Images):
+        return images
+    if dataset.view == "crop":
+        return replace(images, crop=dataset.size)
+    return _sized(images, dataset.size)
+
+
+def _sized(images: Images, size: int) -> Images:
+    if images.x.shape[2:] == (size, size):
+        return images
+    x = F.interpolate(
+        images.x.to(torch.float32),
+        size=(size, size),
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )
+    return Images(x.round_().clamp_(0, 255).to(torch.uint8), images.y)
+
+
+def _measured(train: ImageSet) -> Normalisation:
+    """Mean and std over all training pixels, channel by channel."""
+    assert isinstance(train, Images), "files are normalised by published numbers"
+    values = train.x.to(torch.float64) / 255
+    # A floor keeps constant channels from dividing by zero.
+    std = values.std(dim=(0, 2, 3)).clamp_min(1e-3)
+    return tuple(values.mean(dim=(0, 2, 3)).tolist()), tuple(std.tolist())

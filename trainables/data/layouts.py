@@ -1,0 +1,137 @@
+"""Image folders as they come: which files belong to which split, and their labels.
+
+Each layout returns {split: [(file name relative to root, label), ...]} with train and test, and
+val where the data has a validation split of its own.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Dataset
+from trainables.data.catalogue import CHANNELS_AND_CLASSES, SUFFIXES, absent, class_names, place
+
+Listing = list[tuple[str, int]]
+
+
+def layout(dataset: Dataset) -> dict[str, Listing]:
+    """The files of a dataset's splits. Raises InputError where they are not as they should be."""
+    splits = LAYOUTS[dataset.name](dataset, place(dataset))
+    for split, listing in splits.items():
+        if not listing:
+            raise InputError(f"dataset {dataset.title}: no images in {dataset.path} for {split}")
+    return splits
+
+
+def _folder(dataset: Dataset, root: Path) -> dict[str, Listing]:
+    """SPLIT/CLASS/FILE. Without a test split, val's images are the test images."""
+    classes = class_names(dataset, root / "train")
+    train = _in_classes(dataset, root, "train", classes)
+    val = _in_classes(dataset, root, "val", classes)
+    if not (root / "test").is_dir():
+        return {"train": train, "test": val}
+    return {"train": train, "val": val, "test": _in_classes(dataset, root, "test", classes)}
+
+
+def _imagenet(dataset: Dataset, root: Path) -> dict[str, Listing]:
+    classes = class_names(dataset, root / "train")
+    wanted = CHANNELS_AND_CLASSES["imagenet"][1]
+    # Published heads count on the labels of all classes.
+    if len(classes) != wanted:
+        raise InputError(
+            f"dataset {dataset.title}: {root / 'train'} has {len(classes)} class folders, "
+            f"not {wanted}: give a part of ImageNet as name: folder"
+        )
+    return {
+        "train": _in_classes(dataset, root, "train", classes),
+        "test": _in_classes(dataset, root, "val", classes),
+    }
+
+
+def _in_classes(dataset: Dataset, root: Path, split: str, classes: list[str]) -> Listing:
+    labels = {name: label for label, name in enumerate(classes)}
+    listing: Listing = []
+    for name in class_names(dataset, root / split):
+        if name not in labels:
+            raise InputError(
+                f"dataset {dataset.title}: {root / split / name}: no such class in train"
+            )
+        files = _image_files(root / split / name)
+        listing += [(os.path.relpath(file, root), labels[name]) for file in files]
+    return listing
+
+
+def _image_files(folder: Path) -> list[str]:
+    return sorted(
+        os.path.join(where, name)
+        for where, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."
+    )
+
+
+def _cub200(dataset: Dataset, root: Path) -> dict[str, Listing]:
+    """Lists of `number value` lines; class labels count from 1."""
+    names, labels, in_train = (
+        dict(_pairs(dataset, root / f"{name}.txt"))
+        for name in ("images", "image_class_labels", "train_test_split")
+    )
+    splits: dict[str, Listing] = {"train": [], "test": []}
+    for number, name in names.items():
+        if number not in labels or number not in in_train:
+            raise InputError(
+                f"dataset {dataset.title}: image {number} of images.txt is not in both "
+                f"other lists in {root}: unpack it again"
+            )
+        label = _label(dataset, root / "image_class_labels.txt", labels[number], first=1)
+        splits["train" if in_train[number] == "1" else "test"].append((f"images/{name}", label))
+    return splits
+
+
+def _visda17(dataset: Dataset, root: Path) -> dict[str, Listing]:
+    """train/ (synthetic) and validation/ (real, our test images), each with image_list.txt."""
+    splits: dict[str, Listing] = {}
+    for split, folder in (("train", "train"), ("test", "validation")):
+        path = root / folder / "image_list.txt"
+        splits[split] = [
+            (f"{folder}/{name}", _label(dataset, path, label, first=0))
+            for name, label in _pairs(dataset, path)
+        ]
+    return splits
+
+
+def _pairs(dataset: Dataset, path: Path) -> list[tuple[str, str]]:
+    """The two words of each line of a list."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise absent(dataset, path) from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        words = line.rsplit(maxsplit=1)
+        if len(words) == 2:
+            pairs.append((words[0], words[1]))
+        elif words:
+            raise InputError(
+                f"dataset {dataset.title}: {path} line {number}: not two words: {line}"
+            )
+    return pairs
+
+
+def _label(dataset: Dataset, path: Path, text: str, first: int) -> int:
+    classes = CHANNELS_AND_CLASSES[dataset.name][1]
+    if not text.isdecimal() or not 0 <= int(text) - first < classes:
+        raise InputError(
+            f"dataset {dataset.title}: {path}: label {text} is not one of "
+            f"{first} to {first + classes - 1}"
+        )
+    return int(text) - first
+
+
+LAYOUTS: dict[str, Callable[[Dataset, Path], dict[str, Listing]]] = {
+    "folder": _folder,
+    "imagenet": _imagenet,
+    "cub200": _cub200,
+    "visda17": _visda17,
+}

@@ -1,0 +1,159 @@
+"""Datasets from their files, in memory as uint8 at their native size, split once and for all.
+
+Each reader returns (train, val, test), the same on every call, and raises InputError for files that
+are absent or not what they should be.
+"""
+
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Dataset
+from trainables.data.catalogue import HOW_TO_GET, absent, check_arrays, file_sha256, place
+from trainables.data.folders import Folder, folder
+from trainables.data.images import Images, held_out
+from trainables.data.layouts import layout
+
+Three = tuple[Images, Images, Images]
+
+# Where validation starts in the training set, and that set's full size (Chen et al. 2022).
+VALIDATION = {"cifar10": (45_000, 50_000), "cifar100": (45_000, 50_000), "svhn": (68_257, 73_257)}
+SHARE = 0.1
+# Ten images a class of ImageNet choose an epoch well enough; a tenth would take as long as a test.
+MOST_HELD_OUT = 10_000
+
+
+def mnist_mini(dataset: Dataset) -> Three:
+    """The embedded part of MNIST."""
+    with (files("trainables") / "data" / "mnist_mini.npz").open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        train = _images(arrays["train_x"], arrays["train_y"])
+        test = _images(arrays["test_x"], arrays["test_y"])
+    val, rest = held_out(train, 1000)
+    return rest, val, test
+
+
+def digits(dataset: Dataset) -> Three:
+    """scikit-learn's handwritten digits."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    # Sixteen grey levels (0 to 16) to bytes.
+    x = np.round(bunch.images[..., None] * (255 / 16)).astype(np.uint8)
+    test, val, rest = held_out(_images(x, bunch.target), 500, 297)
+    return rest, val, test
+
+
+def torchvision_set(dataset: Dataset) -> Three:
+    """CIFAR-10, CIFAR-100 or SVHN in torchvision's layout; nothing is read, let alone unpickled,
+    before torchvision has checked its md5."""
+    root = place(dataset)
+    require(dataset)
+    try:
+        train, test = (_published(dataset.name, root, part) for part in (True, False))
+    except RuntimeError as error:
+        raise InputError(
+            f"dataset {dataset.title}: a file in {root} is not the published one (md5 differs): "
+            f"remove it, then {HOW_TO_GET[dataset.name]}"
+        ) from error
+    cut, full = VALIDATION[dataset.name]
+    if len(train) < full:
+        cut = len(train) - max(1, round(SHARE * len(train)))
+    return train[:cut], train[cut:], test
+
+
+def require(dataset: Dataset) -> None:
+    """Raises InputError if a file of a torchvision set is absent; does not read them."""
+    for path in published_files(dataset.name, place(dataset)):
+        if not path.is_file():
+            raise absent(dataset, path)
+
+
+def published_files(name: str, root: Path) -> list[Path]:
+    """The files of a torchvision set below its data root."""
+    kind = torchvision_class(name)
+    if name == "svhn":
+        return [root / kind.split_list[split][1] for split in ("train", "test")]
+    names = [entry[0] for entry in kind.train_list + kind.test_list] + [kind.meta["filename"]]
+    return [root / kind.base_folder / entry for entry in names]
+
+
+def torchvision_class(name: str) -> Any:
+    """torchvision's class for a set."""
+    from torchvision import datasets
+
+    return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "svhn": datasets.SVHN}[name]
+
+
+def _published(name: str, root: Path, train: bool) -> Images:
+    kind = torchvision_class(name)
+    if name == "svhn":
+        read = kind(root, split="train" if train else "test", download=False)
+        return _images(read.data.transpose(0, 2, 3, 1), read.labels)
+    read = kind(root, train=train, download=False)
+    return _images(read.data, np.asarray(read.targets))
+
+
+def npz(dataset: Dataset) -> Three:
+    """The user's own arrays; a tenth of train, balanced over classes, is held out as val."""
+    path = place(dataset)
+    arrays = _arrays(dataset, path)
+    train, test = (_checked(dataset, arrays, split) for split in ("train", "test"))
+    if train.x.shape[1] != test.x.shape[1]:
+        raise InputError(f"dataset {dataset.title}: {path}: train_x and test_x differ in channels")
+    val, rest = held_out(train, max(1, round(SHARE * len(train))))
+    # A balanced order, so that a limit keeps all classes of files that are sorted by class.
+    return rest, val, held_out(test)[0]
+
+
+def _arrays(dataset: Dataset, path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        if dataset.sha256 is not None and file_sha256(path) != dataset.sha256:
+            raise InputError(
+                f"dataset {dataset.title}: {path} has sha256 {file_sha256(path)}, not "
+                f"{dataset.sha256}: use the file that the study means, or correct the study"
+            )
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("train_x", "train_y", "test_x", "test_y")}
+    except FileNotFoundError as error:
+        raise absent(dataset, path) from error
+    except InputError:
+        raise
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        how = HOW_TO_GET["npz"]
+        raise InputError(f"dataset {dataset.title}: {path}: {error}: {how}") from error
+
+
+def _checked(dataset: Dataset, arrays: dict[str, NDArray[Any]], split: str) -> Images:
+    x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
+    check_arrays(dataset, split, x.shape, x.dtype, y)
+    return _images(x, y)
+
+
+def folders(dataset: Dataset) -> tuple[Folder, Folder, Folder]:
+    """Image folders, streamed. Without a validation split of their own, a tenth of train (at most
+    10,000 images) is held out. All in a fixed balanced order, as files lie sorted by class."""
+    root = place(dataset)
+    sets = {
+        split: folder(root, listing, dataset.size, dataset.view)
+        for split, listing in layout(dataset).items()
+    }
+    (test,) = held_out(sets["test"])
+    if "val" in sets:
+        (rest,), (val,) = held_out(sets["train"]), held_out(sets["val"])
+    else:
+        count = max(1, round(SHARE * len(sets["train"])))
+        val, rest = held_out(sets["train"], min(count, MOST_HELD_OUT))
+    return rest, val, test
+
+
+def _images(x: NDArray[np.uint8], y: NDArray[Any]) -> Images:
+    """(N, H, W, C) arrays as they are stored in files."""
+    channels_first = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+    return Images(channels_first, torch.from_numpy(y.astype(np.int64)))

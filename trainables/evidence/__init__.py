@@ -1,0 +1,2 @@
+"""Evidence on finished results: masks, agreement, loss landscapes, calibration, masked gradients.
+May use: jobs."""

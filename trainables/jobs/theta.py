@@ -1,0 +1,144 @@
+"""A theta: pre-trained, or read from published weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from search_spaces.regimes import Regime
+from search_spaces.spec import Checkpoint, Theta, Ticket
+from trainables.checkpoints import formats
+from trainables.data import datasets
+from trainables.models import resnets
+from trainables.pruning.masks import State
+from trainables.runtime.seeding import derived
+from trainables.store.checkpoints import Keeper, Records
+from trainables.store.ledger import Ledger
+from trainables.store.records import accumulated, now, provenance, signals
+from trainables.store.tensors import to_bytes
+from trainables.training import overfitting
+from trainables.training.evaluation import judge_test
+from trainables.training.loop import Best, Epoch, Progress, Shard, fit
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a chain: where results go, which share of each batch, on which device, and in
+    how many parts a batch is taken from the start."""
+
+    ledger: Ledger
+    shard: Shard
+    device: torch.device
+    parts: int = 1
+
+
+def make_theta(spec: Theta, worker: Worker) -> State:
+    """Makes a theta, writes it to the ledger and returns its weights.
+
+    Raises InputError for published weights that do not fit the network, FloatingPointError for a
+    training that diverged before its first validated state.
+    """
+    pretraining = spec.pretraining
+    if pretraining.load is not None:
+        return _load(spec, pretraining.load, worker)
+    assert pretraining.train is not None, "the spec demands one of the two"
+    return _pretrain(spec, pretraining.train, worker)
+
+
+def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
+    """Reads published weights, writes them with their scores on the source's validation images,
+    and returns them. Raises InputError for weights that do not fit the network."""
+    started = now()
+    net = network(spec, worker.device)
+    state = formats.state_for(checkpoint, spec.model, net)
+    if worker.shard.rank == 0:
+        net.load_state_dict(state)
+        val = datasets.splits(spec.dataset).val.to(worker.device)
+        result = {
+            "state": "complete",
+            "source_val": judge_test(net, val, spec.evaluation).scores.model_dump(),
+            **provenance(started, worker.device, worker.shard.world),
+        }
+        worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(state)})
+    return state
+
+
+def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
+    """Trains a theta, writes its best state by validation with its scores, and returns it. One that
+    diverges counts by its best state before."""
+    started = now()
+    data = datasets.splits(spec.dataset)
+    net = network(spec, worker.device)
+    progress = keeper(spec, worker)
+    state, reason = "complete", dict[str, str]()
+    best: Best | None = None
+    records: Records = []
+
+    def train(resume: Progress | None) -> Iterator[Epoch]:
+        return fit(
+            distributed(net, worker),
+            data,
+            regime,
+            spec.seed,
+            evaluation=spec.evaluation,
+            augmentation=spec.dataset.augment,
+            shard=worker.shard,
+            resume=resume,
+            parts=worker.parts,
+        )
+
+    try:
+        for epoch, records in progress.epochs(train, regime.recipe.epochs):
+            best = epoch.best
+            if overfitting.must_stop(signals(records), regime.containment):
+                state = "co_stopped"
+                break
+    except FloatingPointError as error:
+        if not records:
+            best, records = progress.left()
+        if best is None:
+            raise FloatingPointError(
+                f"pre-training {error}, before its first validation: lower lr; no ticket starts "
+                "from it"
+            ) from None
+        state, reason = "diverged", {"reason": str(error)}
+    if best is None:
+        raise RuntimeError("collapsed before the first validation: lower validate_from or epsilon")
+    if worker.shard.rank == 0:
+        net.load_state_dict(best.state)
+        judgement = judge_test(net, data.test.to(worker.device), spec.evaluation)
+        result = {
+            "state": state,
+            "test": judgement.scores.model_dump(),
+            "best_epoch": best.epoch,
+            "epochs": records,
+            **reason,
+            **accumulated(records),
+            **provenance(started, worker.device, worker.shard.world),
+        }
+        worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
+        progress.drop()
+    return best.state
+
+
+def keeper(spec: Theta | Ticket, worker: Worker) -> Keeper:
+    """Where the training behind a result keeps its progress; the first process writes it."""
+    return Keeper(worker.ledger.unfinished(spec), writes=worker.shard.rank == 0)
+
+
+def network(spec: Theta, device: torch.device) -> resnets.ResNet:
+    """The network of a theta as it is initialised, on a device."""
+    data = datasets.splits(spec.dataset)
+    own = spec.model.normalisation
+    mean, std = (own.mean, own.std) if own else (data.mean, data.std)
+    net = resnets.build(spec.model, data.classes, mean, std, derived(spec.seed, "init"))
+    return net.to(device)
+
+
+def distributed(net: nn.Module, worker: Worker) -> nn.Module:
+    """The network as one of a chain's processes trains it."""
+    if worker.shard.world == 1:
+        return net
+    return DistributedDataParallel(net)

@@ -1,0 +1,159 @@
+"""One transfer: a ticket trained on a downstream task, then judged once on its test images."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.spec import Transfer
+from trainables.data import datasets
+from trainables.data.images import Splits
+from trainables.jobs import checks
+from trainables.models import resnets
+from trainables.pruning.masks import Mask, ones, rewind
+from trainables.runtime.seeding import derived
+from trainables.store.checkpoints import Keeper, Records
+from trainables.store.ledger import Ledger
+from trainables.store.records import Moment, accumulated, now, provenance, signals
+from trainables.store.tensors import read, to_bytes, without_head
+from trainables.training.evaluation import Judgement, judge_test
+from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
+from trainables.training.overfitting import must_stop
+
+
+@dataclass(frozen=True)
+class Task:
+    """A transfer made ready: the rewound network with a new head, its mask and its data."""
+
+    spec: Transfer
+    net: nn.Module
+    mask: Mask | None
+    data: Splits
+    started: Moment
+
+
+def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
+    """Reads theta and mask from the ledger; the head is drawn from the transfer's seed.
+
+    Without test images, their place in the task is empty, and they are not touched."""
+    started = now()
+    ticket = spec.ticket
+    data = datasets.training_part(spec)
+    if not with_test:
+        data = replace(data, test=data.val[:0])
+    data = data.to(device)
+    seed = derived(spec.seed, "head")
+    net = resnets.build(ticket.theta.model, data.classes, data.mean, data.std, seed)
+    theta = read(ledger.file(ticket.theta, "weights.safetensors"))
+    mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
+    missing = load_body(net, theta, mask or ones(net))
+    if any(not name.startswith("fc.") for name in missing):
+        raise ValueError(f"theta lacks the weights {missing}")
+    return Task(spec, net.to(device), mask, data, started)
+
+
+def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[str]:
+    """Puts theta under the mask into `net`, all but the head; returns what theta did not set."""
+    state = without_head(rewind(theta, mask))
+    return list(net.load_state_dict(state, strict=False).missing_keys)
+
+
+def train(task: Task, resume: Progress | None = None, parts: int = 1) -> Iterator[Epoch]:
+    """The transfer's training, epoch by epoch, from its start or from where it was left; `parts`:
+    see fit."""
+    spec = task.spec
+    yield from fit(
+        task.net,
+        task.data,
+        spec.regime,
+        derived(spec.seed, "transfer"),
+        evaluation=spec.evaluation,
+        mask=task.mask,
+        augmentation=spec.dataset.augment,
+        resume=resume,
+        parts=parts,
+    )
+
+
+def run(task: Task, ledger: Ledger, parts: int = 1) -> Iterator[dict[str, Any]]:
+    """Trains a transfer from where it was left and writes its result, yielding each epoch's record;
+    the last has `ends`: the result is in the ledger before it is yielded.
+
+    One that diverges ends too, with its best state; where none was validated, with the ticket as it
+    was before training, which counts as epoch 0.
+    """
+    spec = task.spec
+    keeper = Keeper(ledger.unfinished(spec))
+    last = spec.regime.recipe.epochs
+    best: Best | None = None
+    records: Records = []
+    try:
+        for epoch, records in keeper.epochs(partial(train, task, parts=parts), last):
+            best = epoch.best
+            stop = must_stop(signals(records), spec.regime.containment)
+            ends = stop or epoch.number == last
+            if ends:
+                state = "co_stopped" if stop else "complete"
+                ledger.write(spec, *conclude(task, best, records, state))
+                keeper.drop()
+            yield {**records[-1], "ends": ends}
+            if ends:
+                return
+    except FloatingPointError as error:
+        if not records:
+            best, records = keeper.left()
+        result, files = conclude(task, best or untrained(task, ledger), records, "diverged")
+        ledger.write(spec, {**result, "reason": str(error)}, files)
+        keeper.drop()
+        yield {**(records[-1] if records else {}), "ends": True}
+
+
+def untrained(task: Task, ledger: Ledger) -> Best:
+    """The state that a transfer's training starts from, as its best: its epoch is 0."""
+    spec = task.spec
+    fresh = prepare(spec, ledger, next(task.net.parameters()).device)
+    val = validate(fresh.net, fresh.data.val, spec.regime, spec.evaluation)
+    return Best(0, val, snapshot(fresh.net))
+
+
+def conclude(
+    task: Task, best: Best | None, records: Records, state: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(result, files) of a transfer after its last epoch, with the records of all its epochs: its
+    best state by validation judged on the test images, the last state's scores beside it, and the
+    best state's correctness image by image. Of a training that diverged, no later state is left
+    than the best. Raises RuntimeError if no epoch was validated.
+    """
+    spec = task.spec
+    if best is None:
+        raise RuntimeError(f"{state} before the first validation: lower validate_from")
+    if state == "diverged":
+        task.net.load_state_dict(best.state)
+    last = judge_test(task.net, task.data.test, spec.evaluation)
+    judged = last
+    if state != "diverged" and best.epoch != records[-1]["number"]:
+        task.net.load_state_dict(best.state)
+        judged = judge_test(task.net, task.data.test, spec.evaluation)
+    further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
+    result = {
+        "state": state,
+        "test": judged.scores.model_dump(),
+        "last": last.scores.model_dump(),
+        "val": best.scores.model_dump(exclude_none=True),
+        "best_epoch": best.epoch,
+        "epochs": records,
+        **accumulated(records),
+        **provenance(task.started, next(task.net.parameters()).device),
+    }
+    if further:
+        result["checks"] = [record for record, _ in further]
+    bits = _bits(judged) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
+    return result, {"correct.safetensors": to_bytes(bits)}
+
+
+def _bits(judgement: Judgement) -> dict[str, Tensor]:
+    assert judgement.attacked is not None, "test images are always attacked"
+    return {"clean": judgement.clean, "attacked": judgement.attacked}

@@ -1,0 +1,1 @@
+"""Masks, and the prunings that make them. May use: runtime."""

@@ -1,0 +1,2 @@
+"""How this process computes: seeds, precision, compilation, memory. May use nothing else of
+trainables."""

@@ -1,0 +1,1 @@
+"""What is kept on disk: finished results, unfinished trainings, tensors. May use: training."""

@@ -1,0 +1,76 @@
+"""What is kept of a training, as JSON."""
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from trainables.runtime.compilation import compilation
+from trainables.runtime.precision import precision
+from trainables.training.loop import Epoch
+from trainables.training.overfitting import Signals
+
+
+def epoch_record(epoch: Epoch) -> dict[str, Any]:
+    """One epoch's numbers: accuracies in [0, 1], seconds of wall time; no weights."""
+    record: dict[str, Any] = {
+        "number": epoch.number,
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "lr": epoch.lr,
+        "seconds": epoch.seconds,
+    }
+    if epoch.alpha is not None:
+        record["alpha"] = epoch.alpha
+    if epoch.val:
+        record["val"] = epoch.val.model_dump(exclude_none=True)
+    if epoch.signals:
+        record["signals"] = asdict(epoch.signals)
+    if epoch.parts > 1:
+        record["accumulated"] = epoch.parts
+    return record
+
+
+def accumulated(records: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The mark of a training that was short of memory, from the records of its epochs: into how
+    many parts, at most, a batch was split. BatchNorm then saw those. Empty for all others."""
+    parts = max((record.get("accumulated", 1) for record in records), default=1)
+    return {"accumulated": parts} if parts > 1 else {}
+
+
+def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
+    """The signals of catastrophic overfitting in the records of a training's epochs."""
+    return [Signals(**r["signals"]) if "signals" in r else None for r in records]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """wall: seconds since 1970, a label, since a machine's clock may be set meanwhile; monotonic:
+    seconds of this process, from which durations are taken."""
+
+    wall: float
+    monotonic: float
+
+
+def now() -> Moment:
+    """This moment."""
+    return Moment(time.time(), time.monotonic())
+
+
+def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[str, Any]:
+    """When (seconds since 1970; the difference is what it took), where and on what a result was
+    computed. Never part of a key."""
+    return {
+        "started": started.wall,
+        "ended": started.wall + time.monotonic() - started.monotonic,
+        "host": socket.gethostname(),
+        "device": device.type,
+        "workers": workers,
+        "threads": torch.get_num_threads(),
+        "precision": precision(),
+        "compilation": compilation(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,174 @@
+"""Attacks on images in [0, 1], under the L-infinity norm.
+
+Every attack takes a model, images x (N, C, H, W) in [0, 1], labels y (N,), its spec, and a
+generator on x's device; it returns attacked images of x's shape in [0, 1], detached. It leaves the
+model's train/eval mode and the parameters' gradients as they are, and forms no parameter gradient.
+The caller states the BatchNorm mode: in train mode the attack's forward passes normalise by the
+batch and move the running statistics, as in the published training loops.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.regimes import Attack
+from trainables.runtime import out_of_memory
+from trainables.runtime.precision import raised
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Parameters need no gradient inside: the backward pass then skips work for them."""
+    changed = [p for p in model.parameters() if p.requires_grad]
+    for parameter in changed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_(True)
+
+
+def ascent(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Sign of the cross-entropy's gradient with respect to x, the model being frozen."""
+    return _gradient(model, x, y)[0].sign_()
+
+
+def gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropy's gradient with respect to each image of x, and x's logits."""
+    with frozen(model):
+        return _gradient(model, x, y)
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        logits = model(x)
+        # The sum, not the mean: an image's gradient then does not depend on the batch's size.
+        loss = F.cross_entropy(raised(logits), y, reduction="sum")
+        (result,) = torch.autograd.grad(loss, x)
+    return result, logits.detach()
+
+
+def uniform(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:
+    """Noise of x's shape and layout, uniform in [-radius, radius)."""
+    noise = torch.empty_like(x)
+    return noise.uniform_(-radius, radius, generator=rng)
+
+
+def pgd(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+    """Projected gradient ascent from a uniform start in the epsilon-ball (Madry et al. 2018)."""
+    low = (x - attack.epsilon).clamp_(min=0)
+    high = (x + attack.epsilon).clamp_(max=1)
+    attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+    with frozen(model):
+        for _ in range(attack.steps):
+            step = ascent(model, attacked, y)
+            attacked = torch.clamp(attacked.add(step, alpha=attack.alpha), low, high)
+    return attacked
+
+
+class _Attacked(NamedTuple):
+    """Images under attack: their places in the order of arrival, labels, balls, iterates, and how
+    many steps each has taken."""
+
+    place: Tensor
+    y: Tensor
+    low: Tensor
+    high: Tensor
+    x: Tensor
+    steps: Tensor
+
+
+def withstood(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, torch.Generator]],
+    attack: Attack,
+    size: int,
+) -> Tensor:
+    """Which images does no iterate of PGD, start and end included, turn into a misclassified one?
+
+    batches: images, labels and the generator that their starts are drawn from. Returns the images'
+    places (K,) int64 in the order of arrival, ascending. An image that is fooled leaves and others
+    take its place: about `size` are attacked at a time, each by itself. Call it in eval mode, where
+    one image's logits do not depend on another's. What does not fit into memory is taken in parts.
+    """
+    piece = max(1, size // 8)
+    arriving = _arriving(batches, attack, piece)
+    here: _Attacked | None = None
+    stood = []
+    parts = 1
+    with frozen(model):
+        while here := _filled(here, arriving, size - piece):
+            work = partial(_gradient_in_parts, model, here.x, here.y)
+            (slope, logits), parts = out_of_memory.in_parts(work, len(here.y), parts)
+            right = logits.argmax(1) == here.y
+            last = here.steps == attack.steps
+            stood.append(here.place[right & last])
+            x = torch.clamp(here.x.add(slope.sign_(), alpha=attack.alpha), here.low, here.high)
+            stay = (right & ~last).nonzero().flatten()
+            here = _Attacked(*(t[stay] for t in here._replace(x=x, steps=here.steps + 1)))
+    return torch.cat(stood).sort().values if stood else torch.zeros(0, dtype=torch.int64)
+
+
+def _arriving(
+    batches: Iterable[tuple[Tensor, Tensor, torch.Generator]], attack: Attack, piece: int
+) -> Iterator[_Attacked]:
+    """The images at their starts, in pieces."""
+    seen = 0
+    for x, y, rng in batches:
+        place = torch.arange(seen, seen + len(y), device=y.device)
+        low = (x - attack.epsilon).clamp_(min=0)
+        high = (x + attack.epsilon).clamp_(max=1)
+        start = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+        seen += len(y)
+        whole = _Attacked(place, y, low, high, start, torch.zeros_like(y))
+        yield from map(_Attacked, *(tensor.split(piece) for tensor in whole))
+
+
+def _filled(here: _Attacked | None, arriving: Iterator[_Attacked], enough: int) -> _Attacked | None:
+    """The images that are here, and as many more as come until there are more than `enough`; None
+    if there are none."""
+    found = [here] if here is not None and len(here.y) else []
+    while sum(len(some.y) for some in found) <= enough:
+        more = next(arriving, None)
+        if more is None:
+            break
+        if len(more.y):
+            found.append(more)
+    if len(found) < 2:
+        return found[0] if found else None
+    return _Attacked(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _gradient_in_parts(model: nn.Module, x: Tensor, y: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
+    slopes, logits = zip(*(_gradient(model, *pair) for pair in pairs), strict=True)
+    return (slopes[0], logits[0]) if len(slopes) == 1 else (torch.cat(slopes), torch.cat(logits))
+
+
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+    """One step from a uniform start in the epsilon-ball (Wong et al. 2020): PGD of one step."""
+    return pgd(model, x, y, attack, rng)
+
+
+def n_fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+    """One step from uniform noise in [-2 epsilon, 2 epsilon], kept in [0, 1] but not projected onto
+    the epsilon-ball (de Jorge et al. 2022)."""
+    noisy = x + uniform(x, 2 * attack.epsilon, rng)
+    with frozen(model):
+        step = ascent(model, noisy, y)
+    return noisy.add(step, alpha=attack.alpha).clamp_(0, 1)
+
+
+_BY_KIND = {"fgsm": fgsm, "n_fgsm": n_fgsm, "pgd": pgd}
+
+
+def perturb(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+    """x under the attack that the spec names; restarts are the evaluation's business."""
+    return _BY_KIND[attack.kind](model, x, y, attack, rng)

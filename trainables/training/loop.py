@@ -1,0 +1,287 @@
+"""The training loop: one for pre-training, IMP re-training and transfers. It knows no framework."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from search_spaces.regimes import Evaluation, Recipe, Regime
+from search_spaces.spec import Augmentation, Scores
+from trainables.data.images import Images, ImageSet, Splits, augment
+from trainables.pruning.masks import Mask, State, apply_, factors
+from trainables.runtime.compilation import compile_
+from trainables.runtime.seeding import derived, generator
+from trainables.training.evaluation import judge
+from trainables.training.overfitting import Signals, must_lower_alpha, probe
+from trainables.training.step import Portions, gradients
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of every batch this process trains on: all, or one rank's of several."""
+
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best validated state so far: its epoch, validation scores and weights (on the CPU)."""
+
+    epoch: int
+    scores: Scores
+    state: State = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Everything that a training needs to go on after `epoch` as if it had never stopped: weights
+    and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, the
+    best state, and into how many parts a batch was split for lack of memory. All tensors are on the
+    CPU."""
+
+    epoch: int
+    state: State = field(repr=False)
+    momentum: State = field(repr=False)
+    alpha: float | None
+    history: tuple[Signals, ...]
+    best: Best | None
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training did.
+
+    number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
+    lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
+    in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
+    attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
+    what a training needs to go on from here, to be called before the next epoch is asked for;
+    parts: into how many a batch was split, for lack of memory, at its last step.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    lr: float
+    alpha: float | None
+    seconds: float
+    val: Scores | None
+    signals: Signals | None
+    best: Best | None
+    progress: Callable[[], Progress] = field(repr=False, compare=False)
+    parts: int = 1
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimiser step `step` (from 0)."""
+    schedule = recipe.schedule
+    total = recipe.epochs * steps_per_epoch
+    if schedule.kind == "multistep":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in schedule.milestones)
+        return recipe.lr * schedule.gamma**passed
+    if schedule.kind == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
+    if schedule.kind == "one_cycle":
+        done, peak = (step + 1) / (total + 1), schedule.warmup
+        return recipe.lr * min(done / peak, (1 - done) / (1 - peak))
+    return recipe.lr
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of the model's state on the CPU, in the default memory layout."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
+
+
+def fit(
+    model: nn.Module,
+    data: Splits,
+    regime: Regime,
+    seed: int,
+    evaluation: Evaluation | None = None,
+    mask: Mask | None = None,
+    augmentation: Augmentation | None = None,
+    shard: Shard | None = None,
+    resume: Progress | None = None,
+    parts: int = 1,
+) -> Iterator[Epoch]:
+    """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
+
+    With `evaluation`, epochs from `recipe.validate_from` on are validated and the best state is
+    kept: highest clean accuracy without an attack, highest accuracy under `evaluation.validation`
+    with one; of equals, the latest. A regime with `containment` is watched for catastrophic
+    overfitting and every epoch is validated; `on_collapse: lower_alpha` acts here, stopping is
+    the caller's. With `mask`, pruned weights are zero before the first step and after every one.
+
+    A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
+    same weights, statistics and best state. Everything random comes from `seed`; an epoch's
+    batches do not depend on earlier epochs: with `resume`, the epochs after it come out as if there
+    had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
+    out.
+
+    A batch that does not fit into memory is taken in parts, from the start in `parts`: gradients
+    add up to the batch's, but BatchNorm in train mode normalises each part by itself. Raises
+    FloatingPointError when the loss or a weight is not finite at the end of an epoch.
+    """
+    recipe, shard = regime.recipe, shard or Shard()
+    net = model.module if isinstance(model, DistributedDataParallel) else model
+    device = next(net.parameters()).device
+    data = data.to(device)
+    kept = factors(net, mask or {})
+    apply_(net, kept)
+    compile_(net)
+    optimizer = torch.optim.SGD(
+        net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    steps = max(1, len(data.train) // recipe.batch_size)
+    best: Best | None = None
+    history: list[Signals] = []
+    portions = Portions(max(parts, resume.parts) if resume else parts, alone=net is model)
+    if resume:
+        best, history = resume.best, list(resume.history)
+        regime = _with_alpha(regime, resume.alpha)
+        _restore(net, optimizer, resume)
+    for number in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
+        if best and must_lower_alpha(history, regime.containment):
+            net.load_state_dict(best.state)
+            optimizer.state.clear()
+            history.clear()
+            assert regime.attack is not None, "only an attack is watched"
+            regime = _with_alpha(regime, regime.attack.alpha / 2)
+        started = time.monotonic()
+        rng = generator(seed, "noise", number, shard.rank, device=device)
+        loss_sum, right = torch.zeros(2, device=device).unbind()
+        seen = 0
+        model.train()
+        for step, batch in enumerate(_batches(data.train, recipe, seed, number, shard)):
+            lr = learning_rate(recipe, (number - 1) * steps + step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
+            work = partial(gradients, model, net, x, batch.y, regime, rng)
+            loss, hits = portions.step(work, net, rng, len(batch))
+            optimizer.step()
+            apply_(net, kept)
+            loss_sum += loss * len(batch)
+            right += hits
+            seen += len(batch)
+        if net is not model:
+            _same_buffers(net)
+        mean_loss = loss_sum.item() / seen
+        if not _finite(net, mean_loss, alone=net is model):
+            raise FloatingPointError(f"diverged in epoch {number} (training loss {mean_loss:g})")
+        val = None
+        if evaluation and _validates(regime, number):
+            val = validate(net, data.val, regime, evaluation)
+            if best is None or _score(val, regime) >= _score(best.scores, regime):
+                best = Best(number, val, snapshot(net))
+        if evaluation and regime.attack and regime.containment:
+            history.append(probe(net, data.val, regime.attack, regime.containment, seed=0))
+        yield Epoch(
+            number,
+            loss=mean_loss,
+            accuracy=right.item() / seen,
+            lr=lr,
+            alpha=regime.attack.alpha if regime.attack else None,
+            seconds=time.monotonic() - started,
+            val=val,
+            signals=history[-1] if history else None,
+            best=best,
+            parts=portions.parts,
+            progress=partial(
+                _progress, net, optimizer, number, regime, tuple(history), best, portions.parts
+            ),
+        )
+
+
+def _validates(regime: Regime, number: int) -> bool:
+    """Is this epoch validated? Where a collapse is watched for, all are: the state before it
+    is what will count."""
+    recipe = regime.recipe
+    return number >= recipe.validate_from or number == recipe.epochs or bool(regime.containment)
+
+
+def _with_alpha(regime: Regime, alpha: float | None) -> Regime:
+    if regime.attack is None or alpha is None:
+        return regime
+    attack = regime.attack.model_copy(update={"alpha": alpha})
+    return regime.model_copy(update={"attack": attack})
+
+
+def _progress(
+    net: nn.Module,
+    optimizer: torch.optim.SGD,
+    epoch: int,
+    regime: Regime,
+    history: tuple[Signals, ...],
+    best: Best | None,
+    parts: int,
+) -> Progress:
+    momentum = {
+        name: optimizer.state[parameter]["momentum_buffer"].detach().cpu().clone()
+        for name, parameter in net.named_parameters()
+        if optimizer.state[parameter].get("momentum_buffer") is not None
+    }
+    alpha = regime.attack.alpha if regime.attack else None
+    return Progress(epoch, snapshot(net), momentum, alpha, history, best, parts)
+
+
+def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
+    net.load_state_dict(progress.state)
+    for name, parameter in net.named_parameters():
+        if name in progress.momentum:
+            buffer = torch.empty_like(parameter).copy_(progress.momentum[name])
+            optimizer.state[parameter]["momentum_buffer"] = buffer
+
+
+def _finite(net: nn.Module, loss: float, alone: bool) -> bool:
+    """Can a training go on? All of its processes answer alike."""
+    values = [value for value in net.state_dict().values() if value.is_floating_point()]
+    # A sum is not finite if a summand is not, and much faster to look at.
+    lost = ~torch.stack([value.sum() for value in values]).isfinite().all()
+    lost |= not math.isfinite(loss)
+    if not alone:
+        lost = lost.to(torch.uint8)
+        dist.all_reduce(lost, dist.ReduceOp.MAX)
+    return not lost
+
+
+def _batches(
+    images: ImageSet, recipe: Recipe, seed: int, epoch: int, shard: Shard
+) -> Iterator[Images]:
+    """One epoch's batches in an order drawn from (seed, epoch); of each, this rank's part."""
+    order = torch.randperm(len(images), generator=generator(seed, "order", epoch))
+    order = order.to(images.y.device)
+    size = min(recipe.batch_size, len(images))
+    starts = range(0, len(images) - size + 1, size)
+    parts = [order[start : start + size][shard.rank :: shard.world] for start in starts]
+    return images.stream(parts, derived(seed, "views", epoch))
+
+
+def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
+    """Clean accuracy, and accuracy under attack where the regime trains for it."""
+    attack = evaluation.validation if regime.attack else None
+    return judge(net, images, attack, evaluation.protocol).scores
+
+
+def _score(scores: Scores, regime: Regime) -> float:
+    """What a regime's best epoch is chosen by."""
+    score = scores.sa if regime.attack is None else scores.ra
+    assert score is not None
+    return score
+
+
+def _same_buffers(net: nn.Module) -> None:
+    """BatchNorm's running statistics differ between ranks after a step; take the first rank's."""
+    for buffer in net.buffers():
+        dist.broadcast(buffer, 0)

@@ -1,0 +1,110 @@
+"""Catastrophic overfitting of one-step adversarial training: what shows it, and the decision.
+
+A network trained against one-step attacks can learn, within an epoch, to fool its own attack:
+FGSM accuracy soars while PGD accuracy collapses (Wong et al. 2020), and the loss bends so much
+that its gradient at an image says nothing about the gradient nearby (Andriushchenko and Flammarion
+2020).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from search_spaces.regimes import Attack, Containment
+from trainables.data.images import ImageSet
+from trainables.runtime.seeding import generator
+from trainables.training.attacks import gradient, uniform
+from trainables.training.evaluation import BATCH, evaluating, judge
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a probe of held-out images shows after an epoch.
+
+    fgsm, pgd: accuracy in [0, 1] under the training's own step and under PGD; cosine: mean cosine,
+    in [-1, 1], between the loss's input gradients at an image and at a random neighbour.
+    """
+
+    fgsm: float
+    pgd: float
+    cosine: float
+
+
+def probe(
+    model: nn.Module, images: ImageSet, attack: Attack, containment: Containment, seed: int
+) -> Signals:
+    """The signals on the first `probe_images` of `images`, in eval mode; `seed` fixes all draws.
+
+    PGD covers the ball in `probe_steps` steps of 2.5 epsilon / steps (Madry et al. 2018).
+    """
+    part = images[: containment.probe_images]
+    steps = containment.probe_steps
+    alpha = min(1.0, 2.5 * attack.epsilon / steps)
+    pgd = Attack(kind="pgd", epsilon=attack.epsilon, alpha=alpha, steps=steps)
+    fgsm = Attack(kind="fgsm", epsilon=attack.epsilon, alpha=attack.alpha)
+    return Signals(
+        fgsm=_under(model, part, fgsm, seed),
+        pgd=_under(model, part, pgd, seed),
+        cosine=gradient_cosine(model, part, attack.epsilon, seed),
+    )
+
+
+def gradient_cosine(model: nn.Module, images: ImageSet, epsilon: float, seed: int) -> float:
+    """Mean over images of cos(g(x), g(x + eta)), g the loss's input gradient, eta uniform in the
+    epsilon-ball (Andriushchenko and Flammarion 2020, equation 5). An image whose gradient vanishes
+    counts as 0."""
+    cosines = []
+    with evaluating(model):
+        parts = torch.arange(len(images), device=images.y.device).split(BATCH)
+        for number, batch in enumerate(images.stream(parts, seed=None)):
+            x = batch.pixels()
+            rng = generator(seed, "cosine", number, device=x.device)
+            here, _ = gradient(model, x, batch.y)
+            there, _ = gradient(model, x + uniform(x, epsilon, rng), batch.y)
+            cosines.append(F.cosine_similarity(here.flatten(1), there.flatten(1), eps=1e-30))
+    return torch.cat(cosines).double().mean().item()
+
+
+def hit(history: Sequence[Signals], containment: Containment) -> bool:
+    """Does the last epoch look collapsed?
+
+    PGD accuracy has fallen from its best by more than `fall`, and overfitting did it: FGSM accuracy
+    is more than `gap` above it, or the cosine has fallen below `bend` times its best. (Gap and bend
+    alone also occur while PGD accuracy rises.)
+    """
+    last = history[-1]
+    fell = max(s.pgd for s in history) - last.pgd > containment.fall
+    gapes = last.fgsm - last.pgd > containment.gap
+    bends = last.cosine < containment.bend * max(s.cosine for s in history)
+    return fell and (gapes or bends)
+
+
+def collapsed(history: Sequence[Signals], containment: Containment) -> bool:
+    """Have the last `patience` epochs all looked collapsed? One bad epoch may pass by itself."""
+    ends = range(len(history) - containment.patience + 1, len(history) + 1)
+    return ends[0] > 0 and all(hit(history[:end], containment) for end in ends)
+
+
+def _under(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> float:
+    accuracy = judge(model, images, attack, seed=seed).scores.ra
+    assert accuracy is not None, "an attack was asked for"
+    return accuracy
+
+
+def must_stop(history: Sequence[Signals | None], containment: Containment | None) -> bool:
+    """Should a training with this history end now? Only where it is watched and told to stop."""
+    return _must(history, containment, "stop")
+
+
+def must_lower_alpha(history: Sequence[Signals | None], containment: Containment | None) -> bool:
+    """Should a training with this history go back to its best state and on with half the alpha?"""
+    return _must(history, containment, "lower_alpha")
+
+
+def _must(history: Sequence[Signals | None], containment: Containment | None, action: str) -> bool:
+    if containment is None or containment.on_collapse != action:
+        return False
+    return collapsed([signals for signals in history if signals], containment)

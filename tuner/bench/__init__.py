@@ -1,0 +1,1 @@
+"""The bench's Ray part. May use: stages."""

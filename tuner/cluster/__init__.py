@@ -1,0 +1,1 @@
+"""Ray: starting it or connecting to it, what fits, which nodes come and go. May use: runtime."""

@@ -1,0 +1,120 @@
+"""The Ray cluster that a run uses: started on this machine, or an address."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from search_spaces.errors import InputError
+from tuner.cluster import connection, nodes, watch
+from tuner.runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has, and what one chain and one trial take of it."""
+
+    cpus: float
+    gpus: float
+    workers: int
+    trial_cpus: float
+    trial_gpus: float
+
+    def chains(self, wanted: int) -> int:
+        """How many of the wanted chains run side by side.
+
+        On CPUs up to two share a core: one's start-up then hides behind another's training.
+        """
+        room = self.gpus if self.on_gpus else 2 * self.cpus
+        return max(1, min(wanted, int(room // self.workers)))
+
+    @property
+    def trials(self) -> int:
+        """How many transfers run side by side. Ray does not split one over two GPUs."""
+        rooms = [int(self.cpus / self.trial_cpus)]
+        if self.trial_gpus:
+            rooms.append(int(self.gpus // self.trial_gpus))
+            if self.trial_gpus < 1:
+                rooms[-1] = int(self.gpus) * int(1 / self.trial_gpus)
+        return max(1, min(rooms))
+
+    @property
+    def on_gpus(self) -> bool:
+        """Does each Ray Train process get a GPU?"""
+        return self.gpus >= self.workers
+
+
+def fitted(settings: Settings, cpus: float, gpus: float) -> Capacity:
+    """The settings' requests, checked against what there is.
+
+    Raises InputError for a request that can never be met: Ray would wait for it in silence.
+    """
+    workers = settings.workers or 1
+    trial_gpus = settings.gpus if settings.gpus is not None else min(1.0, gpus)
+    for flag, wanted, there, unit in (
+        ("--workers", workers, max(cpus, gpus), "CPUs"),
+        ("--cpus-per-trial", settings.cpus, cpus, "CPUs"),
+        ("--gpus-per-trial", trial_gpus, gpus, "GPUs"),
+    ):
+        # Written so that nan is refused too.
+        if not wanted <= there:
+            raise InputError(f"{flag} {wanted:g}: the cluster has {there:g} {unit}: ask for less")
+        if wanted < 0 or (wanted == 0 and unit == "CPUs"):
+            raise InputError(f"{flag} {wanted:g}: must be positive")
+        if wanted > 1 and wanted != int(wanted):
+            raise InputError(f"{flag} {wanted:g}: above 1, only whole numbers can be had")
+    return Capacity(cpus, gpus, workers, settings.cpus, trial_gpus)
+
+
+@contextmanager
+def cluster(
+    settings: Settings, places: Sequence[str] = (), console: Console | None = None
+) -> Iterator[Capacity]:
+    """Ray, connected, for the time of a run. Of a cluster that is named, every node is asked first
+    whether it has our packages, the storage and `places`: files and folders that trainings read;
+    then the console shows which nodes come and go.
+
+    Raises InputError for a cluster that does not answer, a node that lacks something, or a request
+    that cannot be met."""
+    address = settings.address
+    connection.connect(address)
+    import ray
+
+    try:
+        there = ray.cluster_resources()
+        capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
+        _placeable(capacity, [node["Resources"] for node in nodes.alive()])
+        if address is not None:
+            nodes.check(address, settings.storage.resolve(), places)
+        with watch.own() if address is None else watch.named(console):
+            yield capacity
+    finally:
+        ray.shutdown()
+
+
+def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
+    """Raises InputError for a trial that no single node has room for: Ray splits none."""
+    cpus, gpus = capacity.trial_cpus, capacity.trial_gpus
+    if not any(cpus <= node.get("CPU", 0.0) and gpus <= node.get("GPU", 0.0) for node in nodes):
+        raise InputError(
+            f"--cpus-per-trial {cpus:g}, --gpus-per-trial {gpus:g}: "
+            "no node of the cluster has as many: ask for less"
+        )
+
+
+def check_local(settings: Settings) -> None:
+    """Refuses, before Ray starts, what this machine can never meet, an address where nobody
+    listens, and unknown words for how training computes."""
+    from trainables.runtime.compilation import compilation
+    from trainables.runtime.precision import precision
+
+    precision()
+    compilation()
+    if settings.address is not None:
+        connection.found(settings.address)
+        return
+    import torch
+
+    fitted(settings, float(os.cpu_count() or 1), float(torch.cuda.device_count()))

@@ -1,0 +1,41 @@
+"""What the commands share: arguments, options, reading a study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search_spaces.reading import studies
+from search_spaces.study import Study
+
+StudyArg = Annotated[str, typer.Argument(help="A shipped study's name, or a path to a .yaml file.")]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
+]
+WithOpt = Annotated[
+    Path | None,
+    typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
+]
+DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
+StorageOpt = Annotated[Path, typer.Option(help="Folder of finished results; all nodes see it.")]
+AddressOpt = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; default: this machine.")
+]
+WorkersOpt = Annotated[
+    int | None, typer.Option(min=1, help="Ray Train processes for each source chain.")
+]
+CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
+GpusOpt = Annotated[
+    float | None,
+    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
+]
+
+
+def load(
+    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
+) -> Study:
+    """A study with its data found: paths absolute, contents verified."""
+    from tuner.storage.inputs import resolve
+
+    return resolve(studies.load(study, overrides, fragment), data)

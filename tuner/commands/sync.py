@@ -1,0 +1,75 @@
+"""The story of `python -m tuner sync`: MLflow brought to what the ledger holds of a study."""
+
+import json
+import time
+from dataclasses import dataclass
+
+from analysis.store.disclosure import public
+from analysis.store.runs import address, explained
+from search_spaces.errors import InputError
+from search_spaces.study import Study
+from trainables.store.ledger import Ledger, open_ledger
+from tuner.evidence import records
+from tuner.runtime.console import quiet
+from tuner.runtime.lock import only_run
+from tuner.runtime.settings import Settings
+from tuner.scheduling.worklist import agenda
+from tuner.stages.conclusion import conclude
+from tuner.storage.integrity import finished, set_damaged_aside
+from tuner.tracking import store as tracking_store
+from tuner.tracking import tracker as tracking
+from tuner.tracking.tracker import Tracker
+
+_INDEX = "evidence/index.json"
+
+
+@dataclass(frozen=True)
+class Synced:
+    """How many runs of a study were written, and how many there are now, the parent apart."""
+
+    written: int
+    runs: int
+    failed: int
+    uri: str
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} of failures" if self.failed else ""
+        return f"{self.written} runs written; {self.runs} there now{failed}, in {self.uri}"
+
+
+def sync(study: Study, settings: Settings) -> Synced:
+    """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict; nothing
+    twice. Raises InputError if MLflow does not answer, if nothing is finished, or while a run works
+    on the study."""
+    if not finished(study, Ledger(settings.storage.resolve())):
+        raise InputError(
+            f"study {study.name}: nothing finished in {settings.storage}: run it first"
+        )
+    ledger = open_ledger(settings.storage)
+    log = ledger.root / "logs" / f"sync-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with only_run(ledger.root, study.name), quiet(log) as console:
+        for damage in set_damaged_aside(finished(study, ledger), ledger):
+            console.print(f"damaged: {damage}", markup=False)
+        client = tracking_store.connect()
+        with explained(address(None)):
+            tracker = tracking.open_tracker(client, study, ledger)
+            before = len(tracker.runs)
+            tracker.catch_up()
+            _evidence(tracker)
+            conclude(agenda(study, ledger), tracker)
+        runs, failed = len(tracker.runs), len(tracker.failed)
+        return Synced(runs - before, runs, failed, public(tracker.uri))
+
+
+def _evidence(tracker: Tracker) -> None:
+    """Puts the evidence there, unless all of it is: then what was said beside it stays."""
+    from analysis.store import artifacts, load
+
+    found = records.collect(tracker.study, tracker.ledger)
+    counts = {name: len(rows) for name, rows in found.tables.items()}
+    if not any(counts.values()):
+        return
+    parent = load.load(tracker.study.name, tracker.uri).parent
+    held = artifacts.read(parent, _INDEX, tracker.uri)
+    if held is None or json.loads(held).get("records") != counts:
+        tracker.attach(records.files(found, [], 0), "evidence")

@@ -1,0 +1,40 @@
+"""MLflow's UI on the store in force."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.store.disclosure import public
+from search_spaces.errors import InputError
+from tuner.tracking import store as tracking_store
+from tuner.tracking.notes import MODE
+
+
+def serve(port: int) -> NoReturn:
+    """Becomes MLflow's UI, listening on loopback. Raises InputError if there is nothing to show."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_store.DEFAULT_URI
+    if uri.startswith("http"):
+        shown = public(uri)
+        raise InputError(f"MLFLOW_TRACKING_URI {shown}: is a server already: open it in a browser")
+    path = Path(uri.removeprefix(tracking_store.SQLITE))
+    if uri.startswith(tracking_store.SQLITE):
+        if not path.exists():
+            raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
+        tracking_store.check_database(path)
+    else:
+        tracking_store.connect()
+    address = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
+    print(
+        f"MLflow UI for {public(uri)}: {address} (keep Model training at the top left)", flush=True
+    )
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # Not on the command line, which every user of the machine can see: it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": uri,
+    }
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    os.execve(sys.executable, command, environment)

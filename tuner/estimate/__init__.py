@@ -1,0 +1,1 @@
+"""What a run takes in time and disk. May use: storage, cluster."""

@@ -1,0 +1,230 @@
+"""Which evidence a study's finished results ask for."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from search_spaces import grid
+from search_spaces.errors import InputError
+from search_spaces.evidence import (
+    AttackEvidence,
+    AutoAttackEvidence,
+    Calibration,
+    Evidence,
+    Landscape,
+    MaskEvidence,
+    Probe,
+    RecordEvidence,
+    Retraining,
+)
+from search_spaces.grid import DENSE, TicketCell, TransferCell
+from search_spaces.spec import AutoAttackCheck
+from search_spaces.study import Study
+from trainables.data.catalogue import channels_and_classes
+from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import agenda
+from tuner.storage import state
+
+# A side of 101 points is ten thousand networks to judge.
+MOST_POINTS = 101
+_NO_AUTOATTACK = "autoattack: pyautoattack is not installed: pip install '.[autoattack]'"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of a study to re-train and look into, and how finely.
+
+    levels: these, first seed only; None: the dense network, the extreme level and the next one.
+    everything: every finished transfer instead. points, images, reattack: of a landscape.
+    autoattack_images: 0 for no AutoAttack.
+    """
+
+    levels: frozenset[int] | None = None
+    everything: bool = False
+    points: int = 11
+    images: int = 128
+    reattack: int = 2
+    autoattack_images: int = 50
+
+
+def wish(
+    levels: str | None,
+    everything: bool,
+    points: int,
+    images: int,
+    reattack: int,
+    autoattack_images: int,
+) -> Wish:
+    """A wish as the command line writes it, levels as in 0,4,9. Raises InputError for what cannot
+    be meant."""
+    if levels is not None and everything:
+        raise InputError("--levels and --all: say one of the two")
+    if not 3 <= points <= MOST_POINTS or points % 2 == 0:
+        raise InputError(
+            f"--points {points}: must be odd, for the weights' own place, and 3 to {MOST_POINTS}"
+        )
+    chosen = None
+    if levels is not None:
+        parts = [part.strip() for part in levels.split(",")]
+        if not all(part.isdecimal() and len(part) < 4 for part in parts):
+            raise InputError(f"--levels {levels}: write whole numbers from 0, as in 0,4,9")
+        chosen = frozenset(map(int, parts))
+    return Wish(chosen, everything, points, images, reattack, autoattack_images)
+
+
+@dataclass(frozen=True)
+class EvidencePlan:
+    """first: evidence that needs nothing but finished results. probes: evidence that needs
+    re-trainings among the first. skipped: what cannot be had, why, and the remedy."""
+
+    first: list[Evidence]
+    probes: list[Probe]
+    skipped: list[str]
+
+    @property
+    def pieces(self) -> list[Evidence]:
+        return [*self.first, *self.probes]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each kind."""
+        return dict(Counter(piece.kind for piece in self.pieces))
+
+
+def plan(study: Study, ledger: Ledger, wish: Wish) -> EvidencePlan:
+    """The evidence to gather on what the ledger holds of a study. Empty where it holds nothing."""
+    done = [cell for cell in grid.transfers(study) if ledger.has(cell.transfer)]
+    boundary = _boundary(study, ledger)
+    chosen = _chosen(done, boundary, wish)
+    networks = {cell.key: Retraining(transfer=cell.transfer) for cell in chosen}
+    skipped: list[str] = []
+    probes: list[Probe] = []
+    for cell in chosen:
+        network = networks[cell.key]
+        size = {"points": wish.points, "images": wish.images, "reattack": wish.reattack}
+        probes.append(Landscape(network=network, **size))
+        probes.append(Calibration(network=network))
+    attacked = [cell for cell in chosen if cell.transfer.regime.attack]
+    for cell in attacked:
+        other = surrogate(cell, done, ledger)
+        spare = Retraining(transfer=other.transfer) if other else None
+        if other is None:
+            skipped.append(f"black-box attack on {cell.key}: no other dense adversarial transfer")
+        elif spare:
+            networks.setdefault(other.key, spare)
+        probes.append(AttackEvidence(network=networks[cell.key], surrogate=spare))
+    judged = [c for c in attacked if wish.levels is not None or _place(c) in boundary]
+    probes += _autoattacks(judged, networks, wish, skipped)
+    first: list[Evidence] = [*_masks(study, ledger), *_records(done), *networks.values()]
+    return EvidencePlan(first, probes, list(dict.fromkeys(skipped)))
+
+
+def surrogate(
+    cell: TransferCell, done: Iterable[TransferCell], ledger: Ledger
+) -> TransferCell | None:
+    """The network on which a transfer's black-box attacks are made: a dense one after adversarial
+    training on the same task, from another theta (or else from the same with another seed), of
+    these the first seed's, and of these the most robust."""
+    others = [
+        c
+        for c in done
+        if c.ticket_cell.level == 0
+        and c.regime == "adversarial"
+        and _task(c) == _task(cell)
+        and c.key != cell.key
+    ]
+
+    def closeness(other: TransferCell) -> tuple[bool, int, float]:
+        same = other.ticket_cell.pretraining == cell.ticket_cell.pretraining
+        return same, other.transfer.seed, -ledger.result(other.transfer)["test"]["ra"]
+
+    return min(others, key=closeness, default=None)
+
+
+def _boundary(study: Study, ledger: Ledger) -> set[tuple[Any, ...]]:
+    """Places of the extreme level and the next tested one of each group of the verdict."""
+    from analysis.verdict.one_std import GROUP, extreme
+
+    table, _ = state.table(agenda(study, ledger), ledger)
+    verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
+    found = set()
+    for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):
+        theta, pruning, dataset, fraction = group
+        top = int(verdict.get(group, 0))
+        above = [level for level in sorted(rows["level"].unique()) if level > top]
+        for level in (top, *above[:1]):
+            found.add((theta, pruning if level else DENSE, dataset, fraction, int(level)))
+    return found
+
+
+def _place(cell: TransferCell) -> tuple[Any, ...]:
+    labels = cell.labels
+    return tuple(labels[name] for name in ("theta", "pruning", "dataset", "fraction", "level"))
+
+
+def _chosen(
+    done: list[TransferCell], boundary: set[tuple[Any, ...]], wish: Wish
+) -> list[TransferCell]:
+    from analysis.verdict.one_std import REGIMES
+
+    if wish.everything:
+        return done
+    found: dict[tuple[Any, ...], TransferCell] = {}
+    for cell in done:
+        level = cell.ticket_cell.level
+        if wish.levels is not None:
+            wanted = level in wish.levels
+        else:
+            wanted = level == 0 or _place(cell) in boundary
+        if wanted and cell.regime in REGIMES:
+            found.setdefault((*_place(cell), cell.regime), cell)
+    return list(found.values())
+
+
+def _autoattacks(
+    cells: list[TransferCell], networks: dict[str, Retraining], wish: Wish, skipped: list[str]
+) -> list[Probe]:
+    found: list[Probe] = []
+    if not wish.autoattack_images or not cells:
+        return found
+    if find_spec("pyautoattack") is None:
+        skipped.append(_NO_AUTOATTACK)
+        return found
+    for cell in cells:
+        if channels_and_classes(cell.transfer.dataset)[1] < 4:
+            skipped.append(f"autoattack: needs 4 classes: {cell.transfer.dataset.title} has fewer")
+            continue
+        check = AutoAttackCheck(
+            kind="autoattack",
+            epsilon=cell.transfer.evaluation.attack.epsilon,
+            images=wish.autoattack_images,
+        )
+        found.append(AutoAttackEvidence(network=networks[cell.key], check=check))
+    return found
+
+
+def _masks(study: Study, ledger: Ledger) -> list[MaskEvidence]:
+    levels: dict[tuple[str, int], list[TicketCell]] = {}
+    for cell in grid.tickets(study):
+        if ledger.has(cell.ticket):
+            levels.setdefault((cell.pruning, cell.level), []).append(cell)
+    return [MaskEvidence(tickets=tuple(c.ticket for c in cells)) for cells in levels.values()]
+
+
+def _records(done: list[TransferCell]) -> list[RecordEvidence]:
+    """For each task, regime, pruning and level, its tickets beside the dense networks."""
+    groups: dict[tuple[Any, ...], list[TransferCell]] = {}
+    for cell in done:
+        where = cell.ticket_cell.pruning, cell.ticket_cell.level
+        groups.setdefault((*_task(cell), cell.regime, *where), []).append(cell)
+    found = []
+    for (*task, regime, pruning, _level), cells in groups.items():
+        dense = groups.get((*task, regime, DENSE, 0), []) if pruning != DENSE else []
+        found.append(RecordEvidence(transfers=tuple(c.transfer for c in [*dense, *cells])))
+    return found
+
+
+def _task(cell: TransferCell) -> tuple[str, float]:
+    return cell.transfer.dataset.title, cell.transfer.fraction

@@ -1,0 +1,1 @@
+"""This command's process: settings, screen and log, signals, the lock on a study."""

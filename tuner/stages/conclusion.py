@@ -1,0 +1,177 @@
+"""How a study stands, decided from the ledger and put where people look: the screen, the parent
+run's verdict, figures and report, and the model registry."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from search_spaces.errors import InputError
+from search_spaces.grid import thetas
+from search_spaces.study import Study
+from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import Agenda
+from tuner.storage import failures, state
+from tuner.tracking import registry
+from tuner.tracking.notes import Summary
+from tuner.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.verdict.records import Correct
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """notes: what did not go as planned; lines: the verdict by both rules, as it is printed;
+    models: the registry's names of winning tickets; reported: whether there was anything to report
+    on."""
+
+    done: int
+    total: int
+    notes: list[str]
+    lines: list[str]
+    models: list[str]
+    reported: bool
+
+
+def from_ledger(agenda: Agenda, study: Study, ledger: Ledger) -> Conclusion:
+    """What `conclude` would write, from the ledger alone: for when MLflow is away."""
+    import pandas as pd
+
+    from tuner.evidence import records as evidence_records
+
+    table, correct = state.table(agenda, ledger)
+    flags = pd.DataFrame(evidence_records.collect(study, ledger).tables["flags"])
+    return _judge(study, ledger, table, correct, flags).conclusion
+
+
+def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
+    """Writes what the ledger's transfers say, as far as they are there, and ends the parent run.
+
+    Signs of masked gradients are those of the evidence among the parent run's artifacts.
+    """
+    from analysis.report import page
+    from analysis.report.report import sentences
+    from analysis.store import evidence, load
+    from analysis.tables.text import format_table
+    from analysis.verdict import records
+    from analysis.verdict.roles import pruners
+
+    study = tracker.study
+    table, correct = state.table(agenda, tracker.ledger)
+    tracker.attach({"correct.npz": records.pack(correct)})
+    results = load.load(study.name, tracker.uri)
+    flags = evidence.flags(results.parent, tracker.uri)
+    judged = _judge(study, tracker.ledger, table, correct, flags)
+    verdict, shown = judged.verdict, judged.shown
+    texts = {
+        "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
+        "verdict/one_std.csv": format_table(verdict, "csv"),
+        "verdict/one_std.json": format_table(verdict, "json"),
+        "verdict/non_inferiority.csv": format_table(shown, "csv"),
+        "verdict/non_inferiority.json": format_table(shown, "json"),
+    }
+    reported = not results.table.empty
+    if reported:
+        texts["report.html"] = page.of(results, tracker.uri)
+    drawn = _figures(table, study)
+    tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
+    found = registry.winners(study, verdict, shown, flags)
+    registry.register(tracker, found)
+    models = [winner.model for winner in found]
+    concluded = replace(judged.conclusion, models=models, reported=reported)
+    failed = _failed(tracker.ledger, table)
+    tracker.describe(
+        Summary(
+            name=study.name,
+            experiment=tracker.experiment,
+            run=tracker.parent,
+            done=concluded.done,
+            total=concluded.total,
+            failed=failed,
+            verdict=sentences(verdict, pruners(study)),
+            models=concluded.models,
+            has_report=reported,
+            has_figures=bool(drawn),
+            has_evidence=evidence.read(results.parent, tracker.uri) is not None,
+        )
+    )
+    tracker.end(failed=failed > 0)
+    return concluded
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The verdict by both rules, and what is said of it, before anything is written."""
+
+    verdict: "pd.DataFrame"
+    shown: "pd.DataFrame"
+    conclusion: Conclusion
+
+
+def _judge(
+    study: Study, ledger: Ledger, table: "pd.DataFrame", correct: "Correct", flags: "pd.DataFrame"
+) -> _Judged:
+    from analysis.tables.text import rules_lines, verdict_lines
+    from analysis.verdict import completeness
+    from analysis.verdict.flags import verdicts
+
+    verdict, shown = verdicts(study, table, correct, flags)
+    lines = []
+    if len(verdict):
+        said = completeness.lines(table, _failed(ledger, table))
+        lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
+    done = int((table["state"] != "missing").sum())
+    unplanned = [*_of_thetas(study, ledger), *_of_transfers(table)]
+    said_of_it = Conclusion(done, len(table), unplanned, lines, [], reported=False)
+    return _Judged(verdict, shown, said_of_it)
+
+
+def _failed(ledger: Ledger, table: "pd.DataFrame") -> int:
+    """How many of a study's missing transfers have failed."""
+    return len(failures.recorded(ledger.root).keys() & set(table["key"]))
+
+
+_ENDED = {
+    "co_stopped": "stopped in catastrophic overfitting",
+    "diverged": "diverged",
+}
+
+
+def _of_thetas(study: Study, ledger: Ledger) -> list[str]:
+    """Which thetas did not train to their end."""
+    there = [(cell, ledger.result(cell.theta)) for cell in thetas(study) if ledger.has(cell.theta)]
+    return [
+        f"theta {cell.pretraining} {_ENDED[result['state']]}: tickets start from its best state "
+        f"before, of epoch {result['best_epoch']}"
+        for cell, result in there
+        if result["state"] in _ENDED
+    ]
+
+
+def _of_transfers(table: "pd.DataFrame") -> list[str]:
+    """How many transfers did not train to their end, or were short of memory."""
+    counts = table["state"].value_counts()
+    said = [
+        f"{counts[state]} {words}; judged by their best state before it"
+        for state, words in _ENDED.items()
+        if state in counts
+    ]
+    if short := int(table["accumulated"].sum()):
+        said.append(
+            f"{short} were short of memory and took batches in parts, as BatchNorm saw them "
+            "(tag accumulated)"
+        )
+    return said
+
+
+def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:
+    """Figure 3, if there is anything in it yet."""
+    from analysis.figures import named, style
+
+    try:
+        rows, figure = named.over_scores("fig3", table, study)
+    except InputError:
+        return {}
+    files = {f"figures/{name}": style.content(figure, name) for name in ("fig3.png", "fig3.svg")}
+    return files | {"figures/fig3.csv": rows.to_csv(index=False).encode()}

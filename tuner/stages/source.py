@@ -1,0 +1,198 @@
+"""The source stage: thetas and tickets, one Ray Train fit a chain, chains side by side."""
+
+import math
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from shutil import rmtree
+
+from search_spaces import grid
+from search_spaces.keys import key
+from search_spaces.spec import Theta, Ticket
+from search_spaces.study import Study
+from trainables.jobs.chain import Chain
+from trainables.runtime import out_of_memory
+from trainables.store.ledger import Ledger
+from tuner.cluster import nodes
+from tuner.cluster.capacity import Capacity
+from tuner.storage.failures import Trouble, trouble
+
+_POLL_SECONDS = 0.5
+# In what Ray Train says when others keep it waiting for resources.
+_UNPLACED = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# What lacks memory for a part of a batch as small as this lacks it for something else.
+_MOST_PARTS = 64
+
+
+def chains(study: Study, ledger: Ledger, given_up: Collection[str] = ()) -> list[Chain]:
+    """The chains of which the ledger lacks something. A key that is given up ends its theta or its
+    pruning; the theta's other prunings go on."""
+    found = []
+    for cell in grid.thetas(study):
+        theta = Chain(theta=cell.theta, plans=())
+        if _next_missing(theta, ledger) in given_up:
+            continue
+        plans = [p for p in study.pruning.values() if p.starts_from(cell.pretraining)]
+        own = [Chain(theta=cell.theta, plans=(plan,)) for plan in plans]
+        kept = [c.plans[0] for c in own if _next_missing(c, ledger) not in given_up]
+        chain = Chain(theta=cell.theta, plans=tuple(kept))
+        if _next_missing(chain, ledger):
+            found.append(chain)
+    return sorted(found, key=_passes, reverse=True)
+
+
+def _next_missing(chain: Chain, ledger: Ledger) -> str:
+    """The key of what a chain makes next; empty if it is complete."""
+    return next((key(spec) for spec in chain.results if not ledger.has(spec)), "")
+
+
+def beyond_reach(study: Study, ledger: Ledger, given_up: Collection[str]) -> set[str]:
+    """The keys of a study that are given up, and those of all that waits for one of them."""
+    given_up = grid.keys_of(study) & set(given_up) if given_up else set()
+    if not given_up:
+        return set()
+    made = {spec for chain in chains(study, ledger, given_up) for spec in chain.results}
+    lost = {spec for spec in grid.sources(study) if spec not in made and not ledger.has(spec)}
+    waiting = (
+        cell.key
+        for cell in grid.transfers(study)
+        if cell.transfer.ticket.theta in lost or cell.transfer.ticket in lost
+    )
+    return {*given_up, *map(key, lost), *waiting}
+
+
+def _passes(chain: Chain) -> int:
+    """Passes over the source's images: the longest chain starts first, for a short end."""
+    regimes = [(chain.theta.pretraining.train, 1)]
+    regimes += [(plan.retraining, (plan.rounds or 1) - 1) for plan in chain.plans]
+    return sum(times * regime.passes for regime, times in regimes if regime)
+
+
+def run(
+    study: Study,
+    ledger: Ledger,
+    capacity: Capacity,
+    found: Callable[[Theta | Ticket], None],
+    failed: Callable[[Theta | Ticket, Trouble], None],
+    given_up: Collection[str] = (),
+) -> None:
+    """Computes what is missing but for what is given up, calling `found` in this thread for each
+    result as it appears, and `failed` for each that a chain ended in. The rest goes on: the other
+    chains, and what else of a failed chain does not start from there."""
+    names = {key(spec): spec for spec in grid.sources(study)}
+    lost = set(given_up)
+    while todo := chains(study, ledger, lost):
+        for name, why in _fits(todo, names, ledger, capacity, found):
+            failed(names[name], why)
+            lost.add(name)
+        if ledger.fault():
+            return
+
+
+def _fits(
+    todo: list[Chain],
+    names: Mapping[str, Theta | Ticket],
+    ledger: Ledger,
+    capacity: Capacity,
+    found: Callable[[Theta | Ticket], None],
+) -> list[tuple[str, Trouble]]:
+    """Runs chains side by side; returns the keys in which some ended, and why."""
+    waiting = {name: spec for name, spec in names.items() if not ledger.has(spec)}
+    side_by_side = capacity.chains(len(todo))
+    with ThreadPoolExecutor(side_by_side) as pool:
+        fits = [pool.submit(_persist, chain, ledger, capacity, side_by_side) for chain in todo]
+        running = set(fits)
+        while running:
+            running = wait(running, timeout=_POLL_SECONDS).not_done
+            # The ledger tells what is done: a ticket shows the moment it is stored.
+            for name, spec in list(waiting.items()):
+                if ledger.has(spec):
+                    found(waiting.pop(name))
+    ended = zip(todo, (fit.result() for fit in fits), strict=True)
+    # All before what is missing is there, or the chain would not have come so far.
+    return [(_next_missing(chain, ledger), why) for chain, why in ended if why]
+
+
+def share(cpus: Sequence[float], processes: int) -> float:
+    """The most CPUs, at most one, that each of so many processes can have on nodes with so many
+    CPUs: a process is on one node."""
+    wishes = {1.0, *(node / many for node in cpus for many in range(1, processes + 1))}
+    # Ray counts in ten-thousandths.
+    for wish in sorted((math.floor(1e4 * min(1.0, w)) / 1e4 for w in wishes), reverse=True):
+        if wish and sum(int(node / wish + 1e-6) for node in cpus) >= processes:
+            return wish
+    raise ValueError(f"no CPUs for {processes} processes in {cpus}")
+
+
+def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int) -> Trouble | None:
+    """Runs one chain; returns why it failed, or None. It runs once more, from where the ledger has
+    it, if a process of it has died: Ray itself tries again only once they all have started. Where
+    there are several nodes, it runs again on what is left whenever a node is lost under it, and
+    once more if it fails otherwise."""
+    once_more = True
+    while True:
+        there = nodes.with_room(capacity.workers if capacity.on_gpus else 0)
+        several = len(there) > 1
+        each = share(nodes.having(there, "CPU"), side_by_side * capacity.workers)
+        # Ray's own retry asks for what there was before.
+        why = _fit(chain, ledger, capacity, each, retries=0 if several else 1)
+        if why is None:
+            return None
+        if several and (_UNPLACED in why.trace or nodes.lost(there)):
+            continue
+        if not once_more or not (several or why.outside):
+            return why
+        once_more = False
+
+
+def _fit(
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int, parts: int = 1
+) -> Trouble | None:
+    """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
+    of memory, it goes on with batches in twice as many parts."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from trainables.jobs.source_worker import source_worker
+
+    # A fresh name each time: Ray takes a known name for a finished run. The ledger resumes.
+    name = f"source-{key(chain)}-{uuid.uuid4().hex[:8]}"
+    storage = ledger.root / "ray"
+    trainer = TorchTrainer(
+        source_worker,
+        train_loop_config={
+            "chain": chain.model_dump_json(),
+            "storage": str(ledger.root),
+            "parts": str(parts),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=capacity.workers,
+            use_gpu=capacity.on_gpus,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if capacity.on_gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(
+                max_failures=retries, controller_failure_limit=3 * retries
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
+        if out_of_memory.named_in(str(error)) and parts < _MOST_PARTS:
+            return _fit(chain, ledger, capacity, cpus, retries, 2 * parts)
+        return None if not _next_missing(chain, ledger) else _why(error)
+    finally:
+        rmtree(storage / name, ignore_errors=True)
+    return None
+
+
+def _why(error: Exception) -> Trouble:
+    """Why a fit failed: what one of its processes raised, unless another was lost first."""
+    ranks = getattr(error, "worker_failures", {}).values()
+    found = [trouble(failure) for failure in ranks] or [trouble(error)]
+    first = next((why for why in found if not why.outside), found[0])
+    return replace(first, trace=str(error), outside=any(why.outside for why in found))

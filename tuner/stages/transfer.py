@@ -1,0 +1,191 @@
+"""The transfer stage: one Ray Tune trial for every transfer that the schedule hands out."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from search_spaces.grid import TransferCell
+from trainables.jobs.transfer_trial import transfer_trial
+from trainables.runtime import out_of_memory
+from trainables.store.ledger import Ledger
+from tuner.cluster.capacity import Capacity
+from tuner.scheduling.queue import Schedule
+from tuner.scheduling.worklist import Agenda
+from tuner.storage.failures import Trouble, by_ray, trouble
+
+LOT = 2000
+"""Trials that one call of Ray Tune runs at most: it keeps 80 KB or so of each until it returns."""
+
+
+class EndStopper(tune.Stopper):
+    """Ends a trial when the trial says so: trained to its end, or stopped in catastrophic
+    overfitting. It has judged and stored its best state before it reports that."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return bool(result.get("ends"))
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class _Queue(Searcher):
+    """Gives Ray Tune the schedule's jobs, one by one, as trials have room, and a lot of them at
+    most."""
+
+    def __init__(
+        self,
+        schedule: Schedule[str],
+        config: Callable[[str], dict[str, str] | None],
+        fault: Callable[[], str | None],
+    ) -> None:
+        super().__init__()
+        self._schedule, self._config, self._fault = schedule, config, fault
+        self._jobs: dict[str, str] = {}
+        self._room = LOT
+        self._stops = False
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        if self._stops or not self._room:
+            return Searcher.FINISHED
+        while (job := self._schedule.next()) is not None:
+            if config := self._config(job):
+                self._jobs[trial_id] = job
+                self._room -= 1
+                return config
+            self._schedule.ended(job, None)
+        return Searcher.FINISHED if self._schedule.over else None
+
+    @property
+    def continues(self) -> bool:
+        """Is another lot to follow this one?"""
+        return not (self._room or self._stops or self._schedule.over)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        job = self._jobs.pop(trial_id)
+        # What the storage would not take of this one it will take of no other.
+        self._stops = self._stops or bool(error and self._fault())
+        self._schedule.ended(job, None if error else self._schedule.known(job))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune keeps copies on disk for a restore that never comes here: the ledger resumes.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see __getstate__."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see __getstate__."""
+
+
+# A batch that fits in the process, and yet had it killed: the one further try takes it in these.
+_PARTS_AFTER_KILL = 4
+
+
+class _Watcher(tune.Callback):
+    """Tells the driver of finished trials, and trials that were killed for lack of memory to do
+    with less. (Those that run out of it by themselves see to it themselves.)"""
+
+    def __init__(
+        self, ended: Callable[[str], None], failed: Callable[[str, Trouble], None]
+    ) -> None:
+        self._ended, self._failed = ended, failed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._ended(trial.config["key"])
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        # Not yet where trial.get_error() looks for it.
+        if trial.error_file and out_of_memory.named_in(Path(trial.error_file).read_text()):
+            trial.config["parts"] = str(_PARTS_AFTER_KILL)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._failed(trial.config["key"], why_failed(trial))
+
+
+def why_failed(trial: Trial) -> Trouble:
+    """What a trial of Ray Tune ended in."""
+    # Where the driver has written it: it is copied to the storage later, if at all.
+    if trial.pickled_error_file:
+        return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    # What neither the training raised nor its process died of: Ray's own.
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return by_ray(text or "ended without an error that Ray knows of")
+
+
+def run(
+    agenda: Agenda,
+    ledger: Ledger,
+    capacity: Capacity,
+    found: Callable[[TransferCell], None],
+    failed: Callable[[TransferCell, Trouble], None],
+) -> None:
+    """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
+    Transfers whose ticket the source stage could not make are passed over."""
+    watcher = _Watcher(
+        ended=lambda job: found(agenda.cells[job]),
+        failed=lambda job, why: failed(agenda.cells[job], why),
+    )
+
+    def config(job: str) -> dict[str, str] | None:
+        transfer = agenda.cells[job].transfer
+        ticket = transfer.ticket
+        if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
+            return None
+        spec = transfer.model_dump_json()
+        return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
+
+    queue = _lot(agenda, ledger, capacity, config, watcher)
+    while queue.continues:
+        queue = _lot(agenda, ledger, capacity, config, watcher)
+
+
+def _lot(
+    agenda: Agenda,
+    ledger: Ledger,
+    capacity: Capacity,
+    config: Callable[[str], dict[str, str] | None],
+    watcher: _Watcher,
+) -> _Queue:
+    """Runs what one call of Ray Tune takes; returns the queue as that has left it."""
+    name = f"transfers-{uuid.uuid4().hex[:8]}"
+    storage = ledger.root / "ray"
+    queue = _Queue(agenda.schedule, config, ledger.fault)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=queue,
+            num_samples=-1,
+            # A fresh process costs seconds to start: finished ones take the next trial.
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            stop=EndStopper(),
+            callbacks=[watcher],
+            failure_config=tune.FailureConfig(max_failures=1),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    rmtree(storage / name, ignore_errors=True)
+    return queue

@@ -1,0 +1,128 @@
+"""Fetching what is published, verified, and unpacked nowhere else."""
+
+import fcntl
+import socket
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.study import Study
+from trainables.data.catalogue import EMBEDDED, TORCHVISION, file_sha256
+from tuner.storage.inputs import datasets, resolve, same
+
+TIMEOUT = 60.0
+
+
+def fetch(study: Study, root: Path) -> list[str]:
+    """Downloads what a study needs and torchvision knows, verifies checksums, and says what there
+    is, a line each. Callers at the same time wait for each other and download once.
+
+    Raises InputError if something cannot be fetched, or the user's own files are not there.
+    """
+    study = resolve(study, root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"data folder {root}: cannot be made ({error.strerror}): choose another --data"
+        ) from None
+    with _locked(root / ".lock"):
+        lines = [_fetched(dataset) for dataset in datasets(study)]
+        for name, pretraining in study.source.pretrainings.items():
+            if pretraining.load is not None:
+                lines.append(_weights(name, pretraining.load, study.source.model.arch))
+    return lines
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock when its holder ends, however it does."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetched(dataset: Dataset) -> str:
+    if dataset.name in EMBEDDED:
+        return f"{dataset.title}: comes with the program"
+    if dataset.name not in TORCHVISION:
+        return f"{dataset.title}: {dataset.path}, sha256 {dataset.sha256}"
+    from trainables.data.readers import published_files, torchvision_class
+
+    root = Path(dataset.path or "")
+    kind = torchvision_class(dataset.name)
+    there = all(path.is_file() for path in published_files(dataset.name, root))
+    if dataset.name == "svhn":
+        for split in ("train", "test"):
+            url, file, _ = kind.split_list[split]
+            _download(kind, {"split": split}, url, root / file)
+    else:
+        _download(kind, {}, kind.url, root / kind.filename)
+    return f"{dataset.title}: {'verified' if there else 'fetched'} in {root}"
+
+
+def _download(kind: Any, arguments: dict[str, str], url: str, file: Path) -> None:
+    """Has torchvision fetch one archive, unless what it holds is there and has the right md5."""
+    with _remedied(url, file):
+        kind(file.parent, download=True, **arguments)
+
+
+@contextmanager
+def _kept_inside() -> Iterator[None]:
+    """Archives are unpacked below their folder only: a member with another path, a link that leads
+    out of it or a device ends the unpacking. (torchvision checks what the archive is before that.)
+    """
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
+
+
+@contextmanager
+def _remedied(url: str, file: Path) -> Iterator[None]:
+    """Turns failed downloads into one line that says how to do it by hand."""
+    before = socket.getdefaulttimeout()
+    # torchvision sets none: without one, a silent server would hold all callers for ever.
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        with _kept_inside():
+            yield
+    except (OSError, RuntimeError, tarfile.TarError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"cannot fetch {file.name} ({reason}): download {url} and put it at {file}, then "
+            "run the same command again"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _weights(name: str, load: Checkpoint, arch: str) -> str:
+    if load.weights is None:
+        return f"{name}: {load.path}, sha256 {load.sha256}"
+    import torch
+    from torchvision.models import get_model_weights, list_models
+
+    known = get_model_weights(arch).__members__ if arch in list_models() else {}
+    if load.weights not in known:
+        raise InputError(
+            f"torchvision has no weights {load.weights} for {arch}: "
+            f"choose one of {', '.join(known) or 'another architecture'}"
+        )
+    weights = known[load.weights]
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
+    there = file.is_file()
+    with _remedied(weights.url, file):
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    # torchvision compares the hash in the file's name only after a download.
+    found, expected = file_sha256(file), file.stem.rsplit("-", 1)[-1]
+    if not found.startswith(expected):
+        raise InputError(f"{name}: {file} has sha256 {found}, not {expected}...: remove it")
+    same(f"{name}: weights {load.weights}", file, load.sha256, found)
+    return f"{name}: {'verified' if there else 'fetched'} {file}"

@@ -1,0 +1,236 @@
+"""A study's files: where they are, what they are, and whether they can be used.
+
+Imports torch only where a study uses published sets or weights.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from search_spaces.errors import InputError
+from search_spaces.spec import Checkpoint, Dataset, Model
+from search_spaces.study import ChosenCheck, Study
+from trainables.data.catalogue import (
+    EMBEDDED,
+    NORMALISATION,
+    SUFFIXES,
+    TORCHVISION,
+    absent,
+    channels_and_classes,
+    file_sha256,
+)
+
+# What of a folder is data, and where named ones lie below the data folder.
+PARTS = {
+    "folder": ("train", "val", "test"),
+    "imagenet": ("train", "val"),
+    "cub200": ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt"),
+    "visda17": ("train", "validation"),
+}
+HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
+
+
+def resolve(study: Study, root: Path) -> Study:
+    """The study with every file's absolute path, and the checksum of the user's own files.
+
+    Relative paths start at `root`, the data folder.
+    Named datasets lie below `root`: CIFAR and SVHN as torchvision lays them out, the others in
+    imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there or
+    not what the study says it is, or if source and downstream images differ in channels.
+    """
+    try:
+        return _resolved(study, root)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}): correct --data or path:"
+        ) from None
+
+
+def _resolved(study: Study, root: Path) -> Study:
+    known: dict[Dataset, Dataset] = {}
+
+    def located(dataset: Dataset) -> Dataset:
+        if dataset not in known:
+            known[dataset] = _located(dataset, root)
+        return known[dataset]
+
+    pretrainings = {
+        name: p.model_copy(update={"load": _weights_file(p.load, root)}) if p.load else p
+        for name, p in study.source.pretrainings.items()
+    }
+    source = study.source.model_copy(
+        update={"dataset": located(study.source.dataset), "pretrainings": pretrainings}
+    )
+    downstream = tuple(
+        task.model_copy(
+            update={
+                "dataset": located(task.dataset),
+                "checks": tuple(_with_surrogate(chosen, root) for chosen in task.checks),
+            }
+        )
+        for task in study.downstream
+    )
+    channels = channels_and_classes(source.dataset)[0]
+    own = source.model.normalisation
+    if own is not None and len(own.mean) != channels:
+        raise InputError(
+            f"source.model.normalisation: has numbers for {len(own.mean)} colour channels, "
+            f"{source.dataset.title} has {channels}: write one for each"
+        )
+    for number, task in enumerate(downstream):
+        found = channels_and_classes(task.dataset)[0]
+        if found != channels:
+            raise InputError(
+                f"downstream.{number}: {task.dataset.title} has {found} colour channels, the "
+                f"source {source.dataset.title} has {channels}: tickets need the same number"
+            )
+    return study.model_copy(update={"source": source, "downstream": downstream})
+
+
+def _located(dataset: Dataset, root: Path) -> Dataset:
+    if dataset.name in EMBEDDED | TORCHVISION:
+        if dataset.sha256 is not None:
+            raise InputError(f"dataset {dataset.title}: sha256 is for files of your own: leave it")
+        if dataset.name in EMBEDDED:
+            return dataset
+    path = _below(root, dataset.path or HOMES.get(dataset.name, ""))
+    dataset = dataset.model_copy(update={"path": str(path)})
+    if dataset.name in TORCHVISION:
+        return dataset
+    if dataset.name == "npz":
+        if not path.is_file():
+            raise absent(dataset, path)
+        found = file_sha256(path)
+    else:
+        found = folder_digest(dataset, path)
+    same(f"dataset {dataset.title}", path, dataset.sha256, found)
+    return dataset.model_copy(update={"sha256": found})
+
+
+def same(what: str, path: Path, said: str | None, found: str) -> None:
+    if said not in (None, found):
+        raise InputError(
+            f"{what}: {path} has sha256 {found}, the study says {said}: "
+            "use the data that the study means, or correct the study"
+        )
+
+
+def folder_digest(dataset: Dataset, root: Path) -> str:
+    """Hexadecimal SHA-256 over a folder's image files, sorted by name: each one's name and size.
+
+    Lists (.txt), which hold labels, count with their content. Raises InputError if the folder or a
+    part of it that the dataset needs is not there.
+    """
+    for part in PARTS[dataset.name]:
+        if part != "test" and not (root / part).exists():
+            raise absent(dataset, root / part)
+    digest = hashlib.sha256()
+    for name, content in sorted(_contents(dataset, root)):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _contents(dataset: Dataset, root: Path) -> Iterator[tuple[str, str]]:
+    """(name relative to root, size in bytes or content's SHA-256) of a folder's files."""
+    for part in PARTS[dataset.name]:
+        if (root / part).is_file():
+            yield part, file_sha256(root / part)
+        for where, _, names in os.walk(root / part, followlinks=True):
+            for name in names:
+                file = Path(where, name)
+                if name == "image_list.txt":
+                    yield file.relative_to(root).as_posix(), file_sha256(file)
+                elif file.suffix.lower() in SUFFIXES:
+                    yield file.relative_to(root).as_posix(), str(file.stat().st_size)
+
+
+def _below(root: Path, path: str) -> Path:
+    """An absolute path; relative ones start at the data folder."""
+    try:
+        return (root / Path(path).expanduser()).absolute()
+    except RuntimeError:
+        raise InputError(f"path {path}: there is no such user: correct path:") from None
+
+
+def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
+    check = chosen.check
+    if check.kind != "transfer_attack":
+        return chosen
+    check = check.model_copy(update={"load": _weights_file(check.load, root)})
+    return chosen.model_copy(update={"check": check})
+
+
+def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
+    """A checkpoint with its file's absolute path and checksum."""
+    if load.path is None:
+        return load
+    path = _below(root, load.path)
+    if not path.is_file():
+        raise InputError(f"no weights file {path}: correct path:, or put the file there")
+    found = file_sha256(path)
+    same(f"weights, format {load.format}", path, load.sha256, found)
+    return load.model_copy(update={"path": str(path), "sha256": found})
+
+
+def check(study: Study) -> None:
+    """Raises InputError if a resolved study needs what is not there or cannot be used: a published
+    set, weights that fit the network, or, for AutoAttack, its library and the four classes that its
+    targeted loss needs."""
+    for dataset in datasets(study):
+        if dataset.name in TORCHVISION:
+            from trainables.data.readers import require
+
+            require(dataset)
+    for pretraining in study.source.pretrainings.values():
+        if pretraining.load is not None:
+            _fits(pretraining.load, study.source.model, study.source.dataset)
+    for task in study.downstream:
+        for chosen in task.checks:
+            if chosen.check.kind == "transfer_attack":
+                _fits(chosen.check.load, chosen.check.model, task.dataset)
+    for place, task in enumerate(study.downstream):
+        if all(chosen.check.kind != "autoattack" for chosen in task.checks):
+            continue
+        if find_spec("pyautoattack") is None:
+            raise InputError(
+                f"downstream.{place}.checks: pyautoattack is not installed: "
+                "pip install '.[autoattack]'"
+            )
+        if channels_and_classes(task.dataset)[1] < 4:
+            raise InputError(
+                f"downstream.{place}.checks: autoattack needs at least 4 classes: leave it out"
+            )
+
+
+def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> None:
+    """Raises InputError if weights cannot be read or do not fit: here, not hours later in a worker.
+    Weights by name are not fetched for it."""
+    from trainables.checkpoints import formats
+    from trainables.models import resnets
+
+    if load.weights is not None:
+        formats.named(load, model)
+        return
+    channels, classes = channels_and_classes(dataset)
+    own = model.normalisation
+    known = (own.mean, own.std) if own else NORMALISATION.get(dataset.name)
+    mean, std = known or ([0.5] * channels, [0.5] * channels)
+    net = resnets.build(model, classes, mean, std, seed=0)
+    (formats.state_for if known else formats.load)(load, model, net)
+
+
+def datasets(study: Study) -> list[Dataset]:
+    """A study's datasets, each once by name and path."""
+    every = [study.source.dataset, *(task.dataset for task in study.downstream)]
+    return list({(dataset.name, dataset.path): dataset for dataset in every}.values())
+
+
+def places(study: Study) -> list[str]:
+    """The files and folders that trainings of a resolved study read, absolute, each once."""
+    loads = [pretraining.load for pretraining in study.source.pretrainings.values()]
+    checks = [chosen.check for task in study.downstream for chosen in task.checks]
+    loads += [check.load for check in checks if check.kind == "transfer_attack"]
+    paths = [*(each.path for each in datasets(study)), *(load.path for load in loads if load)]
+    return list(dict.fromkeys(path for path in paths if path is not None))

@@ -1,0 +1,120 @@
+"""What of a study the ledger holds: counts for people, scores for the verdict."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search_spaces import grid
+from search_spaces import trials as searches
+from search_spaces.searches.spaces import Point
+from search_spaces.study import Study
+from search_spaces.trials import Trial
+from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import Agenda, agenda
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.verdict.records import Correct
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a plan: a kind of work, how much of it there is, and how much is done."""
+
+    stage: str
+    what: str
+    total: int
+    complete: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything of a study, each with whether the ledger has it; of its searches, what they have
+    asked for so far."""
+
+    thetas: list[tuple[grid.ThetaCell, bool]]
+    tickets: list[tuple[grid.TicketCell, bool]]
+    transfers: list[tuple[grid.TransferCell, bool]]
+    agenda: Agenda
+
+
+def standing(study: Study, ledger: Ledger) -> Standing:
+    """Where a study stands."""
+    work = agenda(study, ledger)
+    return Standing(
+        [(cell, ledger.has(cell.theta)) for cell in grid.thetas(study)],
+        [(cell, ledger.has(cell.ticket)) for cell in grid.tickets(study)],
+        [(cell, name in work.complete) for name, cell in work.wanted.items()],
+        work,
+    )
+
+
+def rows(stands: Standing) -> list[Row]:
+    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
+    total: Counter[tuple[str, str]] = Counter()
+    complete: Counter[tuple[str, str]] = Counter()
+    work = [
+        *((("pre-training", c.pretraining), done) for c, done in stands.thetas),
+        *((("tickets", f"{c.pretraining} {c.pruning}"), done) for c, done in stands.tickets),
+        *((("transfers", _task(c)), done) for c, done in stands.transfers),
+    ]
+    for line, done in work:
+        total[line] += 1
+        complete[line] += done
+    return [
+        Row(stage, what, count, complete[stage, what]) for (stage, what), count in total.items()
+    ]
+
+
+def _task(cell: grid.TransferCell) -> str:
+    transfer = cell.transfer
+    part = "" if transfer.fraction == 1 else f" {100 * transfer.fraction:g} % of the data"
+    search = " (search)" if cell.optional else ""
+    return f"{transfer.dataset.title}{part} {cell.regime}{search}"
+
+
+def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
+    """(a row for every transfer with its labels, key, state, SA and RA in [0, 1]; which test images
+    each gets right). Transfers that the ledger lacks have NaN scores, so that a verdict names them;
+    those that a search has not asked for have no row. accumulated: was it short of memory?"""
+    import pandas as pd
+
+    wanted = agenda.wanted
+    records, correct = [], {}
+    for name, cell in agenda.cells.items():
+        scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
+        scores["accumulated"] = False
+        if name in agenda.complete:
+            result = ledger.result(cell.transfer)
+            test = result["test"]
+            scores |= {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}
+            scores["accumulated"] = "accumulated" in result
+            correct[name] = ledger.correct(cell.transfer)
+        elif name not in wanted:
+            continue
+        records.append({**cell.labels, "key": name, **scores})
+    return pd.DataFrame(records).astype({"SA": float, "RA": float}), correct
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial of a search that the ledger holds, and the point of the space that it tried."""
+
+    point: Point
+    trial: Trial
+    result: dict[str, Any]
+
+
+def trials(study: Study, ledger: Ledger) -> list[Finished]:
+    """Every finished trial of the study's search, in the order in which they ended.
+
+    The ledger does not know of searches: a trial belongs to every search whose space holds it, so
+    a search that is widened, or taken up with another sampler, keeps what it has.
+    """
+    found = []
+    for trial in ledger.all(Trial):
+        point = searches.point_of(study, trial)
+        if point is not None:
+            found.append(Finished(point, trial, ledger.result(trial)))
+    return sorted(found, key=lambda finished: finished.result["ended"])

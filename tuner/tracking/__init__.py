@@ -1,0 +1,1 @@
+"""MLflow's only writer. May use: storage."""

@@ -1,0 +1,159 @@
+"""Winning tickets in MLflow's model registry.
+
+A registered model stands for a theta and a task of a study, STUDY-THETA-DATASET; its versions are
+tickets, told apart by their content keys; the alias `double-win` is on the extreme one, and only
+while the study's verdict says so. Writing it again makes nothing twice.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from search_spaces import grid
+from search_spaces.keys import key
+from search_spaces.study import Study
+from tuner.tracking.cards import ALIAS, Files, Winner, card
+from tuner.tracking.notes import run_link
+from tuner.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL = 16 * 2**20
+"""Weights of theta up to so many bytes lie beside the mask."""
+_LONGEST = 5000  # characters that MLflow's tables hold of a description
+
+
+def winners(
+    study: Study, verdict: "pd.DataFrame", shown: "pd.DataFrame", flags: "pd.DataFrame"
+) -> list[Winner]:
+    """The study's extreme double-win tickets that are pruned, and that no open flag blocks.
+
+    verdict, shown: as `analysis.flags.verdicts` gives them; flags: those of the evidence.
+    """
+    from analysis.verdict.flags import acknowledged, keys_behind, keys_by_cell
+    from analysis.verdict.one_std import GROUP
+
+    cells = {(c.pretraining, c.pruning, c.level): c for c in grid.tickets(study)}
+    known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
+    evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
+    found = []
+    wins = verdict.dropna(subset=["level"])
+    for won in wins[(wins["level"] > 0) & (wins["flagged"] == "")].to_dict("records"):
+        theta, pruning, dataset, fraction = (won[name] for name in GROUP)
+        behind = keys_behind(keys, [theta, pruning, dataset, fraction], won["level"])
+        found.append(
+            Winner(
+                model=model_name(study, theta, pruning, dataset, fraction),
+                study=study.name,
+                cell=cells[theta, pruning, won["level"]],
+                task=dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the data",
+                won=won,
+                shown=evidence[theta, pruning, dataset, fraction],
+                acknowledged={name: known[name] for name in behind if name in known},
+            )
+        )
+    return found
+
+
+def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: float) -> str:
+    """STUDY-THETA-DATASET, then the share of the data unless it is all, and the pruning unless it
+    is the one that the study's figures follow."""
+    from analysis.verdict.roles import main_pruning
+
+    parts = [study.name, theta, dataset]
+    parts += [] if fraction == 1 else [f"{100 * fraction:g}-percent"]
+    parts += [] if pruning == main_pruning(study) else [pruning]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))
+
+
+def register(tracker: Tracker, found: list[Winner]) -> None:
+    """Puts winners into the registry, and takes the alias from the study's tickets that are none
+    (any more). A ticket without a run in MLflow is left out."""
+    client, study = tracker.client, tracker.study
+    with_runs = {w.model: w for w in found if w.cell.key in tracker.runs}
+    for model in _models(client, study.name):
+        if model.name not in with_runs and ALIAS in model.aliases:
+            client.delete_registered_model_alias(model.name, ALIAS)
+    for winner in with_runs.values():
+        version = _version(tracker, winner)
+        client.set_registered_model_alias(winner.model, ALIAS, version)
+
+
+def _version(tracker: Tracker, winner: Winner) -> str:
+    """The number of the winner's version, made if missing, its card as of now."""
+    client, name = tracker.client, winner.cell.key
+    labels = {"theta": winner.won["theta"], "task": winner.task, "study": winner.study}
+    if not client.search_registered_models(f"name = '{winner.model}'"):
+        about = f"Tickets of study {winner.study}: θ {winner.won['theta']} on {winner.task}"
+        about += f"; alias {ALIAS}: the sparsest that is a double win."
+        client.create_registered_model(winner.model, tags=labels, description=about)
+    content = _content(tracker, winner)
+    run = tracker.runs[name]
+    tracker.attach(content, "ticket", run)
+    text = _cut(content[_card_file(winner)].decode())
+    held = client.search_model_versions(f"name = '{winner.model}'")
+    for version in held:
+        if version.tags.get("key") == name:
+            client.update_model_version(winner.model, version.version, text)
+            return str(version.version)
+    sparsity = f"{100 * winner.cell.sparsity:.2f} %"
+    made = client.create_model_version(
+        winner.model,
+        source=f"{client.get_run(run).info.artifact_uri}/ticket",
+        run_id=run,
+        tags={"key": name, "sparsity": sparsity, "level": str(winner.cell.level)},
+        description=text,
+    )
+    return str(made.version)
+
+
+def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
+    """The files that a version adds to its ticket's: the card, and theta's weights if small."""
+    path = tracker.ledger.file(winner.cell.ticket.theta, "weights.safetensors")
+    weights = path.read_bytes()
+    small = len(weights) <= SMALL
+    result, digest = tracker.ledger.result(winner.cell.ticket), hashlib.sha256(weights).hexdigest()
+    files = Files(result, None if small else str(path), digest)
+    text = card(winner, files, dict(_links(tracker, winner)))
+    beside = {"theta.safetensors": weights} if small else {}
+    return {_card_file(winner): text.encode(), **beside}
+
+
+def _card_file(winner: Winner) -> str:
+    """A ticket may win on several tasks: each has its card."""
+    return f"card-{winner.model}.md"
+
+
+def _links(tracker: Tracker, winner: Winner) -> Iterator[tuple[str, str]]:
+    """The runs that the ticket comes from, and the transfers that it is judged by."""
+    where = tracker.experiment
+    yield f"study {winner.study}", run_link(where, tracker.parent)
+    runs = tracker.runs
+    for what, spec in (("its mask", winner.cell.ticket), ("theta", winner.cell.ticket.theta)):
+        if run := runs.get(key(spec)):
+            yield what, run_link(where, run)
+    task = winner.won["dataset"], winner.won["fraction"]
+    for cell in grid.transfers(tracker.study):
+        same = (cell.labels["dataset"], cell.labels["fraction"]) == task
+        run = runs.get(cell.key) if same and cell.ticket_cell.ticket == winner.cell.ticket else None
+        if run:
+            name = f"transfer, {cell.regime} training, seed {cell.labels['seed']}"
+            yield name, run_link(where, run)
+
+
+def _models(client: Any, study: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_registered_models(f"tags.study = '{study}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _cut(text: str) -> str:
+    """A card as long as the registry's tables hold; the whole is among the ticket's files."""
+    rest = "\n\n(cut here; whole in the card among the files)"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - len(rest)] + rest
