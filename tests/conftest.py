@@ -6,7 +6,7 @@ from torch import nn
 
 from search_spaces.regimes import Attack, Evaluation, Recipe
 from trainables.data.images import Images, Splits
-from trainables.models.resnets import Plan, ResNet
+from trainables.models.resnets import Architecture, ResNet
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
 
@@ -31,7 +31,7 @@ def net() -> nn.Module:
     from torchvision.models.resnet import BasicBlock
 
     torch.manual_seed(0)
-    return ResNet(Plan(BasicBlock, (1, 1), 4, "cifar"), classes=2, mean=[0.5], std=[0.5])
+    return ResNet(Architecture(BasicBlock, (1, 1), 4, "cifar"), classes=2, mean=[0.5], std=[0.5])
 
 
 def striped(n: int, seed: int) -> Images:

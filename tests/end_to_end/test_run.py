@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 from trainables.store.ledger import open_ledger
 from tuner.storage import failures
 from tuner.storage.entries import transfer_entry
-from tuner.storage.failures import Trouble
+from tuner.storage.failures import FailureReason
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_study_with_a_lasting_failure_is_never_complete(study, ledger, tmp_pat
     cells = grid.transfers(study)
     made_up.write_transfers(ledger, cells[:-1])
     for _ in range(failures.LASTING):
-        why = Trouble("ValueError: boom", "", outside=False)
+        why = FailureReason("ValueError: boom", "", outside=False)
         failures.record(ledger, transfer_entry(cells[-1]), study.name, why)
     code, out, err = run(tmp_path)
     assert (code, err) == (1, "")

@@ -1,4 +1,4 @@
-"""The transfer stage hands its jobs to Ray Tune in lots."""
+"""The transfer stage hands its jobs to Ray Tune in chunks."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tuner.stages.transfer import _Queue
 
 
 def test_a_queue_takes_a_lot_and_says_if_another_is_to_follow(monkeypatch):
-    monkeypatch.setattr(transfer, "LOT", 2)
+    monkeypatch.setattr(transfer, "CHUNK", 2)
     schedule = Schedule("abc")
     first, second = (_Queue(schedule, lambda job: {"key": job}, lambda: None) for _ in range(2))
     assert [first.suggest(trial) for trial in "123"] == [{"key": "a"}, {"key": "b"}, "FINISHED"]
@@ -31,19 +31,19 @@ def test_every_transfer_is_trained_in_some_lot(tmp_path):
     """In a process of its own: what Ray reads when it is imported counts."""
     code = """
 from tuner import bench
-lots, stages = [], bench._stages
+chunks, stages = [], bench._stages
 def in_lots(*arguments):
     from tuner import transfer_stage
-    transfer_stage.LOT, lot = 9, transfer_stage._lot
+    transfer_stage.CHUNK, chunk = 9, transfer_stage._chunk
     def counted(*arguments):
-        queue = lot(*arguments)
-        lots.append(queue.continues)
+        queue = chunk(*arguments)
+        chunks.append(queue.continues)
         return queue
-    transfer_stage._lot = counted
+    transfer_stage._chunk = counted
     return stages(*arguments)
 bench._stages = in_lots
 # It reads the result of each of them.
-print(bench.stages().transfers, lots)
+print(bench.stages().transfers, chunks)
 """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment["PYTHONPATH"] = str(ROOT)

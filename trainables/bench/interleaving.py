@@ -13,7 +13,7 @@ LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Summary:
+class Quartiles:
     """The median of some numbers, and their quartiles."""
 
     median: float
@@ -46,9 +46,9 @@ def ratios(numbers: Sequence[float], base: Sequence[float]) -> list[float]:
     return [number / other for number, other in zip(numbers, base, strict=True)]
 
 
-def summary(numbers: Sequence[float]) -> Summary:
+def quartiles(numbers: Sequence[float]) -> Quartiles:
     """Median and quartiles of at least one number."""
     if len(numbers) == 1:
-        return Summary(*[float(numbers[0])] * 3)
+        return Quartiles(*[float(numbers[0])] * 3)
     low, median, high = statistics.quantiles(numbers, n=4, method="inclusive")
-    return Summary(median, low, high)
+    return Quartiles(median, low, high)

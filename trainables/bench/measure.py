@@ -21,10 +21,10 @@ from typing import IO, Any
 import torch
 
 from search_spaces.errors import InputError
-from trainables.bench.interleaving import interleave, ratios, summary
+from trainables.bench.interleaving import interleave, quartiles, ratios
 from trainables.bench.ours import CASES
 from trainables.bench.rows import NETS, OURS, Ask, Question, asked
-from trainables.bench.table import Row, lines
+from trainables.bench.table import BenchRow, lines
 from trainables.runtime.precision import precision
 
 # Seconds that a contender works in one turn, and that all together spend on a row.
@@ -32,7 +32,7 @@ TURN, ROW = 0.4, 5.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """What is asked of the bench. full: with ResNet-50, and in the batches that are trained with;
     only: words of which a row's name has one (none: all rows)."""
 
@@ -81,7 +81,7 @@ class Process:
 
 
 @contextmanager
-def contenders(names: Sequence[str], settings: Settings) -> Iterator[dict[str, Process]]:
+def contenders(names: Sequence[str], settings: BenchSettings) -> Iterator[dict[str, Process]]:
     """A process for each name."""
     home = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
@@ -109,7 +109,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def run(settings: Settings, say: Callable[[str], None]) -> Iterator[Row]:
+def run(settings: BenchSettings, say: Callable[[str], None]) -> Iterator[BenchRow]:
     """Every row that is asked for, as it is measured; `say` is told what is going on.
 
     Raises InputError if no row is asked for, or a contender can't do its part.
@@ -138,7 +138,7 @@ def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], Non
     return True
 
 
-def selected(settings: Settings) -> list[Ask]:
+def selected(settings: BenchSettings) -> list[Ask]:
     """The rows that the settings ask for; raises InputError if there are none."""
     # The largest takes a CPU minutes a row: in full, or asked for by its name.
     named = any(NETS[-1] in word for word in settings.only)
@@ -154,7 +154,7 @@ def selected(settings: Settings) -> list[Ask]:
     return found
 
 
-def _row(ask: Ask, processes: Mapping[str, Process], settings: Settings) -> Row:
+def _row(ask: Ask, processes: Mapping[str, Process], settings: BenchSettings) -> BenchRow:
     """One row: as much work a turn as takes TURN seconds here, the floor's among the turns."""
     ours = processes[OURS]
     more = {"images": _images(ask, ours)} if ask.batch else {}
@@ -172,14 +172,14 @@ def _row(ask: Ask, processes: Mapping[str, Process], settings: Settings) -> Row:
         for name, unit in (("product", "operations"), ("copy", "bytes")):
             if name in rates:
                 share = ratios(rates[OURS], rates[name])
-                shares[name] = summary([value * each[unit] for value in share])
-    return Row(
+                shares[name] = quartiles([value * each[unit] for value in share])
+    return BenchRow(
         name=ask.name,
         unit=ask.unit,
         batch=ask.batch,
         rounds=len(rates[OURS]),
-        rate=summary(rates[OURS]),
-        against={name: summary(ratios(rates[OURS], rates[name])) for name in ask.others},
+        rate=quartiles(rates[OURS]),
+        against={name: quartiles(ratios(rates[OURS], rates[name])) for name in ask.others},
         floor=shares.get("product"),
         traffic=shares.get("copy"),
     )
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--format", choices=["table", "json"], default="table")
     of = parser.parse_args()
     peers = tuple(installed()) if of.peers else ()
-    settings = Settings(of.device, of.threads, peers, of.full, tuple(of.only), of.seconds)
+    settings = BenchSettings(of.device, of.threads, peers, of.full, tuple(of.only), of.seconds)
     try:
         rows = list(run(settings, lambda line: print(line, file=sys.stderr)))
     except InputError as error:

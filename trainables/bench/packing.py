@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from trainables.bench.interleaving import Summary, interleave, ratios, summary
-from trainables.bench.measure import Process, Settings, contenders
+from trainables.bench.interleaving import Quartiles, interleave, quartiles, ratios
+from trainables.bench.measure import BenchSettings, Process, contenders
 from trainables.bench.ours import CASES
 from trainables.bench.rows import NETS, OURS
 
@@ -21,11 +21,11 @@ class Crowd:
 
     net: str
     copies: int
-    rate: Summary
-    gain: Summary
+    rate: Quartiles
+    gain: Quartiles
 
 
-def sizes(settings: Settings, cores: int) -> list[int]:
+def sizes(settings: BenchSettings, cores: int) -> list[int]:
     """The crowds that are tried: on a CPU up to one for each core and one more."""
     if settings.device == "cuda":
         return list(_ON_A_GPU)
@@ -33,7 +33,7 @@ def sizes(settings: Settings, cores: int) -> list[int]:
     return sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < most), most, most + 1})
 
 
-def run(settings: Settings, say: Callable[[str], None]) -> list[Crowd]:
+def run(settings: BenchSettings, say: Callable[[str], None]) -> list[Crowd]:
     """Adversarial steps of the quickstart's network and ResNet-20, in crowds of each size."""
     crowds = sizes(settings, os.cpu_count() or 1)
     found = []
@@ -48,7 +48,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> list[Crowd]:
             turns = {str(n): partial(together, copies[:n], work) for n in crowds}
             rates = interleave(turns, settings.seconds)
         found += [
-            Crowd(net, n, summary(rates[str(n)]), summary(ratios(rates[str(n)], rates["1"])))
+            Crowd(net, n, quartiles(rates[str(n)]), quartiles(ratios(rates[str(n)], rates["1"])))
             for n in crowds
         ]
     return found
@@ -63,7 +63,7 @@ def together(copies: Sequence[Process], work: dict[str, object]) -> float:
     return count / (time.perf_counter() - started)
 
 
-def lines(crowds: Sequence[Crowd], settings: Settings) -> list[str]:
+def lines(crowds: Sequence[Crowd], settings: BenchSettings) -> list[str]:
     """A line for each crowd, and what to say to `run` for the best."""
     text = [
         f"{crowd.net}: {crowd.copies} side by side: {crowd.rate.median:,.0f} images/s, "

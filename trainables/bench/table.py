@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from trainables.bench.interleaving import Summary
+from trainables.bench.interleaving import Quartiles
 
 HEAD = ["", "batch", "ours", "of floor"]
 NOTE = (
@@ -14,7 +14,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One line of the table.
 
     rate: `unit` a second, ours; against: how many times as fast as others we are, by contender;
@@ -26,13 +26,13 @@ class Row:
     unit: str
     batch: int | None
     rounds: int
-    rate: Summary
-    against: Mapping[str, Summary] = field(default_factory=dict)
-    floor: Summary | None = None
-    traffic: Summary | None = None
+    rate: Quartiles
+    against: Mapping[str, Quartiles] = field(default_factory=dict)
+    floor: Quartiles | None = None
+    traffic: Quartiles | None = None
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
+def lines(rows: Sequence[BenchRow]) -> list[str]:
     """The table, columns aligned, and what its columns mean."""
     others = list(dict.fromkeys(name for row in rows for name in row.against))
     body = [
@@ -55,11 +55,11 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _share(share: Summary | None) -> str:
+def _share(share: Quartiles | None) -> str:
     return f"{100 * share.median:.0f} %" if share else ""
 
 
-def _ratio(ratio: Summary | None) -> str:
+def _ratio(ratio: Quartiles | None) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else ""
 
 

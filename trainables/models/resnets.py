@@ -17,7 +17,7 @@ Stem = Literal["imagenet", "cifar", "half"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Architecture:
     """An architecture: residual blocks per stage, channels of the first stage, stem, shortcut."""
 
     block: type[BasicBlock] | type[Bottleneck]
@@ -27,18 +27,18 @@ class Plan:
     shortcut: Literal["projection", "pad"] = "projection"
 
 
-PLANS: dict[Arch, Plan] = {
+PLANS: dict[Arch, Architecture] = {
     # He et al. 2016, section 4.1: ImageNet networks, with 1x1 projections
-    "resnet18": Plan(BasicBlock, (2, 2, 2, 2), 64, "imagenet"),
-    "resnet34": Plan(BasicBlock, (3, 4, 6, 3), 64, "imagenet"),
-    "resnet50": Plan(Bottleneck, (3, 4, 6, 3), 64, "imagenet"),
+    "resnet18": Architecture(BasicBlock, (2, 2, 2, 2), 64, "imagenet"),
+    "resnet34": Architecture(BasicBlock, (3, 4, 6, 3), 64, "imagenet"),
+    "resnet50": Architecture(Bottleneck, (3, 4, 6, 3), 64, "imagenet"),
     # He et al. 2016, section 4.2: CIFAR networks of 6n+2 layers, with zero-padded shortcuts
-    "resnet20": Plan(BasicBlock, (3, 3, 3), 16, "cifar", "pad"),
-    "resnet32": Plan(BasicBlock, (5, 5, 5), 16, "cifar", "pad"),
-    "resnet44": Plan(BasicBlock, (7, 7, 7), 16, "cifar", "pad"),
-    "resnet56": Plan(BasicBlock, (9, 9, 9), 16, "cifar", "pad"),
+    "resnet20": Architecture(BasicBlock, (3, 3, 3), 16, "cifar", "pad"),
+    "resnet32": Architecture(BasicBlock, (5, 5, 5), 16, "cifar", "pad"),
+    "resnet44": Architecture(BasicBlock, (7, 7, 7), 16, "cifar", "pad"),
+    "resnet56": Architecture(BasicBlock, (9, 9, 9), 16, "cifar", "pad"),
     # The same blocks at the smallest depth, for small images and small machines
-    "resnet8": Plan(BasicBlock, (1, 1, 1), 16, "half"),
+    "resnet8": Architecture(BasicBlock, (1, 1, 1), 16, "half"),
 }
 
 
@@ -62,7 +62,7 @@ class ResNet(nn.Module):
     std: Tensor
 
     def __init__(
-        self, plan: Plan, classes: int, mean: Sequence[float], std: Sequence[float]
+        self, plan: Architecture, classes: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         super().__init__()
         # Not persistent: the normalisation follows the data, not the weights.
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def _stage(plan: Plan, inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
+def _stage(plan: Architecture, inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
     after = outside * plan.block.expansion
     shortcut: nn.Module | None = None
     if stride != 1 or inside != after:
@@ -112,7 +112,7 @@ def _stage(plan: Plan, inside: int, outside: int, count: int, stride: int) -> nn
     return nn.Sequential(*blocks)
 
 
-def plan(model: Model) -> Plan:
+def plan(model: Model) -> Architecture:
     """The architecture of a spec: the named one, with the spec's own width and stem if it has."""
     named = PLANS[model.arch]
     return replace(named, width=model.width or named.width, stem=model.stem or named.stem)

@@ -17,15 +17,15 @@ from search_spaces.study import Study
 from trainables.bench import measure
 from trainables.bench import packing as bench_packing
 from trainables.bench.libraries import installed
-from trainables.bench.measure import Settings
-from trainables.bench.table import Row, lines
+from trainables.bench.measure import BenchSettings
+from trainables.bench.table import BenchRow, lines
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.bench import growth as bench_growth
 from tuner.cluster import capacity as cluster
 from tuner.runtime import settings as execution
 from tuner.runtime.console import quiet
 from tuner.scheduling.worklist import agenda
-from tuner.storage.failures import Trouble
+from tuner.storage.failures import FailureReason
 
 # One short chain, and transfers of about a second: many enough to see what lies between two.
 _STUDY = """
@@ -69,7 +69,7 @@ class Stages:
     slots: int
 
 
-def run(settings: Settings, only: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+def run(settings: BenchSettings, only: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     """All that is asked for: rows of the table, and what stages cost; `say` is told of progress."""
     others = tuple(word for word in only if word != STAGES)
     rows = []
@@ -98,7 +98,7 @@ def stages() -> Stages:
 def _stages(study: Study, ledger: Ledger, capacity: cluster.Capacity, start: float) -> Stages:
     from tuner.stages import source, transfer
 
-    def fails(spec: object, why: Trouble) -> None:
+    def fails(spec: object, why: FailureReason) -> None:
         raise InputError(f"bench: a training on Ray failed: {why.error}")
 
     began = time.time()
@@ -138,7 +138,7 @@ def between(spans: Sequence[tuple[float, float]], slots: int) -> tuple[list[floa
 
 def show(found: dict[str, Any]) -> list[str]:
     """The text of what `run` found."""
-    rows: list[Row] = found["rows"]
+    rows: list[BenchRow] = found["rows"]
     text = lines(rows) if rows else []
     if STAGES in found:
         of: Stages = found[STAGES]
@@ -153,7 +153,7 @@ def show(found: dict[str, Any]) -> list[str]:
 
 
 def table(
-    settings: Settings, only: Sequence[str], form: str, peers: bool, say: Callable[[str], None]
+    settings: BenchSettings, only: Sequence[str], form: str, peers: bool, say: Callable[[str], None]
 ) -> str:
     """The command's output, as text or as JSON."""
     settings = replace(settings, peers=tuple(installed()) if peers else ())
@@ -166,7 +166,7 @@ def table(
     return "\n".join(show(found))
 
 
-def packing(settings: Settings, form: str, say: Callable[[str], None]) -> str:
+def packing(settings: BenchSettings, form: str, say: Callable[[str], None]) -> str:
     """The output of --packing, as text or as JSON."""
     crowds = bench_packing.run(settings, say)
     if form == "json":

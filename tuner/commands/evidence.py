@@ -14,7 +14,7 @@ from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster import capacity as cluster
 from tuner.evidence import records
 from tuner.evidence.plan import EvidencePlan, Wish, plan
-from tuner.runtime.console import Stage, duration
+from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import agenda
 from tuner.stages.conclusion import Conclusion, conclude
@@ -123,7 +123,7 @@ def _gather(this: _Gathering) -> list[str]:
     total = len(this.plan.pieces)
     with (
         cluster.cluster(this.settings, inputs.places(this.study), this.console) as capacity,
-        Stage(this.console, "evidence", total - len(missing), total) as stage,
+        StageProgress(this.console, "evidence", total - len(missing), total) as stage,
     ):
         for pieces in (this.plan.first, this.plan.probes):
             ready, left = _ready(pieces, this.ledger)

@@ -93,10 +93,10 @@ def bench(
         raise InputError(f"--device {device}: takes cpu or cuda")
     if form not in ("table", "json"):
         raise InputError(f"--format {form}: takes table or json")
-    from trainables.bench.measure import Settings as Asked
+    from trainables.bench.measure import BenchSettings
     from tuner.bench import measure as benching
 
-    settings = Asked(device, threads, (), full, (), seconds)
+    settings = BenchSettings(device, threads, (), full, (), seconds)
     if packing:
         text = benching.packing(settings, form, show.note)
     elif growth:

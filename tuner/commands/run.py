@@ -13,7 +13,7 @@ from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster import capacity as cluster
 from tuner.estimate import accounts, prices
 from tuner.estimate.history import RunRecord, keep
-from tuner.runtime.console import Stage, duration
+from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import Agenda, agenda
 from tuner.stages import source
@@ -58,7 +58,7 @@ class Run:
         """What is left to transfer."""
         return agenda(self.study, self.ledger, self.settle, self.given_up())
 
-    def fails(self, entry: Entry, why: failures.Trouble) -> None:
+    def fails(self, entry: Entry, why: failures.FailureReason) -> None:
         """Something has ended without a result."""
         self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
         self.window.show(entry)
@@ -119,13 +119,13 @@ def _source(this: Run, capacity: cluster.Capacity) -> None:
     done = sum(map(this.ledger.has, wanted))
     names = {entry.spec: entry for entry in entries(this.study)}
     started = time.monotonic()
-    with Stage(this.console, "source: thetas and tickets", done, len(wanted)) as stage:
+    with StageProgress(this.console, "source: thetas and tickets", done, len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
             this.window.show(names[spec])
             stage.advance()
 
-        def failed(spec: Theta | Ticket, why: failures.Trouble) -> None:
+        def failed(spec: Theta | Ticket, why: failures.FailureReason) -> None:
             this.fails(names[spec], why)
 
         source.run(this.study, this.ledger, capacity, found, failed, this.given_up())
@@ -144,13 +144,13 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> None:
     done, left = len(agenda.complete & agenda.wanted.keys()), agenda.schedule.left
     started = time.monotonic()
     name = "transfers (searches may ask for more)" if agenda.searches else "transfers"
-    with Stage(this.console, name, done, done + left) as stage:
+    with StageProgress(this.console, name, done, done + left) as stage:
 
         def found(cell: grid.TransferCell) -> None:
             this.window.show(transfer_entry(cell))
             stage.advance(agenda.schedule.left)
 
-        def failed(cell: grid.TransferCell, why: failures.Trouble) -> None:
+        def failed(cell: grid.TransferCell, why: failures.FailureReason) -> None:
             this.fails(transfer_entry(cell), why)
 
         transfer.run(agenda, this.ledger, capacity, found, failed)

@@ -15,7 +15,7 @@ from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster import capacity as cluster
-from tuner.runtime.console import Stage, duration
+from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
 from tuner.search import findings
 from tuner.stages import source as source_stage
@@ -44,7 +44,7 @@ class Searching:
     log: Path
     failed: list[Failure] = field(default_factory=list)
 
-    def fails(self, entry: Entry, why: failures.Trouble) -> None:
+    def fails(self, entry: Entry, why: failures.FailureReason) -> None:
         """Something has ended without a result."""
         self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
         self.window.show(entry)
@@ -117,13 +117,13 @@ def _source(this: Searching, capacity: cluster.Capacity) -> bool:
     if done == len(wanted):
         return True
     names = {entry.spec: entry for entry in entries(part)}
-    with Stage(this.console, "source", done, len(wanted)) as stage:
+    with StageProgress(this.console, "source", done, len(wanted)) as stage:
 
         def found(spec: Theta | Ticket) -> None:
             this.window.show(names[spec])
             stage.advance()
 
-        def failed(spec: Theta | Ticket, why: failures.Trouble) -> None:
+        def failed(spec: Theta | Ticket, why: failures.FailureReason) -> None:
             this.fails(names[spec], why)
 
         source_stage.run(part, this.ledger, capacity, found, failed)
@@ -137,7 +137,7 @@ def _trials(this: Searching, capacity: cluster.Capacity) -> None:
     done = {key(f.trial) for f in state.trials(this.study, this.ledger)}
     if len(done) >= this.total:
         return
-    with Stage(this.console, "trials", len(done), this.total) as stage:
+    with StageProgress(this.console, "trials", len(done), this.total) as stage:
 
         def found(trial: Trial) -> None:
             if key(trial) in done:
@@ -146,7 +146,7 @@ def _trials(this: Searching, capacity: cluster.Capacity) -> None:
             this.window.show(trial_entry(this.study, trial))
             stage.advance(note=best_so_far(this.study, findings.table(this.study, this.ledger)))
 
-        running = search_stage.Stage(this.study, this.ledger, capacity, found, _failed(this))
+        running = search_stage.TrialStage(this.study, this.ledger, capacity, found, _failed(this))
         search_stage.search(running, this.total, this.deadline)
 
 
@@ -156,17 +156,17 @@ def _confirm(this: Searching, capacity: cluster.Capacity) -> None:
     missing = _unconfirmed(this)
     if not missing:
         return
-    with Stage(this.console, "further seeds", 0, len(missing)) as stage:
+    with StageProgress(this.console, "further seeds", 0, len(missing)) as stage:
 
         def found(trial: Trial) -> None:
             this.window.show(trial_entry(this.study, trial))
             stage.advance()
 
-        running = search_stage.Stage(this.study, this.ledger, capacity, found, _failed(this))
+        running = search_stage.TrialStage(this.study, this.ledger, capacity, found, _failed(this))
         search_stage.confirm(running, missing)
 
 
-def _failed(this: Searching) -> Callable[[Trial, failures.Trouble], None]:
+def _failed(this: Searching) -> Callable[[Trial, failures.FailureReason], None]:
     return lambda trial, why: this.fails(trial_entry(this.study, trial), why)
 
 

@@ -8,8 +8,8 @@ from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.scheduling import worklist
-from tuner.scheduling.adaptive import REGIMES, Plan
-from tuner.scheduling.replay import Row, replay, rows
+from tuner.scheduling.adaptive import REGIMES, SearchPlan
+from tuner.scheduling.replay import PolicyRow, replay, rows
 from tuner.scheduling.worlds import Draw, paper_like, recorded
 from tuner.storage import state
 
@@ -46,7 +46,7 @@ def report(
     )
 
 
-def _plan(study: Study, budget: int | None) -> Plan:
+def _plan(study: Study, budget: int | None) -> SearchPlan:
     """The study's deepest ladder, and its search's terms or a search in place of its grid."""
     task = study.downstream[0]
     made = {
@@ -67,10 +67,12 @@ def _plan(study: Study, budget: int | None) -> Plan:
         )
     grid_cost = len(REGIMES) * first * (len(ladder) + 1)
     given = task.adaptive.budget if task.adaptive else max(least, int(_SHARE * grid_cost))
-    return Plan(ladder, tuple(range(_MOST_SEEDS)), first, budget or given, Margin(task.margin))
+    return SearchPlan(
+        ladder, tuple(range(_MOST_SEEDS)), first, budget or given, Margin(task.margin)
+    )
 
 
-def _paper_like(plan: Plan) -> dict[str, Draw]:
+def _paper_like(plan: SearchPlan) -> dict[str, Draw]:
     levels = len(plan.levels)
     return {
         "monotone": paper_like("monotone", levels, len(plan.seeds)),
@@ -78,7 +80,7 @@ def _paper_like(plan: Plan) -> dict[str, Draw]:
     }
 
 
-def _own(study: Study, storage: Path, plan: Plan) -> dict[str, Draw]:
+def _own(study: Study, storage: Path, plan: SearchPlan) -> dict[str, Draw]:
     ledger = Ledger(storage)
     table, _ = state.table(worklist.agenda(study, ledger), ledger)
     draws = recorded(table, plan.levels, len(plan.seeds))
@@ -89,7 +91,7 @@ def _own(study: Study, storage: Path, plan: Plan) -> dict[str, Draw]:
     return draws
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: PolicyRow) -> tuple[str, ...]:
     return (
         row.shape,
         row.policy,

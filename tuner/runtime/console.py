@@ -36,7 +36,7 @@ def quiet(log: Path) -> Iterator[Console]:
             os.close(real_err)
 
 
-class Stage:
+class StageProgress:
     """Progress of one stage: a bar on a terminal, else a line now and then."""
 
     def __init__(self, console: Console, name: str, done: int, total: int) -> None:
@@ -53,7 +53,7 @@ class Stage:
         )
         self._task = self._bar.add_task(name, total=total, completed=done)
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "StageProgress":
         self._bar.start()
         if not self._console.is_terminal:
             self._console.print(f"{self._name}: {self._done}/{self._total}")

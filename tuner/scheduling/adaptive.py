@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """levels: the ladder, ascending, without 0; seeds: in the order they are used; first: how many
     the dense network starts with; budget: the most transfers; margin: of the verdict."""
 
@@ -63,7 +63,7 @@ class Plan:
 class LevelSearch:
     """One search: its plan, and what it has been told so far."""
 
-    plan: Plan
+    plan: SearchPlan
     asked: set[Cell] = field(default_factory=set)
     results: dict[Cell, Result | None] = field(default_factory=dict)
 

@@ -7,8 +7,8 @@ from search_spaces import grid
 from search_spaces.grid import DENSE, TransferCell
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Plan, Result
-from tuner.scheduling.queue import Search
+from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Result, SearchPlan
+from tuner.scheduling.queue import ScheduledSearch
 
 _UNLIMITED = 10**9
 
@@ -24,7 +24,7 @@ def known_result(ledger: Ledger, cells: dict[str, TransferCell], name: str) -> R
 
 def level_searches(
     study: Study, cells: dict[str, TransferCell], settle: bool
-) -> Iterator[Search[str]]:
+) -> Iterator[ScheduledSearch[str]]:
     """A search for each theta, pruning, dataset and fraction of the tasks that want one.
 
     With `settle`, searches go on beyond their budget until the verdict is settled or the seeds are
@@ -56,10 +56,10 @@ def _search(
     ladder: tuple[int, ...],
     names: dict[tuple[str, Cell], str],
     settle: bool,
-) -> Search[str]:
+) -> ScheduledSearch[str]:
     task = cells[next(iter(names.values()))].task
     assert task.adaptive is not None, "its cells are optional"
-    plan = Plan(
+    plan = SearchPlan(
         levels=ladder,
         seeds=task.all_seeds,
         first=len(task.seeds),
@@ -70,4 +70,4 @@ def _search(
     def job(cell: Cell) -> str:
         return names[pruning if cell.level else DENSE, cell]
 
-    return Search(LevelSearch(plan), job)
+    return ScheduledSearch(LevelSearch(plan), job)

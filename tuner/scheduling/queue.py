@@ -13,7 +13,7 @@ Job = TypeVar("Job", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Search(Generic[Job]):
+class ScheduledSearch(Generic[Job]):
     """A level search, and the job behind each of its cells. Searches may share jobs."""
 
     search: "LevelSearch"
@@ -35,7 +35,7 @@ class Schedule(Generic[Job]):
     def __init__(
         self,
         fixed: Iterable[Job],
-        searches: Sequence[Search[Job]] = (),
+        searches: Sequence[ScheduledSearch[Job]] = (),
         known: "Callable[[Job], Result | None]" = lambda job: None,
         failed: Collection[Job] = (),
     ) -> None:
@@ -43,7 +43,7 @@ class Schedule(Generic[Job]):
         self._urgent: deque[Job] = deque()
         self.known = known
         self._ended: dict[Job, Result | None] = dict.fromkeys(failed)
-        self._waiting: dict[Job, list[tuple[Search[Job], Cell]]] = {}
+        self._waiting: dict[Job, list[tuple[ScheduledSearch[Job], Cell]]] = {}
         self._left = {id(search): 0 for search in searches}
         for search in searches:
             self._proceed(search)
@@ -58,7 +58,7 @@ class Schedule(Generic[Job]):
         """Has every job been handed out and ended?"""
         return not (self._fixed or self._urgent or self._waiting)
 
-    def open(self, search: Search[Job]) -> bool:
+    def open(self, search: ScheduledSearch[Job]) -> bool:
         """Does a search wait for results, after which it may ask for more?"""
         return self._left[id(search)] > 0
 
@@ -81,13 +81,13 @@ class Schedule(Generic[Job]):
             if not self._left[id(search)]:
                 self._proceed(search)
 
-    def _proceed(self, search: Search[Job]) -> None:
+    def _proceed(self, search: ScheduledSearch[Job]) -> None:
         """Asks for batches until one has something left to train, or the search is over."""
         while not self._left[id(search)] and (batch := search.search.ask()):
             for cell in batch:
                 self._place(search, cell)
 
-    def _place(self, search: Search[Job], cell: "Cell") -> None:
+    def _place(self, search: ScheduledSearch[Job], cell: "Cell") -> None:
         job = search.job(cell)
         if job in self._ended:
             search.search.tell(cell, self._ended[job])

@@ -12,8 +12,8 @@ from analysis.verdict.inference import Floats
 from analysis.verdict.noninferiority import Margin, interval, judge
 from analysis.verdict.one_std import METRICS, matching
 from search_spaces.regimes import RegimeName
-from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Plan, Result
-from tuner.scheduling.queue import Schedule, Search
+from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Result, SearchPlan
+from tuner.scheduling.queue import Schedule, ScheduledSearch
 from tuner.scheduling.worlds import Draw, World
 
 SLOTS = 4
@@ -46,7 +46,7 @@ def grid(levels: int, seeds: int) -> list[Cell]:
 
 def play(world: World, fixed: Sequence[Cell], search: LevelSearch | None) -> dict[Cell, Result]:
     """Trains cells on SLOTS machines in simulated time, as the real schedule hands them out."""
-    searches = [Search(search, lambda cell: cell)] if search else []
+    searches = [ScheduledSearch(search, lambda cell: cell)] if search else []
     schedule: Schedule[Cell] = Schedule(fixed, searches)
     running: list[tuple[float, Cell]] = []
     results: dict[Cell, Result] = {}
@@ -91,7 +91,7 @@ def _by_one_std(scores: Floats) -> int:
     return best
 
 
-def replay(draw: Draw, plan: Plan, budget: int | None, runs: int, seed: int) -> list[Outcome]:
+def replay(draw: Draw, plan: SearchPlan, budget: int | None, runs: int, seed: int) -> list[Outcome]:
     """Many simulated searches: adaptive with a budget, or (None) the full grid of plan.first seeds.
 
     Run i meets the same world whatever the policy: policies are compared on equal luck.
@@ -108,7 +108,7 @@ def replay(draw: Draw, plan: Plan, budget: int | None, runs: int, seed: int) -> 
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """How a policy did, read by a rule: means over runs, rates in [0, 1]; `covers` and `width` of
     the 90 % interval, where the rule has one."""
 
@@ -122,11 +122,11 @@ class Row:
     width: float | None
 
 
-def rows(shape: str, policy: str, outcomes: Sequence[Outcome]) -> list[Row]:
+def rows(shape: str, policy: str, outcomes: Sequence[Outcome]) -> list[PolicyRow]:
     """A row for each way to read a policy's outcomes."""
 
-    def row(rule: str, errors: list[int], with_interval: bool) -> Row:
-        return Row(
+    def row(rule: str, errors: list[int], with_interval: bool) -> PolicyRow:
+        return PolicyRow(
             shape,
             policy,
             rule,

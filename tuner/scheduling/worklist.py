@@ -10,7 +10,7 @@ from search_spaces.keys import keys
 from search_spaces.spec import Transfer
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.scheduling.queue import Schedule, Search
+from tuner.scheduling.queue import Schedule, ScheduledSearch
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Agenda:
 
     cells: dict[str, TransferCell]
     complete: set[str]
-    searches: list[Search[str]]
+    searches: list[ScheduledSearch[str]]
     schedule: Schedule[str]
 
     @property

@@ -23,23 +23,23 @@ from tuner.cluster.capacity import Capacity
 from tuner.search.sampler import searcher
 from tuner.stages.transfer import why_failed
 from tuner.storage import state
-from tuner.storage.failures import Trouble
+from tuner.storage.failures import FailureReason
 
 Found = Callable[[Trial], None]
 
 
 @dataclass
-class Stage:
+class TrialStage:
     """What the rounds of a stage share; `failed` is told of trials that died without a result."""
 
     study: Study
     ledger: Ledger
     capacity: Capacity
     found: Found
-    failed: Callable[[Trial, Trouble], None]
+    failed: Callable[[Trial, FailureReason], None]
 
 
-def search(stage: Stage, total: int, deadline: float) -> None:
+def search(stage: TrialStage, total: int, deadline: float) -> None:
     """Runs trials until the ledger has `total` of the study's, starting none that would leave too
     little time for the confirmation before `deadline` (of time.monotonic).
 
@@ -58,7 +58,7 @@ def search(stage: Stage, total: int, deadline: float) -> None:
             return
 
 
-def _ahead(stage: Stage) -> float:
+def _ahead(stage: TrialStage) -> float:
     """Seconds that one more trial and the confirmation would take, at the pace of the last ten."""
     search = trials.searched(stage.study)
     last = [f.result for f in state.trials(stage.study, stage.ledger)[-10:]]
@@ -69,7 +69,7 @@ def _ahead(stage: Stage) -> float:
     return each * (1 + rounds / len(search.seeds))
 
 
-def confirm(stage: Stage, wanted: list[Trial]) -> None:
+def confirm(stage: TrialStage, wanted: list[Trial]) -> None:
     """Runs given trials, without a sampler."""
     _run(stage, 1, None, tune.grid_search([spec.model_dump_json() for spec in wanted]))
 
@@ -105,10 +105,10 @@ def _most_epochs(study: Study, search: Search) -> int:
     return max(int(value) for value in domain.samples) if domain else own
 
 
-class _Watcher(tune.Callback):
+class _TrialWatcher(tune.Callback):
     """Writes what the scheduler has stopped, and tells the driver of every trial that ended."""
 
-    def __init__(self, stage: Stage, scheduler: Halving | None) -> None:
+    def __init__(self, stage: TrialStage, scheduler: Halving | None) -> None:
         self._stage, self._scheduler = stage, scheduler
         self._latest: dict[str, dict[str, Any]] = {}
 
@@ -144,7 +144,7 @@ class _Watcher(tune.Callback):
         self._stage.failed(Trial.model_validate_json(trial.config["trial"]), why_failed(trial))
 
 
-def _run(stage: Stage, samples: int, search_alg: Any, fixed: Any = None) -> None:
+def _run(stage: TrialStage, samples: int, search_alg: Any, fixed: Any = None) -> None:
     search = trials.searched(stage.study)
     halving = search_alg is not None and search.scheduler != "none"
     scheduler = Halving(stage.study, search) if halving else None
@@ -165,7 +165,7 @@ def _run(stage: Stage, samples: int, search_alg: Any, fixed: Any = None) -> None
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage),
-            callbacks=[_Watcher(stage, scheduler)],
+            callbacks=[_TrialWatcher(stage, scheduler)],
             verbose=0,
         ),
     )

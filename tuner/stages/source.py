@@ -16,7 +16,7 @@ from trainables.runtime import out_of_memory
 from trainables.store.ledger import Ledger
 from tuner.cluster import nodes
 from tuner.cluster.capacity import Capacity
-from tuner.storage.failures import Trouble, trouble
+from tuner.storage.failures import FailureReason, reason_of
 
 _POLL_SECONDS = 0.5
 # In what Ray Train says when others keep it waiting for resources.
@@ -74,7 +74,7 @@ def run(
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[Theta | Ticket], None],
-    failed: Callable[[Theta | Ticket, Trouble], None],
+    failed: Callable[[Theta | Ticket, FailureReason], None],
     given_up: Collection[str] = (),
 ) -> None:
     """Computes what is missing but for what is given up, calling `found` in this thread for each
@@ -96,7 +96,7 @@ def _fits(
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[Theta | Ticket], None],
-) -> list[tuple[str, Trouble]]:
+) -> list[tuple[str, FailureReason]]:
     """Runs chains side by side; returns the keys in which some ended, and why."""
     waiting = {name: spec for name, spec in names.items() if not ledger.has(spec)}
     side_by_side = capacity.chains(len(todo))
@@ -125,7 +125,9 @@ def share(cpus: Sequence[float], processes: int) -> float:
     raise ValueError(f"no CPUs for {processes} processes in {cpus}")
 
 
-def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int) -> Trouble | None:
+def _persist(
+    chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int
+) -> FailureReason | None:
     """Runs one chain; returns why it failed, or None. It runs once more, from where the ledger has
     it, if a process of it has died: Ray itself tries again only once they all have started. Where
     there are several nodes, it runs again on what is left whenever a node is lost under it, and
@@ -148,7 +150,7 @@ def _persist(chain: Chain, ledger: Ledger, capacity: Capacity, side_by_side: int
 
 def _fit(
     chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int, parts: int = 1
-) -> Trouble | None:
+) -> FailureReason | None:
     """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
     of memory, it goes on with batches in twice as many parts."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -190,9 +192,9 @@ def _fit(
     return None
 
 
-def _why(error: Exception) -> Trouble:
+def _why(error: Exception) -> FailureReason:
     """Why a fit failed: what one of its processes raised, unless another was lost first."""
     ranks = getattr(error, "worker_failures", {}).values()
-    found = [trouble(failure) for failure in ranks] or [trouble(error)]
+    found = [reason_of(failure) for failure in ranks] or [reason_of(error)]
     first = next((why for why in found if not why.outside), found[0])
     return replace(first, trace=str(error), outside=any(why.outside for why in found))

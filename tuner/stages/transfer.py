@@ -17,9 +17,9 @@ from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import Capacity
 from tuner.scheduling.queue import Schedule
 from tuner.scheduling.worklist import Agenda
-from tuner.storage.failures import Trouble, by_ray, trouble
+from tuner.storage.failures import FailureReason, reason_by_ray, reason_of
 
-LOT = 2000
+CHUNK = 2000
 """Trials that one call of Ray Tune runs at most: it keeps 80 KB or so of each until it returns."""
 
 
@@ -35,7 +35,7 @@ class EndStopper(tune.Stopper):
 
 
 class _Queue(Searcher):
-    """Gives Ray Tune the schedule's jobs, one by one, as trials have room, and a lot of them at
+    """Gives Ray Tune the schedule's jobs, one by one, as trials have room, and a chunk of them at
     most."""
 
     def __init__(
@@ -47,7 +47,7 @@ class _Queue(Searcher):
         super().__init__()
         self._schedule, self._config, self._fault = schedule, config, fault
         self._jobs: dict[str, str] = {}
-        self._room = LOT
+        self._room = CHUNK
         self._stops = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
@@ -63,7 +63,7 @@ class _Queue(Searcher):
 
     @property
     def continues(self) -> bool:
-        """Is another lot to follow this one?"""
+        """Is another chunk to follow this one?"""
         return not (self._room or self._stops or self._schedule.over)
 
     def on_trial_complete(
@@ -89,12 +89,12 @@ class _Queue(Searcher):
 _PARTS_AFTER_KILL = 4
 
 
-class _Watcher(tune.Callback):
+class _TransferWatcher(tune.Callback):
     """Tells the driver of finished trials, and trials that were killed for lack of memory to do
     with less. (Those that run out of it by themselves see to it themselves.)"""
 
     def __init__(
-        self, ended: Callable[[str], None], failed: Callable[[str, Trouble], None]
+        self, ended: Callable[[str], None], failed: Callable[[str, FailureReason], None]
     ) -> None:
         self._ended, self._failed = ended, failed
 
@@ -119,14 +119,14 @@ class _Watcher(tune.Callback):
         self._failed(trial.config["key"], why_failed(trial))
 
 
-def why_failed(trial: Trial) -> Trouble:
+def why_failed(trial: Trial) -> FailureReason:
     """What a trial of Ray Tune ended in."""
     # Where the driver has written it: it is copied to the storage later, if at all.
     if trial.pickled_error_file:
-        return trouble(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        return reason_of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
     # What neither the training raised nor its process died of: Ray's own.
     text = Path(trial.error_file).read_text() if trial.error_file else ""
-    return by_ray(text or "ended without an error that Ray knows of")
+    return reason_by_ray(text or "ended without an error that Ray knows of")
 
 
 def run(
@@ -134,11 +134,11 @@ def run(
     ledger: Ledger,
     capacity: Capacity,
     found: Callable[[TransferCell], None],
-    failed: Callable[[TransferCell, Trouble], None],
+    failed: Callable[[TransferCell, FailureReason], None],
 ) -> None:
     """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
     Transfers whose ticket the source stage could not make are passed over."""
-    watcher = _Watcher(
+    watcher = _TransferWatcher(
         ended=lambda job: found(agenda.cells[job]),
         failed=lambda job, why: failed(agenda.cells[job], why),
     )
@@ -151,17 +151,17 @@ def run(
         spec = transfer.model_dump_json()
         return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
 
-    queue = _lot(agenda, ledger, capacity, config, watcher)
+    queue = _chunk(agenda, ledger, capacity, config, watcher)
     while queue.continues:
-        queue = _lot(agenda, ledger, capacity, config, watcher)
+        queue = _chunk(agenda, ledger, capacity, config, watcher)
 
 
-def _lot(
+def _chunk(
     agenda: Agenda,
     ledger: Ledger,
     capacity: Capacity,
     config: Callable[[str], dict[str, str] | None],
-    watcher: _Watcher,
+    watcher: _TransferWatcher,
 ) -> _Queue:
     """Runs what one call of Ray Tune takes; returns the queue as that has left it."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"

@@ -30,7 +30,7 @@ _MACHINE = ("OutOfMemoryError", "AcceleratorError", "DistBackendError", "DistNet
 
 
 @dataclass(frozen=True)
-class Trouble:
+class FailureReason:
     """Why a training failed: `error` in one line, `trace` all that is known; outside: was it what
     the machine did, rather than what was trained?"""
 
@@ -62,14 +62,14 @@ class Failure:
         return not self.outside and self.attempts >= LASTING
 
 
-def trouble(error: BaseException) -> Trouble:
+def reason_of(error: BaseException) -> FailureReason:
     """What an error, as Ray Tune or Ray Train hands it on, says of the training."""
     # Tune wraps what a training raised; Train does not, or did so.
     cause = getattr(error, "cause", None) or getattr(error, "_base_exc", None)
     if not isinstance(cause, BaseException):
         if _of_ray(error):
             # Not raised by the training: its process or node is gone, or Ray itself failed.
-            return by_ray(str(error) or type(error).__name__)
+            return reason_by_ray(str(error) or type(error).__name__)
         cause = error
     machine = isinstance(cause, OSError | MemoryError | DamagedError)
     machine = machine or type(cause).__name__ in _MACHINE
@@ -79,7 +79,7 @@ def trouble(error: BaseException) -> Trouble:
     return _shown(f"{name}: {said}" if said else name, str(error), machine)
 
 
-def by_ray(text: str) -> Trouble:
+def reason_by_ray(text: str) -> FailureReason:
     """What Ray says where it was not the training that raised something."""
     return _shown(" ".join(text.split()), text, outside=True)
 
@@ -88,8 +88,8 @@ def _of_ray(error: BaseException) -> bool:
     return type(error).__module__.startswith("ray.")
 
 
-def _shown(said: str, trace: str, outside: bool) -> Trouble:
-    return Trouble(without_secrets(said)[:_LONGEST], without_secrets(trace), outside)
+def _shown(said: str, trace: str, outside: bool) -> FailureReason:
+    return FailureReason(without_secrets(said)[:_LONGEST], without_secrets(trace), outside)
 
 
 def folders(root: Path) -> list[Path]:
@@ -97,7 +97,7 @@ def folders(root: Path) -> list[Path]:
     return [root / FOLDER, root / _TRACES]
 
 
-def record(ledger: Ledger, entry: Entry, study: str, why: Trouble) -> Failure:
+def record(ledger: Ledger, entry: Entry, study: str, why: FailureReason) -> Failure:
     """Keeps a failure at a storage, in place of an earlier one of its key."""
     root = ledger.root
     before = of_key(root, entry.key)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class WorkCount:
     """One line of a plan: a kind of work, how much of it there is, and how much is done."""
 
     stage: str
@@ -50,7 +50,7 @@ def standing(study: Study, ledger: Ledger) -> Standing:
     )
 
 
-def rows(stands: Standing) -> list[Row]:
+def rows(stands: Standing) -> list[WorkCount]:
     """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
@@ -63,7 +63,8 @@ def rows(stands: Standing) -> list[Row]:
         total[line] += 1
         complete[line] += done
     return [
-        Row(stage, what, count, complete[stage, what]) for (stage, what), count in total.items()
+        WorkCount(stage, what, count, complete[stage, what])
+        for (stage, what), count in total.items()
     ]
 
 

@@ -11,15 +11,15 @@ import torch
 from search_spaces.errors import InputError
 from tests.support.paths import ROOT
 from trainables.bench import measure, packing
-from trainables.bench.interleaving import Summary
-from trainables.bench.measure import Settings
+from trainables.bench.interleaving import Quartiles
+from trainables.bench.measure import BenchSettings
 from trainables.bench.rows import asked
-from trainables.bench.table import Row, amount, lines
+from trainables.bench.table import BenchRow, amount, lines
 from tuner.bench import growth
 from tuner.bench.growth import Cost
 from tuner.bench.measure import between
 
-FEW = Settings(only=("quickstart standard",), seconds=0)
+FEW = BenchSettings(only=("quickstart standard",), seconds=0)
 
 
 def test_a_row_is_measured_against_the_published_loop_and_the_floor(monkeypatch):
@@ -86,10 +86,12 @@ def test_a_contender_that_cannot_is_named_with_its_reason():
 
 
 def test_the_table_says_ratios_with_their_quartiles():
-    ratio = Summary(1.234, 1.2, 1.3)
+    ratio = Quartiles(1.234, 1.2, 1.3)
     rows = [
-        Row("net A step", "images", 64, 5, Summary(812.3, 800, 820), {"paper": ratio}, ratio),
-        Row("prune", "weights", None, 3, Summary(6.4e7, 6e7, 7e7), {"torch": ratio}),
+        BenchRow(
+            "net A step", "images", 64, 5, Quartiles(812.3, 800, 820), {"paper": ratio}, ratio
+        ),
+        BenchRow("prune", "weights", None, 3, Quartiles(6.4e7, 6e7, 7e7), {"torch": ratio}),
     ]
     head, step, prune, *_ = lines(rows)
     assert head.split() == ["batch", "ours", "of", "floor", "x", "paper", "x", "torch"]
@@ -120,10 +122,10 @@ def test_crowds_are_tried_up_to_the_cores_and_one_more():
 
 
 def test_the_best_crowd_is_told_as_a_flag():
-    ratio = Summary(1.8, 1.7, 1.9)
+    ratio = Quartiles(1.8, 1.7, 1.9)
     one, two = (
-        packing.Crowd("resnet20", n, Summary(100, 99, 101), gain)
-        for n, gain in ((1, Summary(1, 1, 1)), (3, ratio))
+        packing.Crowd("resnet20", n, Quartiles(100, 99, 101), gain)
+        for n, gain in ((1, Quartiles(1, 1, 1)), (3, ratio))
     )
     on_gpu = packing.lines([one, two], replace(FEW, device="cuda"))
     assert on_gpu[-1] == "resnet20: most with 3 side by side: --gpus-per-trial 0.33"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.bench.interleaving import LEAST_ROUNDS, Summary, interleave, ratios, summary
+from trainables.bench.interleaving import LEAST_ROUNDS, Quartiles, interleave, quartiles, ratios
 
 
 class Machine:
@@ -42,7 +42,7 @@ def test_a_drift_that_all_share_is_not_in_the_ratios():
     speeds = iter([1.0, 1.0, *(s for s in (1.0, 0.5, 0.1) for _ in range(2))])
     measured = interleave({"a": lambda: 2 * next(speeds), "b": lambda: next(speeds)}, 0)
     assert measured == {"a": [2.0, 1.0, 0.2], "b": [1.0, 0.5, 0.1]}
-    assert summary(ratios(measured["a"], measured["b"])) == Summary(2, 2, 2)
+    assert quartiles(ratios(measured["a"], measured["b"])) == Quartiles(2, 2, 2)
 
 
 def test_ratios_are_paired_and_complete():
@@ -52,6 +52,6 @@ def test_ratios_are_paired_and_complete():
 
 
 def test_median_and_quartiles_by_hand():
-    assert summary([5, 1, 3, 2, 4]) == Summary(3, 2, 4)
-    assert summary([1, 2, 3, 4]) == Summary(2.5, 1.75, 3.25)
-    assert summary([7]) == Summary(7, 7, 7)
+    assert quartiles([5, 1, 3, 2, 4]) == Quartiles(3, 2, 4)
+    assert quartiles([1, 2, 3, 4]) == Quartiles(2.5, 1.75, 3.25)
+    assert quartiles([7]) == Quartiles(7, 7, 7)

@@ -14,7 +14,7 @@ from tuner.runtime.lock import only_run
 from tuner.runtime.settings import Settings
 from tuner.storage import failures
 from tuner.storage.entries import transfer_entry
-from tuner.storage.failures import Trouble
+from tuner.storage.failures import FailureReason
 from tuner.tracking import store as tracking_store
 
 
@@ -26,7 +26,7 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     made_up.write_source(study, ledger)
     cells = grid.transfers(study)
     made_up.write_transfers(ledger, cells[:12])
-    why = Trouble("ValueError: boom", "", outside=False)
+    why = FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(cells[12]), study.name, why)
 
     first = sync(study, settings)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from analysis.verdict.noninferiority import Margin
 from analysis.verdict.one_std import METRICS
-from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Plan, Result
+from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Result, SearchPlan
 
-PLAN = Plan(
+PLAN = SearchPlan(
     levels=tuple(range(1, 20)), seeds=tuple(range(30)), first=3, budget=60, margin=Margin(0.01)
 )
 SPREAD = 0.004
@@ -174,7 +174,7 @@ cases = st.fixed_dictionaries(
 
 def case(levels, first, most, budget, top, slope, hump, noise, spread, failing):
     """A plan, and the outcome of its cells: any curve, some without a result."""
-    plan = Plan(levels, tuple(range(most)), first, budget, Margin(0.01))
+    plan = SearchPlan(levels, tuple(range(most)), first, budget, Margin(0.01))
 
     def curve(level):
         return knee(level, top, slope) + (hump if level % 3 else 0.0) * (level > 0)

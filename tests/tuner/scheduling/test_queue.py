@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.scheduling.adaptive import Cell, Result
-from tuner.scheduling.queue import Schedule, Search
+from tuner.scheduling.queue import Schedule, ScheduledSearch
 
 SCORED = Result({"SA": 0.9, "RA": 0.5})
 
@@ -35,7 +35,7 @@ def cells(*seeds, level=1):
 
 
 def search(*batches, job=lambda cell: cell):
-    return Search(Batches(*batches), job)
+    return ScheduledSearch(Batches(*batches), job)
 
 
 def drain(schedule, random, slots=3, result=lambda job: SCORED):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from analysis.verdict.noninferiority import Margin
 from analysis.verdict.one_std import matching
 from search_spaces.levels import sparsity
-from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Plan
+from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, SearchPlan
 from tuner.scheduling.replay import Outcome, grid, outcome, play, replay, rows
 from tuner.scheduling.worlds import World, paper_like, recorded
 
-PLAN = Plan(tuple(range(1, 20)), tuple(range(60)), 3, 54, Margin(0.01))
+PLAN = SearchPlan(tuple(range(1, 20)), tuple(range(60)), 3, 54, Margin(0.01))
 
 
 def world(losses, seeds=6, spread=0.001, seed=0):

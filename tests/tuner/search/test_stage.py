@@ -137,7 +137,7 @@ def test_time_is_left_for_the_confirmation(ledger):
     """Trials of 10 s: one more, and 2 x 3 further trainings on 2 slots, are 40 s ahead."""
     study = read(confirm=3)
     capacity = Capacity(cpus=2, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
-    stage = search_stage.Stage(study, ledger, capacity, lambda trial: None, pytest.fail)
+    stage = search_stage.TrialStage(study, ledger, capacity, lambda trial: None, pytest.fail)
     assert search_stage._ahead(stage) == 0
     point = trials.shipped_point(study)
     ledger.write(trials.trial(study, point), {"started": 5.0, "ended": 15.0}, {})

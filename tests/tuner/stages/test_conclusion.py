@@ -175,7 +175,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
         or (c.ticket_cell.level, c.transfer.seed, c.regime) == (2, 1, "adversarial")
     ]
     made_up.write_transfers(ledger, [cell for cell in cells if cell not in lost])
-    why = failures.Trouble("ValueError: boom", "", outside=False)
+    why = failures.FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(lost[0]), study.name, why)
 
     tracker = tracking.open_tracker(client, study, ledger)

@@ -33,7 +33,7 @@ def ledger(study, tmp_path):
     made_up.write_transfers(ledger, [done, broken])
     (ledger.folder(broken.transfer) / "result.json").write_bytes(b"x" * 1000)
     assert ledger.set_aside_if_damaged(broken.transfer)
-    why = failures.Trouble("ValueError: boom", "boom" * 100, outside=False)
+    why = failures.FailureReason("ValueError: boom", "boom" * 100, outside=False)
     for cell in (done, missing):
         failures.record(ledger, transfer_entry(cell), study.name, why)
     unfinished = ledger.root / "unfinished"

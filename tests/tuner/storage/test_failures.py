@@ -22,12 +22,12 @@ from tuner.scheduling.worklist import agenda
 from tuner.stages import source
 from tuner.storage import failures
 from tuner.storage.entries import entries, transfer_entry
-from tuner.storage.failures import Trouble
+from tuner.storage.failures import FailureReason
 from tuner.tracking import store as tracking_store
 from tuner.tracking import tracker as tracking
 
-BOOM = Trouble("ValueError: boom 17", "Traceback ...\nValueError: boom 17", outside=False)
-KILLED = Trouble("The actor died unexpectedly", "", outside=True)
+BOOM = FailureReason("ValueError: boom 17", "Traceback ...\nValueError: boom 17", outside=False)
+KILLED = FailureReason("The actor died unexpectedly", "", outside=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,24 +79,24 @@ def of_task(cause):
 )
 def test_what_the_machine_did_is_told_from_what_the_training_raised(error, said, outside):
     # As Ray Tune hands it on.
-    why = failures.trouble(cloudpickle.loads(cloudpickle.dumps(error)))
+    why = failures.reason_of(cloudpickle.loads(cloudpickle.dumps(error)))
     assert said in why.error and "\n" not in why.error
     assert why.outside == outside
 
 
 def test_what_ray_itself_ended_is_no_finding_about_a_training():
-    why = failures.by_ray("Task was killed:\n low memory")
+    why = failures.reason_by_ray("Task was killed:\n low memory")
     assert (why.error, why.outside) == ("Task was killed: low memory", True)
 
 
 def test_the_same_error_in_two_runs_lasts(ledger, fail, cell):
     first = fail(BOOM)
     assert (first.attempts, first.lasting) == (1, False) and not failures.lasting(ledger.root)
-    again = fail(Trouble("ValueError: boom 23", "", outside=False))
+    again = fail(FailureReason("ValueError: boom 23", "", outside=False))
     assert (again.attempts, again.lasting) == (2, True)
     assert failures.lasting(ledger.root) == {cell.key}
     assert failures.recorded(ledger.root) == {cell.key: again}
-    other = fail(Trouble("ValueError: bang", "", outside=False))
+    other = fail(FailureReason("ValueError: bang", "", outside=False))
     assert (other.attempts, other.lasting) == (1, False)
 
 
