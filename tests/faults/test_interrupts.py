@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 # A process with a child and a grandchild; what holds the main thread differs.
 PROGRAM = """
 import subprocess, sys, time
-from tuner.interrupts import interruptible
+from tuner.runtime.interrupts import interruptible
 
 def kept():
     time.sleep(float(sys.argv[3]))
@@ -97,7 +97,7 @@ def test_what_takes_too_long_is_not_waited_for():
 
 def test_giving_up_says_why_and_ends_likewise():
     process, children = start(
-        "from tuner.interrupts import give_up; give_up('Ray is gone');" + BUSY["sleep"]
+        "from tuner.runtime.interrupts import give_up; give_up('Ray is gone');" + BUSY["sleep"]
     )
     _, err = process.communicate(timeout=10)
     assert process.returncode == 1
@@ -113,7 +113,7 @@ def test_afterwards_signals_are_what_they_were():
             sys.executable,
             "-c",
             "import os, signal, threading, time\n"
-            "from tuner.interrupts import interruptible\n"
+            "from tuner.runtime.interrupts import interruptible\n"
             "for _ in range(3):\n"
             "    with interruptible(lambda: ''): pass\n"
             "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"

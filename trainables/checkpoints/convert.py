@@ -9,7 +9,6 @@ is left out.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from search_spaces.errors import InputError
 from trainables.checkpoints.torch_files import Inert, content, printable
+from trainables.store import atomic
 from trainables.store.tensors import to_bytes
 
 
@@ -73,10 +73,8 @@ def convert(source: Path, target: Path, drop: bool) -> tuple[int, list[str]]:
         tensors, dropped = flattened(found)
     except InputError as error:
         raise InputError(f"{source} is refused: {error}") from error
-    part = target.with_name(target.name + ".part")
     try:
-        part.write_bytes(to_bytes(tensors))
-        os.replace(part, target)
+        atomic.write(target, to_bytes(tensors))
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from error
     return len(tensors), dropped

@@ -6,7 +6,6 @@ is written under a temporary name and moved into place; a damaged one is set asi
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 from safetensors.torch import load, save
 
 from search_spaces.spec import Scores
+from trainables.store import atomic
 from trainables.store.records import epoch_record
 from trainables.training.loop import Best, Epoch, Progress
 from trainables.training.overfitting import Signals
@@ -88,16 +88,7 @@ class Keeper:
     def save(self, progress: Progress, records: Records) -> None:
         """Keeps this progress in place of an earlier one, which stays if this cannot be written."""
         rest = _bytes(progress, records)
-        staging = self.path.with_suffix(f".{os.getpid()}")
-        try:
-            with staging.open("wb") as file:
-                file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-                file.flush()
-                os.fsync(file.fileno())
-            staging.replace(self.path)
-        finally:
-            with suppress(OSError):
-                staging.unlink(missing_ok=True)
+        atomic.write(self.path, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
 
     def drop(self) -> None:
         """The training is over: what was kept of it is of no more use."""

@@ -28,6 +28,7 @@ from search_spaces.evidence import KINDS as EVIDENCE
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.trials import Trial
+from trainables.store import atomic
 
 _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",
@@ -146,13 +147,19 @@ class Ledger:
                 f"{folder}: {name} is damaged or gone: remove this folder and run the study again"
             ) from error
 
+    @property
+    def there(self) -> bool:
+        """Is the storage there? Where a disk has gone, its mount point may be: a folder of ours is
+        looked for."""
+        return (self.root / UNFINISHED).is_dir()
+
     def fault(self) -> str | None:
         """Why nothing can be written here at this moment: a full disk, one that can only be read,
         a storage that has gone; None if it can."""
         # In a folder of ours: where a disk has gone, its mount point may be there and be writable.
         probe = self.root / UNFINISHED / f".write-test-{uuid.uuid4().hex[:8]}"
         try:
-            _write(probe, _PROBE)
+            atomic.flushed(probe, _PROBE)
         except OSError as error:
             return error.strerror or str(error)
         finally:
@@ -165,7 +172,7 @@ class Ledger:
         target = self.folder(spec)
         if target.is_dir():
             return
-        staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        staging = atomic.staging(target)
         # Its parent is there, or the storage is not: what is written to a path that has lost its
         # disk would be hidden when the disk comes back.
         staging.mkdir()
@@ -178,7 +185,7 @@ class Ledger:
             }
             sums = "".join(f"{_digest(text)}  {name}\n" for name, text in contents.items())
             for name, content in {**contents, SUMS: sums.encode()}.items():
-                _write(staging / name, content)
+                atomic.flushed(staging / name, content)
             os.rename(staging, target)
         except OSError:
             # Another process put the same result in place first: equal keys, equal results.
@@ -225,10 +232,3 @@ def _sums(folder: Path) -> dict[str, str]:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

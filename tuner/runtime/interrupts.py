@@ -4,13 +4,12 @@ import os
 import select
 import shlex
 import signal
-import subprocess
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+
+import psutil
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 8.0
@@ -106,44 +105,12 @@ def _leave(number: int) -> None:
 
 def end_children() -> None:
     """Ends every process below this one. They are halted first: a halted one starts no other."""
-    halted: set[int] = set()
-    while fresh := _below(os.getpid()) - halted:
+    this, halted = psutil.Process(), set[psutil.Process]()
+    while fresh := {*this.children(recursive=True)} - halted:
         for process in fresh:
-            _send(process, signal.SIGSTOP)
+            with suppress(psutil.Error):
+                process.suspend()
         halted |= fresh
     for process in halted:
-        _send(process, signal.SIGKILL)
-
-
-def _send(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(process, number)
-
-
-def _below(root: int) -> set[int]:
-    """All that descends from a process."""
-    children = defaultdict(list)
-    for process, parent in _parents():
-        children[parent].append(process)
-    found: set[int] = set()
-    todo = [root]
-    while todo:
-        for child in children[todo.pop()]:
-            if child not in found:
-                found.add(child)
-                todo.append(child)
-    return found
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    """(process, its parent), for all of this machine."""
-    if not Path("/proc/self/stat").exists():
-        with subprocess.Popen(["ps", "-Ao", "pid=,ppid="], stdout=subprocess.PIPE, text=True) as ps:
-            listed = [tuple(map(int, line.split())) for line in ps.communicate()[0].splitlines()]
-        yield from ((process, parent) for process, parent in listed if process != ps.pid)
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            # pid (name, which may hold anything) state parent ...
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            yield int(folder.name), int(fields[1])
+        with suppress(psutil.Error):
+            process.kill()

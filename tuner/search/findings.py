@@ -14,6 +14,7 @@ from search_spaces.keys import key
 from search_spaces.searches.spaces import Point
 from search_spaces.study import Study
 from search_spaces.trials import Trial
+from trainables.store import atomic
 from trainables.store.ledger import Ledger
 from tuner.storage import state
 
@@ -96,9 +97,7 @@ def write_fragment(
     text += yaml.safe_dump(trials.fragment(study, best), sort_keys=False)
     try:
         path.parent.mkdir(exist_ok=True)
-        staging = path.with_suffix(".tmp")
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
+        atomic.write(path, text)
     except OSError as error:
         raise InputError(f"recipe {path}: cannot be written: {error.strerror}") from None
     return path

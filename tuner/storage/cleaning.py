@@ -105,7 +105,6 @@ def _temporary(ledger: Ledger) -> list[Path]:
     root = ledger.root
     folders = *ledger.folders(), *failures.folders(root), root / UNFINISHED
     found = [p for folder in folders for p in _children(folder) if p.name.startswith(".")]
-    found += [p for p in _children(root / UNFINISHED) if p.suffix[1:].isdigit()]
     now = _clock(root)
     return [p for p in found if now - p.lstat().st_mtime > RECENT]
 

@@ -7,7 +7,6 @@ memory) says nothing of the next time, and never lasts.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from analysis.store.disclosure import without_secrets
 from search_spaces import grid
 from search_spaces.study import Study
+from trainables.store import atomic
 from trainables.store.ledger import DamagedError, Ledger
 from tuner.storage.entries import Entry
 
@@ -115,8 +115,11 @@ def record(ledger: Ledger, entry: Entry, study: str, why: FailureReason) -> Fail
         outside=why.outside,
     )
     try:
-        _write(root / failure.log, why.trace + "\n")
-        _write(root / FOLDER / f"{entry.key}.json", json.dumps(asdict(failure), indent=1))
+        if ledger.there:
+            for folder in folders(root):
+                folder.mkdir(parents=True, exist_ok=True)
+        atomic.write(root / failure.log, why.trace + "\n")
+        atomic.write(root / FOLDER / f"{entry.key}.json", json.dumps(asdict(failure), indent=1))
     except OSError:
         pass  # A storage that takes no more: that is what the run dies of, or is told by others.
     return failure
@@ -206,10 +209,3 @@ def _alike(one: str, other: str) -> bool:
 
 def _bare(error: str) -> str:
     return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", "#", error)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)

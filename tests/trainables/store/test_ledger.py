@@ -10,6 +10,7 @@ import pytest
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
+from trainables.store import atomic
 from trainables.store import ledger as ledger_module
 from trainables.store.ledger import Ledger, open_ledger
 
@@ -70,7 +71,7 @@ def test_only_the_whole_result_is_left(ledger):
 
 def test_nothing_is_seen_before_it_is_whole(ledger, monkeypatch):
     seen = []
-    rename, write = os.rename, ledger_module._write
+    rename, write = os.rename, atomic.flushed
 
     def watched_write(path, content):
         write(path, content)
@@ -80,7 +81,7 @@ def test_nothing_is_seen_before_it_is_whole(ledger, monkeypatch):
         seen.append(("rename", ledger.has(TICKET)))
         rename(source, target)
 
-    monkeypatch.setattr(ledger_module, "_write", watched_write)
+    monkeypatch.setattr(atomic, "flushed", watched_write)
     monkeypatch.setattr(os, "rename", watched_rename)
     ledger.write(TICKET, {}, FILES)
     names = {"weights.bin", "mask.bin", "spec.json", "result.json", "SHA256SUMS", "rename"}
@@ -93,7 +94,7 @@ def test_nothing_is_seen_before_it_is_whole(ledger, monkeypatch):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("where", ["rename", "result.json", "weights.bin"])
 def test_a_failed_write_leaves_nothing(ledger, monkeypatch, error, where):
-    write = ledger_module._write
+    write = atomic.flushed
 
     def fail(*_):
         raise error
@@ -107,7 +108,7 @@ def test_a_failed_write_leaves_nothing(ledger, monkeypatch, error, where):
         if where == "rename":
             broken.setattr(os, "rename", fail)
         else:
-            broken.setattr(ledger_module, "_write", failing_write)
+            broken.setattr(atomic, "flushed", failing_write)
         with pytest.raises(type(error)):
             ledger.write(TICKET, {}, FILES)
     assert not ledger.has(TICKET)

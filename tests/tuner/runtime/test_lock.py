@@ -15,7 +15,7 @@ from tuner.runtime.lock import only_run
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
-from tuner.lock import only_run
+from tuner.runtime.lock import only_run
 with only_run(Path(sys.argv[1]), "s"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     print(child.pid, flush=True)

@@ -41,8 +41,8 @@ def ledger(study, tmp_path):
     write(unfinished / f"{missing.key}.progress", 7000)
     write(unfinished / f"{OTHER}.progress", 11000)
     write(unfinished / f"{OTHER}.damaged", 300)
-    write(unfinished / f"{OTHER}.4711", 200, old=True)
-    write(unfinished / f"{OTHER}.4712", 200)
+    write(unfinished / f".{OTHER}.progress.abcdef03", 200, old=True)
+    write(unfinished / f".{OTHER}.progress.abcdef04", 200)
     write(ledger.root / "transfers" / f".{OTHER}.abcdef01" / "result.json", 40, old=True)
     write(ledger.root / "tickets" / f".{OTHER}.abcdef02" / "mask.safetensors", 40)
     write(ledger.root / "ray" / "transfers-1234" / "trial" / "error.pkl", 60)
@@ -91,7 +91,7 @@ def test_every_kind_is_found_and_measured(ledger, study):
     aside, progress = names["damaged results and progress, set aside"]
     assert aside.startswith(f"transfers-{broken.key}-") and progress == f"{OTHER}.damaged"
     temporary = names["temporary files of writers that died"]
-    assert temporary == [f".{OTHER}.abcdef01", f"{OTHER}.4711"]
+    assert temporary == [f".{OTHER}.abcdef01", f".{OTHER}.progress.abcdef03"]
     assert names["working folders of runs that died"] == ["transfers-1234"]
     mended = names["records of failures that are mended"]
     assert mended == [f"{done.key}.json", f"{done.key}.txt"]

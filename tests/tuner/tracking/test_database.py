@@ -12,7 +12,11 @@ from tuner.tracking import store as tracking_store
 def test_a_store_whose_making_was_killed_is_made_by_the_next_run(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     making = subprocess.Popen(
-        [sys.executable, "-c", "from tuner import tracking_store; tracking_store.connect()"],
+        [
+            sys.executable,
+            "-c",
+            "from tuner.tracking import store as tracking_store; tracking_store.connect()",
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     deadline = time.monotonic() + 60
