@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis.figures.paper import all_data
-from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, tidy
+from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, theta_label, tidy
 from analysis.verdict.one_std import METRICS
 from analysis.verdict.roles import RANDOM
 from search_spaces.errors import InputError
@@ -39,7 +39,8 @@ def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.Da
 
 def a10(rows: pd.DataFrame) -> Figure:
     """A row of panels per dataset, a column per metric; a group of bars per theta: the dense
-    network, then its tickets at the sparsity written below; random ones red. Lines: one std."""
+    network, then its tickets at the sparsity written below; random ones red. Lines: one std; "not
+    tested" stands where a bar is missing."""
     bars = list(dict.fromkeys(rows["bar"]))
     plain = [bar for bar in bars if bar != DENSE_BAR and not bar.startswith(RANDOM)]
     colours = {bar: COLOURS[i % len(COLOURS)] for i, bar in enumerate(plain)}
@@ -62,18 +63,29 @@ def a10(rows: pd.DataFrame) -> Figure:
 def _groups(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
     thetas = list(dict.fromkeys(rows["theta"]))
     width = 0.8 / len(colours)
+    at = rows.drop_duplicates("theta").set_index("theta")["at"]
     for place, (bar, colour) in enumerate(colours.items()):
         own = rows[rows["bar"] == bar]
         x = [thetas.index(theta) + width * (place + 0.5) - 0.4 for theta in own["theta"]]
         height, std = 100 * own["mean"], 100 * own["std"].fillna(0)
         axes.bar(x, height, 0.9 * width, color=colour, label=bar)
         axes.errorbar(x, height, yerr=std, linestyle="none", color=GREY, capsize=2, linewidth=0.8)
-    at = rows.drop_duplicates("theta").set_index("theta")["at"]
-    axes.set_xticks(range(len(thetas)), [f"θ {name}\n{100 * at[name]:.2f} %" for name in thetas])
+        tested = set(own.loc[own["mean"].notna(), "theta"])
+        for theta in (theta for theta in thetas if theta not in tested):
+            middle = thetas.index(theta) + width * (place + 0.5) - 0.4
+            _note(axes, middle, f"{bar}: not tested")
+    labels = [f"{theta_label(name)}\n{100 * at[name]:.2f} %" for name in thetas]
+    axes.set_xticks(range(len(thetas)), labels)
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlim(-0.5, len(thetas) - 0.5)
     axes.set_ylim(bottom=0)
     tidy(axes)
+
+
+def _note(axes: Axes, x: float, words: str) -> None:
+    """Small upright words at the foot of the panel."""
+    foot = axes.get_xaxis_transform()
+    axes.text(x, 0.02, words, rotation=90, ha="center", va="bottom", size=7, transform=foot)
 
 
 def _long(levels: pd.DataFrame) -> pd.DataFrame:

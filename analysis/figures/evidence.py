@@ -13,10 +13,11 @@ DPI = 90
 TITLES = {
     "a8": "How alike the masks of two pre-trainings are, and how many kernels are pruned whole",
     "fig7": "Where the weights that are left lie, kernel by kernel",
-    "fig6": "Loss around the trained weights, in two random directions",
-    "a9": "Loss in the plane of the training's path",
+    "fig2": "Loss on attacked images around the trained weights, in two random directions",
+    "fig6": "Loss on attacked images in the plane of the training's path",
+    "a9": "Loss on clean images in the plane of the training's path",
 }
-TALL = ("fig6", "a9")
+TALL = ("fig2", "fig6", "a9")
 
 
 @dataclass(frozen=True)

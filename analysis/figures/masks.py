@@ -4,12 +4,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, tidy
+from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, theta_label, tidy
 from search_spaces.errors import InputError
+
+WIDEST = 8
+"""Layers side by side in figure 7."""
+KERNELS = colormaps["viridis_r"].with_extremes(bad="white")
 
 
 def a8_rows(similarity: pd.DataFrame, structure: pd.DataFrame, main: str) -> pd.DataFrame:
@@ -45,7 +50,8 @@ def a8(rows: pd.DataFrame) -> Figure:
             line = line.sort_values("sparsity")
             look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % 6]}
             x = 100 * line["sparsity"]
-            axes.plot(x, scale * line["value"], markersize=4, label=str(name), **look)
+            label = " and ".join(theta_label(theta) for theta in str(name).split(" and "))
+            axes.plot(x, scale * line["value"], markersize=4, label=label, **look)
             if panel == "similarity":
                 axes.plot(x, scale * line["chance"], "--", color=look["color"], linewidth=0.8)
         axes.set_xlabel("sparsity, %")
@@ -58,53 +64,66 @@ def a8(rows: pd.DataFrame) -> Figure:
 
 
 def fig7_rows(
-    structure: pd.DataFrame, arrays: Callable[[str], Mapping[str, np.ndarray]], main: str
+    structure: pd.DataFrame,
+    arrays: Callable[[str], Mapping[str, np.ndarray]],
+    main: str,
+    level: int | None = None,
 ) -> pd.DataFrame:
-    """Shares of kept weights in every kernel of the largest common level of the main pruning: one
-    row per kernel: theta, level, sparsity, stage, layer, out, in, kept in [0, 1].
+    """Shares of kept weights in every kernel at one level of the main pruning, by default the
+    largest that all pre-trainings have: one row per kernel: theta, level, sparsity, stage, layer,
+    out, in, kept in [0, 1]; of a 1 x 1 kernel that is 0 or 1.
 
-    `arrays` opens the file of a record: layer -> weights kept per kernel (out, in).
+    `arrays` opens the file of a record: layer -> weights kept per kernel (out, in). Raises
+    InputError if the evidence holds no mask there.
     """
     own = structure[structure["pruning"] == main] if len(structure) else structure
     if own.empty:
         raise InputError(f"fig7: the evidence holds no masks of {main}: python -m tuner evidence")
-    level = own.groupby("theta")["level"].max().min()
+    chosen = own.groupby("theta")["level"].max().min() if level is None else level
+    if not (own["level"] == chosen).any():
+        known = ", ".join(map(str, sorted(own["level"].unique())))
+        raise InputError(f"fig7: the evidence holds no mask at level {chosen}: it has {known}")
     parts = []
-    for record in own[own["level"] == level].to_dict("records"):
+    for record in own[own["level"] == chosen].to_dict("records"):
         kept = arrays(str(record["file"]))
         for layer in record["layers"]:
-            if layer["name"] not in kept or np.prod(layer["shape"][2:]) == 1:
-                continue  # a 1 x 1 kernel is kept or not: no shares to see
+            if layer["name"] not in kept:
+                continue
             share = kept[layer["name"]] / np.prod(layer["shape"][2:])
             out, into = np.indices(share.shape)
             part = pd.DataFrame({"out": out.ravel(), "in": into.ravel(), "kept": share.ravel()})
-            labels = {"theta": record["theta"], "level": level, "sparsity": record["sparsity"]}
+            labels = {"theta": record["theta"], "level": chosen, "sparsity": record["sparsity"]}
             parts.append(part.assign(**labels, stage=layer["stage"], layer=layer["name"]))
     return pd.concat(parts, ignore_index=True)
 
 
 def fig7(rows: pd.DataFrame) -> Figure:
-    """A row of heat maps per pre-training, a column per residual stage (its last layer of kernels
-    above 1 x 1): each kernel's share of kept weights, output channels down, inputs across."""
-    thetas, stages = (list(dict.fromkeys(rows[name])) for name in ("theta", "stage"))
-    figure = canvas(1 + 2.6 * len(stages), 0.8 + 2.6 * len(thetas))
-    panels = figure.subplots(len(thetas), len(stages), squeeze=False)
-    for line, theta in zip(panels, thetas, strict=True):
-        for axes, stage in zip(line, stages, strict=True):
-            _heat(axes, rows[(rows["theta"] == theta) & (rows["stage"] == stage)])
-        line[0].set_ylabel(f"θ {theta}\noutput channel")
-    for axes, stage in zip(panels[0], stages, strict=True):
-        axes.set_title(stage, size=11)
-    for axes in panels[-1]:
-        axes.set_xlabel("input channel")
+    """A block of heat maps per pre-training, one per layer: each kernel's share of kept weights,
+    output channels down, inputs across; kernels that are pruned whole are white."""
+    thetas, layers = (list(dict.fromkeys(rows[name])) for name in ("theta", "layer"))
+    width = min(len(layers), WIDEST)
+    deep = -(-len(layers) // width)
+    figure = canvas(1 + 1.5 * width, 0.9 + 1.7 * deep * len(thetas))
+    panels = figure.subplots(deep * len(thetas), width, squeeze=False)
+    for number, theta in enumerate(thetas):
+        block = panels[number * deep : (number + 1) * deep].ravel()
+        for axes, layer in zip(block, layers, strict=False):
+            _heat(axes, rows[(rows["theta"] == theta) & (rows["layer"] == layer)])
+            axes.set_title(layer.removesuffix(".weight"), size=7)
+        for axes in block[len(layers) :]:
+            axes.set_visible(False)
+        block[0].set_ylabel(f"{theta_label(theta)}\noutput channel", size=9)
+        block[0].set_xlabel("input channel", size=8)
     bar = figure.colorbar(panels[0][0].images[0], ax=panels, shrink=0.6)
-    bar.set_label(f"weights kept, at {100 * rows['sparsity'].iloc[0]:.2f} % sparsity", color=GREY)
+    sparsity = 100 * rows["sparsity"].iloc[0]
+    bar.set_label(f"weights kept, at {sparsity:.2f} % sparsity (white: none)", color=GREY)
     return figure
 
 
 def _heat(axes: Axes, rows: pd.DataFrame) -> None:
-    last = rows[rows["layer"] == rows["layer"].iloc[-1]]
-    grid = last.pivot(index="out", columns="in", values="kept").to_numpy()
-    axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
+    grid = rows.pivot(index="out", columns="in", values="kept").to_numpy()
+    shares = np.ma.masked_equal(grid, 0)
+    axes.imshow(shares, vmin=0, vmax=1, cmap=KERNELS, aspect="auto", interpolation="nearest")
+    axes.tick_params(labelsize=6)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        axis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))

@@ -14,7 +14,7 @@ from search_spaces.grid import DENSE
 from search_spaces.study import Study
 
 OVER_SCORES = ("fig3", "fig4", "fig5", "a10")
-OVER_EVIDENCE = ("fig6", "fig7", "a8", "a9")
+OVER_EVIDENCE = ("fig2", "fig6", "fig7", "a8", "a9")
 
 
 def over_scores(
@@ -47,10 +47,14 @@ def over_scores(
 
 
 def over_evidence(
-    name: str, evidence: Evidence | None, study: Study
+    name: str, evidence: Evidence | None, study: Study, level: int | None = None
 ) -> tuple[pd.DataFrame, Figure]:
-    """(rows behind it, figure) of one of OVER_EVIDENCE. fig6 is drawn in two random directions,
-    a9 in the plane of the training's path. Raises InputError if the evidence is not there."""
+    """(rows behind it, figure) of one of OVER_EVIDENCE.
+
+    fig2 is the loss on attacked images over two random directions; fig6 and a9 show it on attacked
+    and on clean images in the plane of the training's path. `level` is where fig7 looks; default:
+    the largest that all pre-trainings have. Raises InputError if the evidence is not there.
+    """
     if evidence is None:
         raise InputError(f"{name}: no evidence yet: python -m tuner evidence {study.name} first")
     main = main_pruning(study) or ""
@@ -58,12 +62,14 @@ def over_evidence(
         rows = masks.a8_rows(evidence.table("similarity"), evidence.table("structure"), main)
         return rows, masks.a8(rows)
     if name == "fig7":
-        rows = masks.fig7_rows(evidence.table("structure"), evidence.arrays, main)
+        rows = masks.fig7_rows(evidence.table("structure"), evidence.arrays, main, level)
         return rows, masks.fig7(rows)
-    plane = "random" if name == "fig6" else "path"
-    found = evidence.table("landscape")
-    rows = landscapes.landscape_rows(found, evidence.arrays, plane, main)
-    return rows, landscapes.landscapes(rows)
+    table = evidence.table("landscape")
+    plane = "random" if name == "fig2" else "path"
+    rows = landscapes.landscape_rows(table, evidence.arrays, plane, main)
+    if name == "fig2":
+        return rows, landscapes.surfaces(rows, "attacked")
+    return rows, landscapes.contours(rows, "attacked" if name == "fig6" else "clean")
 
 
 def write(name: str, rows: pd.DataFrame, figure: Figure, folder: Path) -> list[Path]:

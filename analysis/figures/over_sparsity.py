@@ -22,6 +22,7 @@ from analysis.figures.style import (
     label_levels,
     placed,
     star_key,
+    theta_label,
     tidy,
 )
 from analysis.tables.text import task_title
@@ -120,7 +121,7 @@ def _legend(look: _Look, levels: pd.DataFrame) -> list[Line2D]:
             linestyle=look.strokes[pruning],
             marker="o",
             markersize=3,
-            label=f"{theta}, {pruning}",
+            label=f"{theta_label(theta)}, {pruning}",
         )
         if pruning in look.strokes
         else Line2D(
@@ -130,7 +131,7 @@ def _legend(look: _Look, levels: pd.DataFrame) -> list[Line2D]:
             linewidth=0.8,
             marker=look.markers[theta],
             markerfacecolor="white",
-            label=f"{theta}, {pruning}",
+            label=f"{theta_label(theta)}, {pruning}",
         )
         for theta, pruning in sorted(drawn, key=lambda pair: pair[1] not in look.strokes)
     ]

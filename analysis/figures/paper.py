@@ -24,6 +24,7 @@ from analysis.figures.style import (
     draw_star,
     label_levels,
     star_key,
+    theta_label,
     tidy,
 )
 from analysis.tables.text import task_title
@@ -52,33 +53,13 @@ def fig3_rows(levels: pd.DataFrame, main: str) -> pd.DataFrame:
 
 
 def fig3(rows: pd.DataFrame) -> Figure:
-    """A row of panels per dataset, a column per theta; in each SA-ST, SA-AT and RA-AT (mean, band
-    of one std) over sparsity. Red, with the metric's marker: random tickets; dashed: the dense
-    mean; star: the extreme double win."""
-    looks = {m.name: (COLOURS[i], MARKERS[i]) for i, m in enumerate(METRICS)}
-    datasets, thetas = (list(dict.fromkeys(rows[name])) for name in ("dataset", "theta"))
-    figure = canvas(1.8 + 3.9 * len(thetas), 1.2 + 3 * len(datasets))
-    panels = figure.subplots(len(datasets), len(thetas), squeeze=False, sharex=True, sharey="row")
-    for line, dataset in zip(panels, datasets, strict=True):
-        for axes, theta in zip(line, thetas, strict=True):
-            own = rows[(rows["dataset"] == dataset) & (rows["theta"] == theta)]
-            for metric, (colour, marker) in looks.items():
-                ticket, random = own[~is_random(own)], own[is_random(own)]
-                _curve(axes, ticket, metric, (colour, marker), TITLES[metric])
-                draw_dense(axes, ticket, metric, colour)
-                pruned = random[random["level"] > 0].assign(extreme=False)
-                _curve(axes, pruned, metric, (RANDOM_COLOUR, marker), f"{TITLES[metric]} random")
-            tidy(axes)
-        line[0].set_ylabel(f"{task_title(rows[rows['dataset'] == dataset])}\ntest accuracy, %")
-    for axes, theta in zip(panels[0], thetas, strict=True):
-        axes.set_title(f"θ {theta}", size=11)
-    for axes in panels[-1]:
-        label_levels(axes, rows)
-    keys = [_key(TITLES[metric], look) for metric, look in looks.items()]
-    if is_random(rows).any():
-        keys += [_key(f"{TITLES[m]}, random", (RANDOM_COLOUR, k)) for m, (_, k) in looks.items()]
-    _legend(figure, keys, rows)
-    return figure
+    """A row of panels per metric, a column per dataset, a line per theta (mean, band of one std)
+    over sparsity. Red, with the theta's marker: random tickets; dashed: the dense mean; star: the
+    extreme double win."""
+    thetas = dict.fromkeys(rows["theta"])
+    looks = {theta: (COLOURS[i % len(COLOURS)], MARKERS[i % 6]) for i, theta in enumerate(thetas)}
+    facets = {task_title(own): own for _, own in rows.groupby("dataset", sort=False)}
+    return _metric_grid(rows, facets, "theta", looks)
 
 
 def fig4_rows(levels: pd.DataFrame) -> pd.DataFrame:
@@ -94,14 +75,15 @@ def fig4_rows(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def fig4(rows: pd.DataFrame) -> Figure:
-    """A row of panels per theta and dataset, a column per metric, a line per pruner; random
-    pruning is red."""
+    """A row of panels per metric, a column per theta and dataset, a line per pruner; random pruning
+    is red. A line joins neighbouring levels alone: between levels that a pruner was not tested at,
+    there is none."""
     names = list(dict.fromkeys(rows["pruner"]))
     ordered = [name for name in names if not name.startswith(RANDOM)]
     looks = {name: (COLOURS[i % len(COLOURS)], MARKERS[i % 6]) for i, name in enumerate(ordered)}
     looks |= {name: (RANDOM_COLOUR, "x") for name in names if name.startswith(RANDOM)}
     facets = {
-        f"θ {theta}\n{dataset}": own
+        f"{theta_label(str(theta))}, {dataset}": own
         for (theta, dataset), own in rows.groupby(["theta", "dataset"], sort=False)
     }
     return _metric_grid(rows, facets, "pruner", looks)
@@ -120,7 +102,7 @@ def fig5_rows(levels: pd.DataFrame, main: str) -> pd.DataFrame:
 
 
 def fig5(rows: pd.DataFrame) -> Figure:
-    """A row of panels per dataset and fraction, a column per metric, a line per theta."""
+    """A row of panels per metric, a column per dataset and fraction, a line per theta."""
     thetas = dict.fromkeys(rows["theta"])
     looks = {theta: (COLOURS[i % len(COLOURS)], MARKERS[i % 6]) for i, theta in enumerate(thetas)}
     facets = {
@@ -134,28 +116,49 @@ def fig5(rows: pd.DataFrame) -> Figure:
 def _metric_grid(
     rows: pd.DataFrame, facets: Mapping[str, pd.DataFrame], line: str, looks: Look
 ) -> Figure:
-    """A row of panels per facet, a column per metric, a line per value of the column `line`."""
-    figure = canvas(12, 1.2 + 2.6 * len(facets))
-    panels = figure.subplots(len(facets), len(METRICS), squeeze=False, sharex=True)
-    for cells, (title, own) in zip(panels, facets.items(), strict=True):
-        for axes, metric in zip(cells, METRICS, strict=True):
+    """A row of panels per metric, a column per facet, a line per value of the column `line`."""
+    figure = canvas(1.2 + 3.4 * len(facets), 1.2 + 2.4 * len(METRICS))
+    panels = figure.subplots(len(METRICS), len(facets), squeeze=False, sharex=True)
+    for metric, cells in zip(METRICS, panels, strict=True):
+        for axes, own in zip(cells, facets.values(), strict=True):
+            places = sorted(own["x"].unique())
             for name, look in looks.items():
                 curve = own[own[line] == name]
-                _curve(axes, curve, metric.name, look, name)
+                ticket, random = curve[~is_random(curve)], curve[is_random(curve)]
                 # Prunings of one theta share its dense network.
                 draw_dense(axes, curve, metric.name, GREY if line == "pruner" else look[0])
+                if line == "pruner":
+                    _curve(axes, _with_gaps(curve, metric.name, places), metric.name, look, name)
+                else:
+                    _curve(axes, ticket, metric.name, look, name)
+                    red = (RANDOM_COLOUR, look[1])
+                    pruned = random[random["level"] > 0].assign(extreme=False)
+                    _curve(axes, pruned, metric.name, red, f"{name} random")
             tidy(axes)
-        cells[0].set_ylabel(f"{title}\ntest accuracy, %")
-    for axes, metric in zip(panels[0], METRICS, strict=True):
-        axes.set_title(f"{metric.score}, {metric.regime} training", size=11)
+        cells[0].set_ylabel(f"{TITLES[metric.name]}, %")
+    for axes, title in zip(panels[0], facets, strict=True):
+        axes.set_title(title, size=11)
     for axes in panels[-1]:
         label_levels(axes, rows)
-    _legend(figure, [_key(name, look) for name, look in looks.items()], rows)
+    keys = [_key(theta_label(k) if line == "theta" else k, look) for k, look in looks.items()]
+    if line == "theta" and is_random(rows).any():
+        keys += [
+            _key(f"{theta_label(k)} random", (RANDOM_COLOUR, m)) for k, (_, m) in looks.items()
+        ]
+    _legend(figure, keys, rows)
     return figure
 
 
+def _with_gaps(curve: pd.DataFrame, metric: str, places: list[int]) -> pd.DataFrame:
+    """A pruner's levels with an empty row at each place where it was not tested."""
+    tested = curve[curve[f"{metric}_n"] > 0].drop_duplicates("x").set_index("x")
+    spread = tested.reindex(places)
+    spread["extreme"] = spread["extreme"].fillna(value=False).astype(bool)
+    return spread.rename_axis("x").reset_index()
+
+
 def _curve(axes: Axes, curve: pd.DataFrame, metric: str, look: tuple[str, str], label: str) -> None:
-    curve = curve[curve[f"{metric}_n"] > 0].sort_values("x")
+    curve = curve[curve[f"{metric}_n"] != 0].sort_values("x")
     if curve.empty:
         return
     draw_line(axes, curve, metric, look[0], marker=look[1], markersize=4, label=label)
@@ -168,4 +171,5 @@ def _key(label: str, look: tuple[str, str]) -> Line2D:
 
 def _legend(figure: Figure, keys: list[Line2D], rows: pd.DataFrame) -> None:
     keys = [*keys, dense_key(), *([star_key()] if rows["extreme"].any() else [])]
-    figure.legend(handles=keys, loc="outside upper center", frameon=False, ncols=min(len(keys), 8))
+    columns = max(2, min(len(keys), int(figure.get_figwidth() / 1.6)))
+    figure.legend(handles=keys, loc="outside upper center", frameon=False, ncols=columns)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from analysis.verdict.one_std import METRICS, extreme, levels_table
@@ -37,7 +38,16 @@ STAR: dict[str, Any] = {
     "zorder": 4,
 }
 _DOTS: dict[str, Any] = {"marker": "o", "markersize": 3}
+SMALLEST_TYPE = 6.0
+"""Points: what is still read in print."""
+_THETAS = {"standard": "STD", "fast_adversarial": "FAT", "adversarial": "AT"}
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+def theta_label(name: str) -> str:
+    """A pre-training as the paper writes it: theta with STD, FAT, AT or its own name below."""
+    below = _THETAS.get(name, name).replace("_", r"\_").replace(" ", r"\ ")
+    return rf"$\theta_{{\mathrm{{{below}}}}}$"
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -68,7 +78,8 @@ def placed(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw_line(axes: Axes, curve: pd.DataFrame, metric: str, colour: str, **look: Any) -> None:
     """The mean of a metric over places in percent, and a band of one standard deviation."""
-    mean, std = 100 * curve[f"{metric}_mean"], 100 * curve[f"{metric}_std"].fillna(0)
+    mean, std = 100 * curve[f"{metric}_mean"], 100 * curve[f"{metric}_std"]
+    std = std.fillna(0).where(mean.notna())
     axes.fill_between(curve["x"], mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
     axes.plot(curve["x"], mean, color=colour, **_DOTS | look)
 
@@ -115,19 +126,37 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def resize(figure: Figure, width: float) -> None:
+    """Gives a figure another width in inches, its height in proportion. Type shrinks less than the
+    figure does and stays at 6 points or more, so that it can be read at that width."""
+    wide, high = figure.get_size_inches()
+    scale = min(1.0, (width / wide) ** 0.5)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_fontsize(max(SMALLEST_TYPE, scale * text.get_fontsize()))
+    for axes in figure.axes:
+        sizes = [label.get_fontsize() for label in axes.get_xticklabels()] or [10.0]
+        axes.tick_params(labelsize=max(SMALLEST_TYPE, sizes[0]))
+    figure.set_size_inches(width, max(1.5, high * width / wide))
+
+
 def check_path(path: Path) -> None:
-    """Raises InputError unless the name ends in .png, .pdf or .svg and its folder is there."""
+    """Makes the figure's folder; raises InputError unless its name ends in .png, .pdf or .svg and
+    the folder can be made."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"figure {path}: the name must end in one of {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"figure {path}: there is no folder {path.parent}: create it first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"figure {path}: its folder cannot be made: {error.strerror}") from None
 
 
 def content(figure: Figure, name: str) -> bytes:
     """A figure as a file of the kind that its name ends in: .png, .pdf or .svg."""
     path, picture = Path(name), BytesIO()
-    # The same figure gives the same file: no date in it; and text stays text.
-    with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+    # The same figure gives the same file: no date in it; text stays text, in TrueType fonts, which
+    # journals ask for.
+    with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none", "pdf.fonttype": 42}):
         metadata = _UNDATED.get(path.suffix.lower())
         figure.savefig(picture, format=path.suffix.lower()[1:], dpi=150, metadata=metadata)
     return picture.getvalue()

@@ -24,7 +24,7 @@ def of(results: Results, uri: str) -> str:
 
 def render(report: Report) -> str:
     """The page. All that comes from users or stores is escaped."""
-    template = Template((files("analysis.report.report") / "page.html").read_text(encoding="utf-8"))
+    template = Template((files("analysis.report") / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         name=escape(report.name),
         verdicts=_items(report.verdicts) or "<p>Nothing to judge yet.</p>",

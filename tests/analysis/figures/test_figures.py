@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from analysis.figures import named, paper, style
 from analysis.verdict.roles import main_pruning, pruners
@@ -65,20 +66,19 @@ def test_prunings_with_the_same_name_keep_their_own_beside_it(study):
     assert (twice["imp"], twice["slow"], twice["random"]) == ("IMP-ST imp", "IMP-ST slow", "RP")
 
 
-def test_fig3_has_a_panel_for_each_theta_and_dataset(study, transfers):
+def test_fig3_has_a_panel_for_each_metric_and_dataset(study, transfers):
     rows, figure = drawn("fig3", transfers, study)
-    thetas = ["standard", "fast_adversarial", "adversarial"]
-    assert [axes.get_title() for axes in figure.axes[:3]] == [f"θ {name}" for name in thetas]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["cifar10", "cifar100", "svhn"]
     assert len(figure.axes) == 9 and set(rows["fraction"]) == {1.0}
-    axes = figure.axes[3 * 1 + 2]  # cifar100, adversarial
     own = dict(theta="adversarial", dataset="cifar100", fraction=1.0)
-    for title, score, regime in (("SA-ST", "SA", "standard"), ("RA-AT", "RA", "adversarial")):
+    for row, (score, regime) in enumerate((("SA", "standard"), ("SA", "adversarial"))):
+        axes = figure.axes[3 * row + 1]
         mean, std = mean_std(transfers, score, regime, pruning="imp", **own)
-        one = line(axes, title)
+        one = line(axes, "adversarial")
         assert list(one.get_xdata()) == [0, 1, 2, 3]
         assert list(one.get_ydata()) == pytest.approx(mean)
         assert round(mean[0], 6) in dashed(axes)
-        red = line(axes, f"{title} random")
+        red = line(axes, "adversarial random")
         random, _ = mean_std(transfers, score, regime, pruning="random", **own)
         assert list(red.get_ydata()) == pytest.approx(random[1:])
         assert to_hex(red.get_color()).upper() == style.RANDOM_COLOUR
@@ -92,9 +92,9 @@ def test_fig3_has_a_panel_for_each_theta_and_dataset(study, transfers):
 
 def test_fig3_marks_the_extreme_double_win(study, transfers):
     rows, figure = drawn("fig3", transfers, study)
-    one = rows[(rows["theta"] == "adversarial") & (rows["dataset"] == "svhn")]
-    place = one.loc[one["extreme"] & (one["pruning"] == "imp"), "x"].tolist()
-    assert stars(figure.axes[8]) == [place] * 3 and len(place) == 1
+    own = rows[(rows["dataset"] == "svhn") & (rows["pruning"] == "imp") & rows["extreme"]]
+    assert len(own) == 3  # a star for each theta
+    assert stars(figure.axes[8]) == [[place] for place in own["x"]]
 
 
 def test_fig4_compares_the_prunings_of_each_theta(study, transfers):
@@ -109,11 +109,30 @@ def test_fig4_compares_the_prunings_of_each_theta(study, transfers):
     assert len(dashed(robust)) == 1 and set(rows["pruner"]) == set(pruners(study).values())
 
 
-def test_fig5_has_a_row_for_each_fraction(study, transfers):
+def test_fig4_draws_no_line_through_levels_that_were_not_tested(study, transfers):
+    only = transfers[(transfers["theta"] == "adversarial") & (transfers["dataset"] == "svhn")]
+    skipped = only[~((only["pruning"] == "random") & (only["level"] == 9))]
+    _, figure = drawn("fig4", skipped, study)
+    heights = line(figure.axes[2], "RP").get_ydata()
+    assert [bool(y == y) for y in heights] == [True, True, False, True]
+
+
+def test_a_width_keeps_type_readable(study, transfers):
+    _, figure = drawn("fig3", transfers, study)
+    style.resize(figure, 5.5)
+    assert figure.get_size_inches()[0] == 5.5
+    assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 6
+    pdf = style.content(figure, "fig3.pdf")
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf
+
+
+def test_fig5_has_a_column_for_each_fraction(study, transfers):
     only = transfers[transfers["dataset"] == "cifar10"]
     _, figure = drawn("fig5", only, study)
-    titles = [axes.get_ylabel().splitlines()[0] for axes in figure.axes[::3]]
-    assert titles == ["cifar10", "cifar10, 10 % of the data"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == [
+        "cifar10",
+        "cifar10, 10 % of the data",
+    ]
     mean, _ = mean_std(only, "RA", "adversarial", theta="standard", pruning="imp", fraction=0.1)
     assert list(line(figure.axes[5], "standard").get_ydata()) == pytest.approx(mean)
 
