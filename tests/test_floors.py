@@ -220,5 +220,6 @@ def test_the_top_folder_holds_what_is_agreed():
         pytest.skip("no git checkout")
     top = {line.split("/")[0] for line in listed.stdout.splitlines()}
     visible = {name for name in top if not name.startswith(".")}
-    assert visible <= {"README.md", "pyproject.toml", "tests", *FLOORS}
+    papers = {"README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs"}
+    assert visible <= {*papers, "pyproject.toml", "tests", *FLOORS}
     assert visible >= {"pyproject.toml", "tests", *FLOORS}
