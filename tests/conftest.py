@@ -11,14 +11,6 @@ from trainables.models.resnets import Architecture, ResNet
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
 
 
-def pytest_collection_modifyitems(config, items):
-    """The long form of the chaos tests runs only where it is asked for: -m chaos."""
-    if "chaos" not in config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("chaos")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
-
-
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Sums run in one order: the same bits on every machine of a type."""

@@ -1,4 +1,4 @@
-"""Every floor imports downward only, and light commands load nothing heavy."""
+"""Every floor imports downward only, its rooms one way; light commands load nothing heavy."""
 
 import ast
 import os
@@ -10,12 +10,19 @@ import pytest
 from tests.support.paths import ROOT
 
 FLOORS = ["search_spaces", "trainables", "tuner", "analysis"]
-# What of the project, and what of the heavy libraries, a floor may import.
+# What of the project a floor may import.
 BELOW = {
     "search_spaces": {"search_spaces"},
     "trainables": {"trainables", "search_spaces"},
     "analysis": {"analysis", "search_spaces"},
     "tuner": {"tuner", "analysis", "trainables", "search_spaces"},
+}
+# What of the heavy libraries it may not.
+REFUSED = {
+    "search_spaces": {"torch", "torchvision", "ray", "mlflow", "pandas", "numpy"},
+    "trainables": {"ray", "mlflow"},
+    "analysis": {"ray", "torch", "torchvision"},
+    "tuner": set(),
 }
 RAY_WORKERS = {
     "trainables/jobs/source_worker.py",
@@ -50,165 +57,131 @@ ROOMS = {
         *("verdict", "tables", "store", "options", "figures", "query", "report", "cli", "__main__"),
     ],
 }
+TOP = {
+    *("README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"),
+    *("docs", "tests", *FLOORS),
+}
 
 
 def modules(floor):
-    return sorted((ROOT / floor).rglob("*.py"))
+    """The files of a floor, relative to the checkout."""
+    return [path.relative_to(ROOT) for path in sorted((ROOT / floor).rglob("*.py"))]
 
 
-ALL = [path.relative_to(ROOT) for floor in FLOORS for path in modules(floor)]
-
-
-def imported(path):
-    """Top-level names of all that a file imports, wherever in the file it does."""
-    found = set()
+def imports(path):
+    """(module, name) of all that a file imports, wherever in the file; name is empty where a whole
+    module is imported."""
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found.add(path.parts[0] if node.level else node.module.split(".")[0])
-    return found
+            module = path.parts[0] if node.level else node.module
+            yield from ((module, alias.name) for alias in node.names)
 
 
-def test_imports_are_found_wherever_they_stand(tmp_path):
+def libraries(path):
+    """Top-level names of all that a file imports."""
+    return {module.split(".")[0] for module, _ in imports(path)}
+
+
+def rooms_used(path):
+    """Rooms of its own floor that a file imports from."""
+    dotted = [f"{module}.{name}".split(".") for module, name in imports(path)]
+    return {parts[1] for parts in dotted if parts[0] == path.parts[0] and parts[1]}
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path):
     file = tmp_path / "sample.py"
     file.write_text(
         "import a.b, c\nfrom d.e import f\ndef g():\n    import h\nif x:\n    from i import j\n"
     )
-    assert imported(file) == {"a", "c", "d", "h", "i"}
+    assert libraries(file) == {"a", "c", "d", "h", "i"}
 
 
-def test_every_floor_has_modules():
-    for floor in FLOORS:
-        assert len(modules(floor)) > 3
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_go_downward(floor):
+    above = {*FLOORS, "tests", "conftest"} - BELOW[floor]
+    assert {str(path): bad for path in modules(floor) if (bad := libraries(path) & above)} == {}
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_imports_go_downward(path):
-    floor = path.parts[0]
-    assert imported(path) & {*FLOORS, "tests", "conftest"} <= BELOW[floor]
-
-
-def room(module):
-    return module.split(".")[1]
-
-
-def rooms_used(path):
-    """Rooms of its own floor that a file imports from, wherever in the file it does."""
-    floor = path.parts[0]
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == floor:
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module.startswith(f"{floor}."):
-            found.add(room(node.module))
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-            found |= {room(name) for name in names if name.startswith(f"{floor}.")}
-    return found
-
-
-@pytest.mark.parametrize("path", [p for p in ALL if len(p.parts) > 1], ids=str)
-def test_rooms_import_from_those_before_them(path):
-    order = ROOMS[path.parts[0]]
-    own = path.parts[1].removesuffix(".py")
-    if own == "__init__":
-        pytest.skip("a floor's own word")
-    assert own in order, "a room that ROOMS does not name"
-    assert rooms_used(path) <= {*order[: order.index(own) + 1]}
+@pytest.mark.parametrize("floor", FLOORS)
+def test_rooms_import_from_those_before_them(floor):
+    order, wrong = ROOMS[floor], {}
+    for path in modules(floor):
+        own = path.parts[1].removesuffix(".py")
+        if own == "__init__":
+            continue
+        assert own in order, f"{path}: a room that ROOMS does not name"
+        if later := rooms_used(path) - {*order[: order.index(own) + 1]}:
+            wrong[str(path)] = later
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_rooms_are_of_a_size_to_look_over(floor):
-    folders = [folder for folder in (ROOT / floor).rglob("*") if (folder / "__init__.py").exists()]
-    for folder in [ROOT / floor, *folders]:
-        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-        assert len(files) <= 12, folder
-        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+    for init in [ROOT / floor / "__init__.py", *(ROOT / floor).rglob("*/__init__.py")]:
+        files = [path for path in init.parent.glob("*.py") if path != init]
+        assert len(files) <= 12, init.parent
+        assert ast.get_docstring(ast.parse(init.read_text())), f"{init} does not say what it holds"
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_heavy_libraries_stay_on_their_floor(path):
-    refused = {
-        "search_spaces": {"torch", "torchvision", "ray", "mlflow", "pandas", "numpy"},
-        "trainables": {"mlflow"} | (set() if str(path) in RAY_WORKERS else {"ray"}),
-        "analysis": {"ray", "torch", "torchvision"},
-        "tuner": set(),
-    }
-    assert imported(path) & refused[path.parts[0]] == set()
+@pytest.mark.parametrize("floor", FLOORS)
+def test_heavy_libraries_stay_on_their_floor(floor):
+    wrong = {str(path): bad for path in modules(floor) if (bad := libraries(path) & REFUSED[floor])}
+    assert wrong == {worker: {"ray"} for worker in RAY_WORKERS if worker.startswith(floor)}
 
 
-@pytest.mark.parametrize("path", [p for p in ALL if p.parts[0] == "search_spaces"], ids=str)
-def test_search_spaces_need_pydantic_and_yaml_alone(path):
-    others = imported(path) - sys.stdlib_module_names
-    assert others <= {"search_spaces", "pydantic", "yaml"}
-
-
-def test_the_ray_workers_are_the_ones_that_import_ray():
-    found = {str(p) for p in ALL if p.parts[0] == "trainables" and "ray" in imported(p)}
-    assert found == RAY_WORKERS
+def test_search_spaces_need_pydantic_and_yaml_alone():
+    allowed = {"search_spaces", "pydantic", "yaml", *sys.stdlib_module_names}
+    paths = modules("search_spaces")
+    assert {str(path): bad for path in paths if (bad := libraries(path) - allowed)} == {}
 
 
 def run_without(blocked, code, cwd):
-    """Runs code in a fresh Python in which the blocked libraries can't be imported."""
+    """Runs code in a fresh Python in which the blocked libraries cannot be imported."""
     block = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
-    block += f"sys.modules.update(dict.fromkeys({blocked!r})); "
+    block += f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
     return subprocess.run(
         [sys.executable, "-c", block + code], cwd=cwd, capture_output=True, text=True, timeout=120
     )
 
 
-def names(floor, without=()):
-    """Importable names of a floor's modules; __main__ starts a command line and is left out."""
-    paths = [path.relative_to(ROOT) for path in modules(floor) if path.name != "__main__.py"]
-    dotted = [path.with_suffix("").parts for path in paths if str(path) not in without]
-    return [".".join(part for part in parts if part != "__init__") for parts in dotted]
-
-
-def import_all(modules):
-    return f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
-
-
-def test_blocked_libraries_cannot_be_imported(tmp_path):
-    done = run_without(["torch"], "import torch", tmp_path)
-    assert done.returncode == 1
-    assert "ModuleNotFoundError" in done.stderr
-
-
 @pytest.mark.parametrize(
-    ("floor", "blocked", "without"),
+    ("floor", "blocked"),
     [
-        ("search_spaces", ["ray", "torch", "torchvision", "mlflow", "pandas", "numpy"], ()),
-        ("analysis", ["ray", "torch", "torchvision", "trainables", "tuner"], ()),
-        ("trainables", ["ray", "mlflow", "analysis", "tuner"], RAY_WORKERS),
+        ("search_spaces", ["ray", "torch", "torchvision", "mlflow", "pandas", "numpy"]),
+        ("analysis", ["ray", "torch", "torchvision", "trainables", "tuner"]),
+        ("trainables", ["ray", "mlflow", "analysis", "tuner"]),
     ],
 )
-def test_a_floor_stands_without_the_others(floor, blocked, without, tmp_path):
-    found = names(floor, without)
-    assert floor in found
-    assert len(found) > 3
-    done = run_without(blocked, import_all(found), tmp_path)
+def test_a_floor_stands_without_the_others(floor, blocked, tmp_path):
+    paths = [p for p in modules(floor) if p.name != "__main__.py" and str(p) not in RAY_WORKERS]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    code = f"import importlib\nfor name in {names!r}: importlib.import_module(name)"
+    done = run_without(blocked, code, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    refused = run_without(blocked, f"import {blocked[0]}", tmp_path)
+    assert refused.returncode == 1 and "ModuleNotFoundError" in refused.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--help"], "status"),
-        (["plan", "--no-measure"], "results complete in results"),
-        (["status"], "results complete in results"),
-        (["studies"], "quickstart"),
-    ],
-    ids=lambda value: "" if isinstance(value, str) else value[0],
-)
-def test_light_commands_load_nothing_heavy(arguments, words, tmp_path, monkeypatch):
+LIGHT = [["--help"], ["plan", "--no-measure"], ["status"], ["studies"]]
+RUN_EACH = """
+import runpy
+for arguments in {commands!r}:
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module("tuner", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        assert not ended.code, (arguments, ended.code)
+"""
+
+
+def test_light_commands_load_nothing_heavy(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
-    code = f"import runpy; sys.argv[1:] = {arguments!r}; "
-    code += "runpy.run_module('tuner', run_name='__main__', alter_sys=True)"
     heavy = ["torch", "torchvision", "ray", "mlflow", "pandas", "matplotlib", "sklearn"]
-    done = run_without(heavy, code, tmp_path)
+    done = run_without(heavy, RUN_EACH.format(commands=LIGHT), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert words in done.stdout
+    assert "quickstart" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -220,6 +193,4 @@ def test_the_top_folder_holds_what_is_agreed():
         pytest.skip("no git checkout")
     top = {line.split("/")[0] for line in listed.stdout.splitlines()}
     visible = {name for name in top if not name.startswith(".")}
-    papers = {"README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs"}
-    assert visible <= {*papers, "pyproject.toml", "tests", *FLOORS}
-    assert visible >= {"pyproject.toml", "tests", *FLOORS}
+    assert {"pyproject.toml", "tests", *FLOORS} <= visible <= TOP

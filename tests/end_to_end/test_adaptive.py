@@ -10,7 +10,7 @@ from search_spaces import grid
 from search_spaces.reading import studies
 from tests.end_to_end.test_study import call, results
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 YAML = """
 name: tiny

@@ -95,7 +95,7 @@ def artifacts(folder):
     return Path(client.download_artifacts(parent.info.run_id, "evidence", str(where)))
 
 
-@pytest.mark.ray
+@pytest.mark.long
 def test_evidence_is_gathered_resumed_and_logged(study, folder):
     # A plain file where one re-training's result should go: what needs it fails alone.
     ledger = open_ledger(folder / "results")

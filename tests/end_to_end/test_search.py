@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from trainables.store.ledger import Ledger
 from tuner.storage import state
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 YAML = """
 name: tiny

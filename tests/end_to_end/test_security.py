@@ -169,7 +169,7 @@ def test_a_users_own_settings_of_ray_win(monkeypatch):
         assert os.environ["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in os.environ
 
 
-@pytest.mark.ray
+@pytest.mark.long
 def test_a_local_ray_listens_on_loopback_behind_a_token(tmp_path):
     """In a process of its own: what Ray reads when it is imported counts."""
     code = """

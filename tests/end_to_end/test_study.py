@@ -20,7 +20,7 @@ from trainables.store.ledger import Ledger, open_ledger
 from trainables.training.loop import Shard
 from tuner.estimate import history
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 YAML = """
 name: tiny

@@ -26,7 +26,7 @@ def test_a_queue_takes_a_lot_and_says_if_another_is_to_follow(monkeypatch):
     assert not second.continues
 
 
-@pytest.mark.ray
+@pytest.mark.long
 def test_every_transfer_is_trained_in_some_lot(tmp_path):
     """In a process of its own: what Ray reads when it is imported counts."""
     code = """

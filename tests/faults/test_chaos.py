@@ -212,7 +212,7 @@ def test_kills_are_drawn_within_their_stages():
         assert min(drawn) >= first and max(drawn) < end and len(drawn) >= min(8, end - first)
 
 
-@pytest.mark.ray
+@pytest.mark.long
 def test_killed_runs_end_as_an_undisturbed_one(undisturbed, tmp_path):
     reference, spans = undisturbed()
     rng = random.Random(1)
@@ -229,7 +229,7 @@ def test_killed_runs_end_as_an_undisturbed_one(undisturbed, tmp_path):
     assert verdict(campaign.out) == verdict(reference.out) != []
 
 
-@pytest.mark.chaos
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_any_kill_at_any_moment(undisturbed, tmp_path, part):
     """A kill that finds no process in time comes in a further campaign, at another moment."""
@@ -260,7 +260,7 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path, part):
     assert sum(len(campaign.kills) for campaign in campaigns) >= 8
 
 
-@pytest.mark.chaos
+@pytest.mark.long
 def test_evidence_is_gathered_as_if_nothing_had_been_killed(undisturbed, tmp_path):
     reference, spans = undisturbed()
     few = ("--levels", "3", "--points", "3", "--images", "16", "--autoattack-images", "0")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 YAML = """
 name: tiny

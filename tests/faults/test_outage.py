@@ -20,7 +20,7 @@ from search_spaces.reading import studies
 from tests.support.paths import ROOT
 from trainables.store.ledger import Ledger
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 YAML = """
 name: outage

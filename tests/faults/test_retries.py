@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 from trainables.store.ledger import Ledger
 from tuner.storage import failures
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 HERE = Path(support.__file__).parent
 
 YAML = """

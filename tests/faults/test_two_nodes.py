@@ -14,7 +14,7 @@ from tests.support.chaos_processes import Driver
 from tests.support.paths import ROOT
 from tests.support.ray_nodes import cluster
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.long
 
 COUNTING = f"{ROOT / 'tests' / 'counting'}:{ROOT}"
 PATIENCE = 300.0
@@ -62,7 +62,7 @@ def recovered(events, moment):
     }
 
 
-@pytest.mark.chaos
+@pytest.mark.long
 def test_a_study_goes_on_when_nodes_die(tmp_path):
     """One node dies during IMP and is not replaced until that is over, one during transfers."""
     calm = place(tmp_path / "calm")

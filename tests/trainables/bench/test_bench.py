@@ -133,7 +133,9 @@ def test_the_best_crowd_is_told_as_a_flag():
 
 def test_the_bench_needs_neither_ray_nor_mlflow(tmp_path):
     code = "import sys; sys.modules.update(ray=None, mlflow=None, rich=None, typer=None); "
-    code += "sys.argv[1:] = ['--only', 'unheard']; from trainables import bench; bench.main()"
+    code += (
+        "sys.argv[1:] = ['--only', 'unheard']; from trainables.bench.measure import main; main()"
+    )
     home = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -160,7 +162,7 @@ def test_growth_is_told_for_each_size_and_each_further_thousand():
         growth.run([21], pytest.fail)
 
 
-@pytest.mark.ray
+@pytest.mark.long
 def test_a_study_that_hardly_trains_goes_through_every_command():
     said = []
     (costs,) = growth.run([4], said.append).values()
