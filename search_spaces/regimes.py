@@ -71,6 +71,13 @@ class Recipe(Spec):
 
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(128, ge=2)
+    micro_batch: int | None = Field(
+        None,
+        ge=2,
+        description="images in one forward and backward pass, where a batch does not fit into "
+        "memory; their gradients add up to the batch's, but BatchNorm normalises each micro-batch "
+        "by itself. Default: the whole batch",
+    )
     lr: float = Field(gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -146,6 +153,12 @@ class Evaluation(Spec):
     attack: Attack
     validation: Attack
     protocol: Protocol = "plain"
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="images evaluated at once; the attack's random starts are drawn batch by "
+        "batch. Default: 256",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -157,7 +157,7 @@ def tags(results: Results, tracking_uri: str | None = None) -> dict[str, set[str
             for run in store.runs(["transfer"], results.parent.experiment)
             if run.run_id in finished
         ]
-    names = ("torch", "device", "host", "accumulated")
+    names = ("torch", "device", "host")
     return {name: {run.tags[name] for run in runs if name in run.tags} for name in names}
 
 

@@ -40,7 +40,7 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
         wanted = _spread(bare.regime.recipe.epochs, spec.snapshots)
         best: Best | None = None
         try:
-            for epoch in transfer.train(task, parts=stored.get("accumulated", 1)):
+            for epoch in transfer.train(task):
                 best = epoch.best
                 records.append(epoch_record(epoch))
                 stops = must_stop(signals(records), bare.regime.containment)

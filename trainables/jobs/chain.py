@@ -15,8 +15,7 @@ from trainables.jobs.theta import Worker, distributed, keeper, make_theta, netwo
 from trainables.pruning import tickets
 from trainables.pruning.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.runtime.seeding import derived
-from trainables.store.checkpoints import Records
-from trainables.store.records import Moment, accumulated, now, provenance
+from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes
 from trainables.training.loop import Epoch, Progress, fit
 
@@ -86,10 +85,10 @@ def _prune(
     started = now()
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
-    for level, mask, mark in _masks(chain, plan, theta, absent, worker):
+    for level, mask in _masks(chain, plan, theta, absent, worker):
         mask = _same_everywhere(mask, worker)
         if worker.shard.rank == 0:
-            result = {**_mask_record(mask), **mark, **_provenance(started, worker)}
+            result = {**_mask_record(mask), **_provenance(started, worker)}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
             keeper(by_level[level], worker).drop()
@@ -103,16 +102,16 @@ def _masks(
     theta: State,
     absent: set[int],
     worker: Worker,
-) -> Iterator[tuple[int, Mask, dict[str, int]]]:
-    """(level, mask, the mark of the re-training behind it) for the absent levels."""
-    spec, mark = chain.theta, dict[str, int]()
+) -> Iterator[tuple[int, Mask]]:
+    """(level, mask) for the absent levels."""
+    spec = chain.theta
     dense = ones(network(spec, torch.device("cpu")))
     if plan.method == "random":
         for k in sorted(absent):
-            yield k, tickets.at_random(dense, plan.pruning, k), mark
+            yield k, tickets.at_random(dense, plan.pruning, k)
     elif plan.method == "one_shot":
         for k in sorted(absent):
-            yield k, tickets.one_shot(theta, dense, plan.pruning, k), mark
+            yield k, tickets.one_shot(theta, dense, plan.pruning, k)
     elif absent:
         found = min(absent) - 1
         start = None
@@ -121,20 +120,16 @@ def _masks(
             start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
-            nonlocal mark
-            trained, records = _retrain(spec, plan, weights, mask, level, worker)
-            mark = accumulated(records)
-            return trained
+            return _retrain(spec, plan, weights, mask, level, worker)
 
-        for k, mask in tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start):
-            yield k, mask, mark
+        yield from tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start)
 
 
 def _retrain(
     spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
-) -> tuple[Mapping[str, Tensor], Records]:
-    """(weights, records of its epochs) after one round's re-training on the source. Raises
-    FloatingPointError, saying which, if it diverges."""
+) -> Mapping[str, Tensor]:
+    """The weights after one round's re-training on the source. Raises FloatingPointError, saying
+    which, if it diverges."""
     assert plan.retraining is not None, "the spec demands it of method imp"
     net = network(spec, worker.device)
     net.load_state_dict(weights)
@@ -150,21 +145,19 @@ def _retrain(
             augmentation=spec.dataset.augment,
             shard=worker.shard,
             resume=resume,
-            parts=worker.parts,
         )
 
     # What is trained here is pruned to the next level's ticket.
     ahead = Ticket(theta=spec, pruning=plan.pruning, level=level + 1)
-    records: Records = []
     try:
-        for _, latest in keeper(ahead, worker).epochs(train, regime.recipe.epochs):
-            records = latest
+        for _ in keeper(ahead, worker).epochs(train, regime.recipe.epochs):
+            pass
     except FloatingPointError as error:
         raise FloatingPointError(
             f"{plan.method}, re-training of level {level} {error}: lower its lr; there is no "
             f"ticket from level {level + 1} on"
         ) from None
-    return net.state_dict(), records
+    return net.state_dict()
 
 
 def _same_everywhere(mask: Mask, worker: Worker) -> Mask:

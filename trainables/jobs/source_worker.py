@@ -18,8 +18,7 @@ from trainables.training.loop import Shard
 def source_worker(config: dict[str, str]) -> None:
     """Computes what the ledger lacks of a chain, reporting each result's key to Ray Train.
 
-    config: `chain`, the JSON of a Chain; `storage`, the ledger's root; `parts`, in how many parts a
-    batch is taken from the start.
+    config: `chain`, the JSON of a Chain; `storage`, the ledger's root.
     """
     chain = Chain.model_validate_json(config["chain"])
     keep_freed()
@@ -29,7 +28,6 @@ def source_worker(config: dict[str, str]) -> None:
         ledger=Ledger(Path(config["storage"])),
         shard=Shard(context.get_world_rank(), context.get_world_size()),
         device=ray.train.torch.get_device(),
-        parts=int(config["parts"]),
     )
     for spec in run_chain(chain, worker):
         ray.train.report({"found": key(spec)})

@@ -16,7 +16,7 @@ from trainables.pruning.masks import State
 from trainables.runtime.seeding import derived
 from trainables.store.checkpoints import Keeper, Records
 from trainables.store.ledger import Ledger
-from trainables.store.records import accumulated, now, provenance, signals
+from trainables.store.records import now, provenance, signals
 from trainables.store.tensors import to_bytes
 from trainables.training import overfitting
 from trainables.training.evaluation import judge_test
@@ -25,13 +25,11 @@ from trainables.training.loop import Best, Epoch, Progress, Shard, fit
 
 @dataclass(frozen=True)
 class Worker:
-    """One process of a chain: where results go, which share of each batch, on which device, and in
-    how many parts a batch is taken from the start."""
+    """One process of a chain: where results go, which share of each batch, on which device."""
 
     ledger: Ledger
     shard: Shard
     device: torch.device
-    parts: int = 1
 
 
 def make_theta(spec: Theta, worker: Worker) -> State:
@@ -86,7 +84,6 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             augmentation=spec.dataset.augment,
             shard=worker.shard,
             resume=resume,
-            parts=worker.parts,
         )
 
     try:
@@ -115,7 +112,6 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             "best_epoch": best.epoch,
             "epochs": records,
             **reason,
-            **accumulated(records),
             **provenance(started, worker.device, worker.shard.world),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})

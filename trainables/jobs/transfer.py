@@ -17,7 +17,7 @@ from trainables.pruning.masks import Mask, ones, rewind
 from trainables.runtime.seeding import derived
 from trainables.store.checkpoints import Keeper, Records
 from trainables.store.ledger import Ledger
-from trainables.store.records import Moment, accumulated, now, provenance, signals
+from trainables.store.records import Moment, now, provenance, signals
 from trainables.store.tensors import read, to_bytes, without_head
 from trainables.training.evaluation import Judgement, judge_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
@@ -61,9 +61,8 @@ def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[s
     return list(net.load_state_dict(state, strict=False).missing_keys)
 
 
-def train(task: Task, resume: Progress | None = None, parts: int = 1) -> Iterator[Epoch]:
-    """The transfer's training, epoch by epoch, from its start or from where it was left; `parts`:
-    see fit."""
+def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
+    """The transfer's training, epoch by epoch, from its start or from where it was left."""
     spec = task.spec
     yield from fit(
         task.net,
@@ -74,11 +73,10 @@ def train(task: Task, resume: Progress | None = None, parts: int = 1) -> Iterato
         mask=task.mask,
         augmentation=spec.dataset.augment,
         resume=resume,
-        parts=parts,
     )
 
 
-def run(task: Task, ledger: Ledger, parts: int = 1) -> Iterator[dict[str, Any]]:
+def run(task: Task, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """Trains a transfer from where it was left and writes its result, yielding each epoch's record;
     the last has `ends`: the result is in the ledger before it is yielded.
 
@@ -91,7 +89,7 @@ def run(task: Task, ledger: Ledger, parts: int = 1) -> Iterator[dict[str, Any]]:
     best: Best | None = None
     records: Records = []
     try:
-        for epoch, records in keeper.epochs(partial(train, task, parts=parts), last):
+        for epoch, records in keeper.epochs(partial(train, task), last):
             best = epoch.best
             stop = must_stop(signals(records), spec.regime.containment)
             ends = stop or epoch.number == last
@@ -145,7 +143,6 @@ def conclude(
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
         "epochs": records,
-        **accumulated(records),
         **provenance(task.started, next(task.net.parameters()).device),
     }
     if further:

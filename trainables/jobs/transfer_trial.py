@@ -16,10 +16,9 @@ def transfer_trial(config: dict[str, str]) -> None:
     """Runs one transfer and writes it to the ledger, reporting every epoch to Ray Tune. One that
     was killed goes on from where its progress was kept.
 
-    config: `transfer`, the JSON of a Transfer; `storage`, the ledger's root; `parts`, in how many
-    parts a batch is taken from the start. The process is
-    reused from trial to trial: nothing here may depend on what ran before, and everything random
-    comes from the transfer's own seed.
+    config: `transfer`, the JSON of a Transfer; `storage`, the ledger's root. The process is reused
+    from trial to trial: nothing here may depend on what ran before, and everything random comes
+    from the transfer's own seed.
     """
     spec = Transfer.model_validate_json(config["transfer"])
     ledger = Ledger(Path(config["storage"]))
@@ -32,5 +31,5 @@ def transfer_trial(config: dict[str, str]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = transfer.prepare(spec, ledger, device)
-    for record in transfer.run(task, ledger, int(config["parts"])):
+    for record in transfer.run(task, ledger):
         tune.report(record)

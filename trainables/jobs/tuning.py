@@ -13,7 +13,7 @@ from trainables.jobs import transfer
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import Ledger
-from trainables.store.records import accumulated, epoch_record, now, provenance
+from trainables.store.records import epoch_record, now, provenance
 from trainables.training.loop import Epoch, Shard
 from trainables.training.overfitting import must_stop
 
@@ -38,7 +38,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
         for place in live:
             histories[place].append(next(trainings[place]))
         latest = [epoch_record(histories[place][-1]) for place in live]
-        records.append({**mean(latest), **accumulated(latest)})
+        records.append(mean(latest))
         fallen = [p for p in live if _collapsed(spec, histories[p])]
         collapsed = collapsed or bool(fallen)
         if len(records) == spec.regime.recipe.epochs:
@@ -51,7 +51,6 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
             "best": mean([seed["val"] for seed in seeds]),
             "seeds": seeds,
             "epochs": list(records),
-            **accumulated(records),
             **provenance(started, device),
         }
 

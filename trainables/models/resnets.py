@@ -55,6 +55,18 @@ class PadShortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.pad, self.pad))
 
 
+class Strided1x1(nn.Conv2d):
+    """A strided 1x1 convolution as what it is: every second pixel, convolved.
+
+    oneDNN's kernel for its weight's gradient writes past a buffer where fewer than 8 channels come
+    in, channels last, on a CPU without AVX-512.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = self.stride
+        return F.conv2d(x[:, :, ::down, ::right], self.weight, self.bias)
+
+
 class ResNet(nn.Module):
     """Images (N, C, H, W) in [0, 1] to logits (N, classes)."""
 
@@ -104,8 +116,9 @@ def _stage(plan: Architecture, inside: int, outside: int, count: int, stride: in
         if plan.shortcut == "pad":
             shortcut = PadShortcut(inside, after, stride)
         else:
+            convolution = Strided1x1 if stride != 1 and inside < 8 else nn.Conv2d
             shortcut = nn.Sequential(
-                nn.Conv2d(inside, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after)
+                convolution(inside, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after)
             )
     blocks = [plan.block(inside, outside, stride, shortcut)]
     blocks += [plan.block(after, outside) for _ in range(1, count)]
@@ -153,7 +166,8 @@ def _pairs(net: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """(module, name of a convolution in it, name of the BatchNorm that follows it)."""
     for module in net.modules():
         if isinstance(module, nn.Sequential):
-            if [type(part) for part in module] == [nn.Conv2d, nn.BatchNorm2d]:
+            kinds = [type(part) for part in module]
+            if kinds in ([nn.Conv2d, nn.BatchNorm2d], [Strided1x1, nn.BatchNorm2d]):
                 yield module, "0", "1"
         else:
             for number in (1, 2, 3):

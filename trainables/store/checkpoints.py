@@ -101,7 +101,6 @@ def _bytes(progress: Progress, records: Records) -> bytes:
     about = {
         "epoch": progress.epoch,
         "alpha": progress.alpha,
-        "parts": progress.parts,
         "history": [asdict(signals) for signals in progress.history],
         "best": best and {"epoch": best.epoch, "scores": best.scores.model_dump()},
         "records": records,
@@ -129,6 +128,5 @@ def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]
         alpha=about["alpha"],
         history=tuple(Signals(**signals) for signals in about["history"]),
         best=best and Best(best["epoch"], Scores(**best["scores"]), groups["best"]),
-        parts=about.get("parts", 1),
     )
     return progress, about["records"]

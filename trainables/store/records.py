@@ -29,16 +29,7 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
         record["val"] = epoch.val.model_dump(exclude_none=True)
     if epoch.signals:
         record["signals"] = asdict(epoch.signals)
-    if epoch.parts > 1:
-        record["accumulated"] = epoch.parts
     return record
-
-
-def accumulated(records: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The mark of a training that was short of memory, from the records of its epochs: into how
-    many parts, at most, a batch was split. BatchNorm then saw those. Empty for all others."""
-    parts = max((record.get("accumulated", 1) for record in records), default=1)
-    return {"accumulated": parts} if parts > 1 else {}
 
 
 def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:

@@ -9,7 +9,6 @@ batch and move the running statistics, as in the published training loops.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
-from trainables.runtime import out_of_memory
 from trainables.runtime.precision import raised
 
 
@@ -96,17 +94,15 @@ def withstood(
     batches: images, labels and the generator that their starts are drawn from. Returns the images'
     places (K,) int64 in the order of arrival, ascending. An image that is fooled leaves and others
     take its place: about `size` are attacked at a time, each by itself. Call it in eval mode, where
-    one image's logits do not depend on another's. What does not fit into memory is taken in parts.
+    one image's logits do not depend on another's.
     """
     piece = max(1, size // 8)
     arriving = _arriving(batches, attack, piece)
     here: _Attacked | None = None
     stood = []
-    parts = 1
     with frozen(model):
         while here := _filled(here, arriving, size - piece):
-            work = partial(_gradient_in_parts, model, here.x, here.y)
-            (slope, logits), parts = out_of_memory.in_parts(work, len(here.y), parts)
+            slope, logits = _gradient(model, here.x, here.y)
             right = logits.argmax(1) == here.y
             last = here.steps == attack.steps
             stood.append(here.place[right & last])
@@ -144,12 +140,6 @@ def _filled(here: _Attacked | None, arriving: Iterator[_Attacked], enough: int) 
     if len(found) < 2:
         return found[0] if found else None
     return _Attacked(*map(torch.cat, zip(*found, strict=True)))
-
-
-def _gradient_in_parts(model: nn.Module, x: Tensor, y: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-    pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
-    slopes, logits = zip(*(_gradient(model, *pair) for pair in pairs), strict=True)
-    return (slopes[0], logits[0]) if len(slopes) == 1 else (torch.cat(slopes), torch.cat(logits))
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:

@@ -13,11 +13,12 @@ from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
 from trainables.data.images import ImageSet
 from trainables.models.resnets import folded
-from trainables.runtime import out_of_memory
+from trainables.runtime import memory
 from trainables.runtime.seeding import generator
 from trainables.training.attacks import perturb, withstood
 
 BATCH = 256
+"""Images evaluated at once, where an evaluation does not say."""
 
 Shown = tuple[int, Tensor, Tensor]
 """A batch's number, images of it in [0, 1] (N, C, H, W), and their labels (N,)."""
@@ -55,18 +56,20 @@ def judge(
     attack: Attack | None,
     protocol: Protocol = "plain",
     seed: int = 0,
+    batch_size: int | None = None,
 ) -> Judgement:
     """Judges each image in eval mode; `seed` fixes the attack's random starts.
 
     An image counts as correct under attack if it is correct when clean and under every restart of
-    the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them. Batches
-    that do not fit into memory are judged in parts: no image's answer depends on another's.
+    the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them.
+    batch_size: see Evaluation. Raises OutOfMemoryError where that is too many.
     """
     clean: list[Tensor] = []
-    with evaluating(model):
+    size = batch_size or BATCH
+    with evaluating(model), memory.naming(size, "evaluating", "the evaluation's batch_size"):
         # In eval mode BatchNorm is no more than a part of its convolution.
         model = folded(model)
-        batches = torch.arange(len(images), device=images.y.device).split(BATCH)
+        batches = torch.arange(len(images), device=images.y.device).split(size)
         shown = _right_when_clean(model, images, batches, clean)
         if attack is None:
             deque(shown, maxlen=0)
@@ -76,9 +79,9 @@ def judge(
             if left is not None:
                 if not len(left):
                     break
-                shown = _again(images, left)
+                shown = _again(images, left, size)
             draws = partial(_draws, seed, restart, batches[0].device)
-            stood = _stand(model, shown, attack, protocol, draws)
+            stood = _stand(model, shown, attack, protocol, draws, size)
             left = (torch.cat(clean).nonzero().flatten() if left is None else left)[stood]
         assert left is not None, "an attack has one restart at least"
     right = torch.cat(clean)
@@ -87,7 +90,8 @@ def judge(
 
 def judge_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> Judgement:
     """Judges test images as the evaluation says."""
-    return judge(model, images, evaluation.attack, evaluation.protocol)
+    size = evaluation.batch_size
+    return judge(model, images, evaluation.attack, evaluation.protocol, batch_size=size)
 
 
 def first_images(images: ImageSet, count: int | None) -> tuple[Tensor, Tensor]:
@@ -106,17 +110,16 @@ def _right_when_clean(
     model: nn.Module, images: ImageSet, batches: Sequence[Tensor], clean: list[Tensor]
 ) -> Iterator[Shown]:
     """The images that are worth attacking; which they are is put into `clean`, batch by batch."""
-    parts = 1
     for number, batch in enumerate(images.stream(batches, seed=None)):
         x, y = batch.pixels(), batch.y
-        right, parts = out_of_memory.in_parts(partial(_right, model, x, y), len(y), parts)
+        right = _right(model, x, y)
         clean.append(right)
         yield number, x[right], y[right]
 
 
-def _again(images: ImageSet, left: Tensor) -> Iterator[Shown]:
+def _again(images: ImageSet, left: Tensor, size: int) -> Iterator[Shown]:
     """The images that are left, as they came before."""
-    numbers, counts = torch.unique_consecutive(left // BATCH, return_counts=True)
+    numbers, counts = torch.unique_consecutive(left // size, return_counts=True)
     parts = images.stream(left.split(counts.tolist()), seed=None)
     for number, batch in zip(numbers.tolist(), parts, strict=True):
         yield number, batch.pixels(), batch.y
@@ -128,42 +131,24 @@ def _stand(
     attack: Attack,
     protocol: Protocol,
     draws: Callable[[int], torch.Generator],
+    size: int,
 ) -> Tensor:
     """Which images, by their places in the order shown, are still right under one attack."""
     if protocol == "worst_iterate" and attack.kind == "pgd":
         batches = ((x, y, draws(number)) for number, x, y in shown)
-        return withstood(model, batches, attack, BATCH)
-    found, parts = [], 1
-    for number, x, y in shown:
-        work = partial(_last, model, x, y, attack, partial(draws, number))
-        right, parts = out_of_memory.in_parts(work, len(y), parts)
-        found.append(right)
-    return torch.cat(found).nonzero().flatten()
-
-
-def _last(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    attack: Attack,
-    draws: Callable[[], torch.Generator],
-    parts: int,
-) -> Tensor:
-    """(N,) bool: is each image, once attacked, still classified correctly?"""
-    rng = draws()
-    found = [
-        _right(model, perturb(model, images, labels, attack, rng), labels)
-        for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True)
-        if len(labels)
+        return withstood(model, batches, attack, size)
+    right = [
+        _right(model, perturb(model, x, y, attack, draws(number)), y) if len(y) else y.bool()
+        for number, x, y in shown
     ]
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool, device=y.device)
+    return torch.cat(right).nonzero().flatten()
 
 
 def _mean(right: Tensor | None) -> float | None:
     return None if right is None else right.double().mean().item()
 
 
-def _right(model: nn.Module, x: Tensor, y: Tensor, parts: int = 1) -> Tensor:
+def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """(N,) bool: is each image classified correctly?"""
     with torch.no_grad():
-        found = [model(images).argmax(1) for images in x.chunk(parts)]
-    return torch.cat(found) == y
+        return model(x).argmax(1) == y

@@ -9,17 +9,17 @@ from functools import partial
 import torch
 from torch import distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Evaluation, Recipe, Regime
 from search_spaces.spec import Augmentation, Scores
 from trainables.data.images import Images, ImageSet, Splits, augment
 from trainables.pruning.masks import Mask, State, apply_, factors
+from trainables.runtime import memory
 from trainables.runtime.compilation import compile_
 from trainables.runtime.seeding import derived, generator
 from trainables.training.evaluation import judge
 from trainables.training.overfitting import Signals, must_lower_alpha, probe
-from trainables.training.step import Portions, gradients
+from trainables.training.step import bare, train_step
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Best:
 class Progress:
     """Everything that a training needs to go on after `epoch` as if it had never stopped: weights
     and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, the
-    best state, and into how many parts a batch was split for lack of memory. All tensors are on the
-    CPU."""
+    best state. All tensors are on the CPU."""
 
     epoch: int
     state: State = field(repr=False)
@@ -52,7 +51,6 @@ class Progress:
     alpha: float | None
     history: tuple[Signals, ...]
     best: Best | None
-    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ class Epoch:
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
     attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
-    what a training needs to go on from here, to be called before the next epoch is asked for;
-    parts: into how many a batch was split, for lack of memory, at its last step.
+    what a training needs to go on from here, to be called before the next epoch is asked for.
     """
 
     number: int
@@ -77,7 +74,6 @@ class Epoch:
     signals: Signals | None
     best: Best | None
     progress: Callable[[], Progress] = field(repr=False, compare=False)
-    parts: int = 1
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -113,7 +109,6 @@ def fit(
     augmentation: Augmentation | None = None,
     shard: Shard | None = None,
     resume: Progress | None = None,
-    parts: int = 1,
 ) -> Iterator[Epoch]:
     """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
 
@@ -129,12 +124,11 @@ def fit(
     had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
     out.
 
-    A batch that does not fit into memory is taken in parts, from the start in `parts`: gradients
-    add up to the batch's, but BatchNorm in train mode normalises each part by itself. Raises
-    FloatingPointError when the loss or a weight is not finite at the end of an epoch.
+    Raises FloatingPointError when the loss or a weight is not finite at the end of an epoch,
+    OutOfMemoryError where the recipe's micro_batch or the evaluation's batch_size is too large.
     """
     recipe, shard = regime.recipe, shard or Shard()
-    net = model.module if isinstance(model, DistributedDataParallel) else model
+    net = bare(model)
     device = next(net.parameters()).device
     data = data.to(device)
     kept = factors(net, mask or {})
@@ -143,10 +137,10 @@ def fit(
     optimizer = torch.optim.SGD(
         net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )
+    at_once = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
     steps = max(1, len(data.train) // recipe.batch_size)
     best: Best | None = None
     history: list[Signals] = []
-    portions = Portions(max(parts, resume.parts) if resume else parts, alone=net is model)
     if resume:
         best, history = resume.best, list(resume.history)
         regime = _with_alpha(regime, resume.alpha)
@@ -168,10 +162,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
-            work = partial(gradients, model, net, x, batch.y, regime, rng)
-            loss, hits = portions.step(work, net, rng, len(batch))
-            optimizer.step()
-            apply_(net, kept)
+            with memory.naming(at_once, "training", "the recipe's micro_batch"):
+                loss, hits = train_step(model, optimizer, kept, x, batch.y, regime, rng)
             loss_sum += loss * len(batch)
             right += hits
             seen += len(batch)
@@ -197,10 +189,7 @@ def fit(
             val=val,
             signals=history[-1] if history else None,
             best=best,
-            parts=portions.parts,
-            progress=partial(
-                _progress, net, optimizer, number, regime, tuple(history), best, portions.parts
-            ),
+            progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
         )
 
 
@@ -225,7 +214,6 @@ def _progress(
     regime: Regime,
     history: tuple[Signals, ...],
     best: Best | None,
-    parts: int,
 ) -> Progress:
     momentum = {
         name: optimizer.state[parameter]["momentum_buffer"].detach().cpu().clone()
@@ -233,7 +221,7 @@ def _progress(
         if optimizer.state[parameter].get("momentum_buffer") is not None
     }
     alpha = regime.attack.alpha if regime.attack else None
-    return Progress(epoch, snapshot(net), momentum, alpha, history, best, parts)
+    return Progress(epoch, snapshot(net), momentum, alpha, history, best)
 
 
 def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
@@ -271,7 +259,8 @@ def _batches(
 def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
     """Clean accuracy, and accuracy under attack where the regime trains for it."""
     attack = evaluation.validation if regime.attack else None
-    return judge(net, images, attack, evaluation.protocol).scores
+    size = evaluation.batch_size
+    return judge(net, images, attack, evaluation.protocol, batch_size=size).scores
 
 
 def _score(scores: Scores, regime: Regime) -> float:

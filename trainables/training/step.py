@@ -1,9 +1,7 @@
-"""The gradient of one batch. What does not fit into memory is taken in parts."""
+"""One step of a training: attack, forward, backward, optimiser, mask."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,75 +9,56 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Regime
-from trainables.runtime import out_of_memory
+from trainables.pruning.masks import apply_
 from trainables.runtime.precision import lowered, raised
 from trainables.training.attacks import perturb
 from trainables.training.evaluation import evaluating
 
-T = TypeVar("T")
+
+def bare(model: nn.Module) -> nn.Module:
+    """The network itself, where `model` is its DistributedDataParallel."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-@dataclass
-class Portions:
-    """Into how many parts the batches of a training are split.
-
-    It starts with `parts`, and doubles them as often as a step runs out of memory; it never goes
-    back. alone: does this process train by itself? Of several, one cannot repeat a step alone.
-    """
-
-    parts: int = 1
-    alone: bool = True
-    _fits: bool = False
-
-    def step(
-        self, work: Callable[[int], T], net: nn.Module, rng: torch.Generator, images: int
-    ) -> T:
-        """What `work`, given the number of parts, returns of a batch of `images`.
-
-        A step that runs out of memory is repeated with the same random numbers; if it is a
-        training's first, with the same running statistics too: the training is then the one that
-        would have begun with as many parts. Raises what `work` raises; of lack of memory, where
-        single images do not fit either.
-        """
-        if not self.alone:
-            return work(self.parts)
-        drawn = rng.get_state()
-        statistics = [] if self._fits else [(b, b.clone()) for b in net.buffers()]
-
-        def go_back() -> None:
-            rng.set_state(drawn)
-            for buffer, value in statistics:
-                buffer.copy_(value)
-            net.zero_grad(set_to_none=True)
-
-        result, self.parts = out_of_memory.in_parts(work, images, self.parts, go_back)
-        self._fits = True
-        return result
-
-
-def gradients(
+def train_step(
     model: nn.Module,
-    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    kept: Mapping[str, Tensor],
     x: Tensor,
     y: Tensor,
     regime: Regime,
     rng: torch.Generator,
-    parts: int,
 ) -> tuple[Tensor, Tensor]:
-    """(mean loss, number of images classified correctly) of a batch, on the images as the regime
-    wants them trained on; leaves the mean loss's gradient in the parameters.
+    """One optimiser step on a batch x (N, C, H, W) in [0, 1], y (N,); returns (mean loss, number of
+    images classified correctly), both on the images as trained on (attacked, if the regime says
+    so), as tensors without dimensions: nothing here waits for the device.
 
-    model: `net`, or its DistributedDataParallel. In parts, the gradients add up to the batch's,
-    but BatchNorm in train mode normalises each part by itself.
+    kept: the mask's `factors`; the attack's draws come from `rng`. The optimiser's own settings,
+    its learning rate among them, are the caller's.
     """
+    loss, right = gradients(model, x, y, regime, rng)
+    optimizer.step()
+    apply_(bare(model), kept)
+    return loss, right
+
+
+def gradients(
+    model: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(mean loss, number of images classified correctly) of a batch; leaves the mean loss's
+    gradient in the parameters.
+
+    With the recipe's `micro_batch`, the gradients of micro-batches add up to the batch's, but each
+    is attacked and, in train mode, normalised by itself.
+    """
+    net = bare(model)
     net.zero_grad(set_to_none=True)
     total, right = torch.zeros(2, device=y.device).unbind()
-    left = len(y)
-    for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
-        left -= len(labels)
+    sizes = micro_batches(len(y), regime.recipe.micro_batch)
+    for number, (images, labels) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True), 1):
         with lowered(x.device):
             attacked = _attacked(net, images, labels, regime, rng)
-        with _exchange(model, now=left == 0):
+        with _exchange(model, now=number == len(sizes)):
             with lowered(x.device):
                 logits = model(attacked)
             loss = F.cross_entropy(raised(logits), labels) * (len(labels) / len(y))
@@ -89,8 +68,18 @@ def gradients(
     return total, right
 
 
+def micro_batches(images: int, size: int | None) -> list[int]:
+    """How many images of a batch are in each of its micro-batches: `size`, and the rest in the
+    last. A rest of one image, which BatchNorm cannot normalise, is joined to the one before."""
+    if size is None or images <= size:
+        return [images]
+    whole, rest = divmod(images, size)
+    sizes = [size] * whole + ([rest] if rest else [])
+    return [*sizes[:-2], sizes[-2] + 1] if rest == 1 else sizes
+
+
 def _exchange(model: nn.Module, now: bool) -> AbstractContextManager[None]:
-    """Processes exchange gradients once a batch: with its last part."""
+    """Processes exchange gradients once a batch: with its last micro-batch."""
     if now or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()

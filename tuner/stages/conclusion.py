@@ -150,19 +150,13 @@ def _of_thetas(study: Study, ledger: Ledger) -> list[str]:
 
 
 def _of_transfers(table: "pd.DataFrame") -> list[str]:
-    """How many transfers did not train to their end, or were short of memory."""
+    """How many transfers did not train to their end."""
     counts = table["state"].value_counts()
-    said = [
+    return [
         f"{counts[state]} {words}; judged by their best state before it"
         for state, words in _ENDED.items()
         if state in counts
     ]
-    if short := int(table["accumulated"].sum()):
-        said.append(
-            f"{short} were short of memory and took batches in parts, as BatchNorm saw them "
-            "(tag accumulated)"
-        )
-    return said
 
 
 def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:

@@ -12,7 +12,6 @@ from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.jobs.chain import Chain
-from trainables.runtime import out_of_memory
 from trainables.store.ledger import Ledger
 from tuner.cluster import nodes
 from tuner.cluster.capacity import Capacity
@@ -21,8 +20,6 @@ from tuner.storage.failures import FailureReason, reason_of
 _POLL_SECONDS = 0.5
 # In what Ray Train says when others keep it waiting for resources.
 _UNPLACED = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
-# What lacks memory for a part of a batch as small as this lacks it for something else.
-_MOST_PARTS = 64
 
 
 def chains(study: Study, ledger: Ledger, given_up: Collection[str] = ()) -> list[Chain]:
@@ -149,10 +146,9 @@ def _persist(
 
 
 def _fit(
-    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int, parts: int = 1
+    chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int
 ) -> FailureReason | None:
-    """Runs one chain on Ray Train; returns why it failed, or None. Where its processes end for lack
-    of memory, it goes on with batches in twice as many parts."""
+    """Runs one chain on Ray Train; returns why it failed, or None."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -163,11 +159,7 @@ def _fit(
     storage = ledger.root / "ray"
     trainer = TorchTrainer(
         source_worker,
-        train_loop_config={
-            "chain": chain.model_dump_json(),
-            "storage": str(ledger.root),
-            "parts": str(parts),
-        },
+        train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},
         scaling_config=ScalingConfig(
             num_workers=capacity.workers,
             use_gpu=capacity.on_gpus,
@@ -184,8 +176,6 @@ def _fit(
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
-        if out_of_memory.named_in(str(error)) and parts < _MOST_PARTS:
-            return _fit(chain, ledger, capacity, cpus, retries, 2 * parts)
         return None if not _next_missing(chain, ledger) else _why(error)
     finally:
         rmtree(storage / name, ignore_errors=True)

@@ -12,7 +12,6 @@ from ray.tune.search import Searcher
 
 from search_spaces.grid import TransferCell
 from trainables.jobs.transfer_trial import transfer_trial
-from trainables.runtime import out_of_memory
 from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import Capacity
 from tuner.scheduling.queue import Schedule
@@ -85,13 +84,8 @@ class _Queue(Searcher):
         """Nothing: see __getstate__."""
 
 
-# A batch that fits in the process, and yet had it killed: the one further try takes it in these.
-_PARTS_AFTER_KILL = 4
-
-
 class _TransferWatcher(tune.Callback):
-    """Tells the driver of finished trials, and trials that were killed for lack of memory to do
-    with less. (Those that run out of it by themselves see to it themselves.)"""
+    """Tells the driver of finished and failed trials."""
 
     def __init__(
         self, ended: Callable[[str], None], failed: Callable[[str, FailureReason], None]
@@ -105,13 +99,6 @@ class _TransferWatcher(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self._ended(trial.config["key"])
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        # Not yet where trial.get_error() looks for it.
-        if trial.error_file and out_of_memory.named_in(Path(trial.error_file).read_text()):
-            trial.config["parts"] = str(_PARTS_AFTER_KILL)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -149,7 +136,7 @@ def run(
         if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
             return None
         spec = transfer.model_dump_json()
-        return {"key": job, "transfer": spec, "storage": str(ledger.root), "parts": "1"}
+        return {"key": job, "transfer": spec, "storage": str(ledger.root)}
 
     queue = _chunk(agenda, ledger, capacity, config, watcher)
     while queue.continues:

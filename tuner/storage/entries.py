@@ -87,7 +87,8 @@ def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:
     """What finds a run again, where its result came from, and why it failed, if it did."""
     found = {"stage": entry.stage, "key": entry.key, "state": result["state"]}
     found |= {name: str(result[name]) for name in ("host", "device", "workers", "torch")}
-    found |= {name: str(result[name]) for name in ("accumulated", "reason") if name in result}
+    if "reason" in result:
+        found["reason"] = result["reason"]
     if isinstance(entry.spec, Trial):
         found["values"] = json.dumps(trials.values(entry.spec))
         found["reason"] = result.get("reason", "")

@@ -16,6 +16,7 @@ from pathlib import Path
 from analysis.store.disclosure import without_secrets
 from search_spaces import grid
 from search_spaces.study import Study
+from trainables.runtime import memory
 from trainables.store import atomic
 from trainables.store.ledger import DamagedError, Ledger
 from tuner.storage.entries import Entry
@@ -81,7 +82,10 @@ def reason_of(error: BaseException) -> FailureReason:
 
 def reason_by_ray(text: str) -> FailureReason:
     """What Ray says where it was not the training that raised something."""
-    return _shown(" ".join(text.split()), text, outside=True)
+    said = " ".join(text.split())
+    if memory.named_in(text):
+        said = f"its process was killed for lack of memory: {memory.REMEDY}"
+    return _shown(said, text, outside=True)
 
 
 def _of_ray(error: BaseException) -> bool:

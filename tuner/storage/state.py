@@ -78,19 +78,17 @@ def _task(cell: grid.TransferCell) -> str:
 def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
     """(a row for every transfer with its labels, key, state, SA and RA in [0, 1]; which test images
     each gets right). Transfers that the ledger lacks have NaN scores, so that a verdict names them;
-    those that a search has not asked for have no row. accumulated: was it short of memory?"""
+    those that a search has not asked for have no row."""
     import pandas as pd
 
     wanted = agenda.wanted
     records, correct = [], {}
     for name, cell in agenda.cells.items():
         scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
-        scores["accumulated"] = False
         if name in agenda.complete:
             result = ledger.result(cell.transfer)
             test = result["test"]
             scores |= {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}
-            scores["accumulated"] = "accumulated" in result
             correct[name] = ledger.correct(cell.transfer)
         elif name not in wanted:
             continue

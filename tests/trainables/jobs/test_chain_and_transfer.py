@@ -159,7 +159,7 @@ def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monk
     cell, reports = grid.transfers(study)[0], []
     monkeypatch.setattr(transfer_trial.tune, "report", reports.append)
     storage = str(done.ledger.root)
-    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage, "parts": "1"}
+    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage}
     transfer_trial.transfer_trial(config)
     folder = done.ledger.folder(cell.transfer)
     first = {path: path.read_bytes() for path in folder.iterdir()}

@@ -10,7 +10,7 @@ from trainables.runtime.allocation import ENVIRONMENT
 
 PROGRAM = """
 import resource, sys, threading
-from trainables.allocation import keep_freed
+from trainables.runtime.allocation import keep_freed
 found = keep_freed() if sys.argv[1] == "keep" else None
 import torch
 def work():

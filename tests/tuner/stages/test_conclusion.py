@@ -205,11 +205,10 @@ def test_the_ledger_alone_gives_the_same_verdict(again, study, ledger):
 
 def test_what_did_not_go_as_planned_is_said():
     states = ["complete", "diverged", "diverged", "missing", "co_stopped"]
-    table = pd.DataFrame({"state": states, "accumulated": [True, False, True, False, False]})
+    table = pd.DataFrame({"state": states})
     assert conclusion._of_transfers(table) == [
         "1 stopped in catastrophic overfitting; judged by their best state before it",
         "2 diverged; judged by their best state before it",
-        "2 were short of memory and took batches in parts, as BatchNorm saw them (tag accumulated)",
     ]
     assert conclusion._of_transfers(table[table["state"] == "missing"]) == []
 
