@@ -18,7 +18,7 @@ from torch.nn.utils import prune
 
 from trainables.bench import libraries, ours, peers, roofline
 from trainables.bench.ours import ATTACKS, CASES, Work
-from trainables.estimate.step_cost import clock
+from trainables.estimate.timing import clock
 from trainables.pruning import masks
 from trainables.runtime.allocation import keep_freed
 

@@ -5,14 +5,74 @@ val where the data has a validation split of its own.
 """
 
 import os
+import zipfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
-from trainables.data.catalogue import CHANNELS_AND_CLASSES, SUFFIXES, absent, class_names, place
+from trainables.data.catalogue import (
+    CHANNELS_AND_CLASSES,
+    SPLIT_SIZES,
+    SUFFIXES,
+    absent,
+    class_names,
+    place,
+)
 
 Listing = list[tuple[str, int]]
+
+SHARE = 0.1
+"""Of train, held out as validation images where the data has none."""
+# Ten images a class of ImageNet choose an epoch well enough; a tenth would take as long as a test.
+MOST_HELD_OUT = 10_000
+
+
+class Sizes(NamedTuple):
+    """Images in each split."""
+
+    train: int
+    val: int
+    test: int
+
+
+@lru_cache(maxsize=64)
+def split_sizes(dataset: Dataset) -> Sizes:
+    """Images in each split of a dataset under its limit, without reading pixels: from the
+    catalogue, an npz file's labels or a folder's names. Raises InputError where these are not
+    there."""
+    if dataset.name in SPLIT_SIZES:
+        counts = SPLIT_SIZES[dataset.name]
+    elif dataset.name == "npz":
+        train, test = _of_npz(dataset)
+        counts = (train - held_out_of(train), held_out_of(train), test)
+    else:
+        listing = {split: len(names) for split, names in layout(dataset).items()}
+        train, val = listing["train"], listing.get("val")
+        if val is None:
+            val = min(held_out_of(train), MOST_HELD_OUT)
+            train -= val
+        counts = (train, val, listing["test"])
+    return Sizes(*(min(count, dataset.limit or count) for count in counts))
+
+
+def held_out_of(train: int) -> int:
+    """How many of so many training images become validation images."""
+    return max(1, round(SHARE * train))
+
+
+def _of_npz(dataset: Dataset) -> tuple[int, int]:
+    import numpy as np
+
+    try:
+        with np.load(place(dataset), allow_pickle=False) as arrays:
+            return len(arrays["train_y"]), len(arrays["test_y"])
+    except FileNotFoundError as error:
+        raise absent(dataset, place(dataset)) from error
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"dataset {dataset.title}: {dataset.path}: {error}") from error
 
 
 def layout(dataset: Dataset) -> dict[str, Listing]:

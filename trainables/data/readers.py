@@ -18,15 +18,12 @@ from search_spaces.spec import Dataset
 from trainables.data.catalogue import HOW_TO_GET, absent, check_arrays, file_sha256, place
 from trainables.data.folders import Folder, folder
 from trainables.data.images import Images, held_out
-from trainables.data.layouts import layout
+from trainables.data.layouts import MOST_HELD_OUT, held_out_of, layout
 
 Three = tuple[Images, Images, Images]
 
 # Where validation starts in the training set, and that set's full size (Chen et al. 2022).
 VALIDATION = {"cifar10": (45_000, 50_000), "cifar100": (45_000, 50_000), "svhn": (68_257, 73_257)}
-SHARE = 0.1
-# Ten images a class of ImageNet choose an epoch well enough; a tenth would take as long as a test.
-MOST_HELD_OUT = 10_000
 
 
 def mnist_mini(dataset: Dataset) -> Three:
@@ -64,7 +61,7 @@ def torchvision_set(dataset: Dataset) -> Three:
         ) from error
     cut, full = VALIDATION[dataset.name]
     if len(train) < full:
-        cut = len(train) - max(1, round(SHARE * len(train)))
+        cut = len(train) - held_out_of(len(train))
     return train[:cut], train[cut:], test
 
 
@@ -107,7 +104,7 @@ def npz(dataset: Dataset) -> Three:
     train, test = (_checked(dataset, arrays, split) for split in ("train", "test"))
     if train.x.shape[1] != test.x.shape[1]:
         raise InputError(f"dataset {dataset.title}: {path}: train_x and test_x differ in channels")
-    val, rest = held_out(train, max(1, round(SHARE * len(train))))
+    val, rest = held_out(train, held_out_of(len(train)))
     # A balanced order, so that a limit keeps all classes of files that are sorted by class.
     return rest, val, held_out(test)[0]
 
@@ -148,8 +145,8 @@ def folders(dataset: Dataset) -> tuple[Folder, Folder, Folder]:
     if "val" in sets:
         (rest,), (val,) = held_out(sets["train"]), held_out(sets["val"])
     else:
-        count = max(1, round(SHARE * len(sets["train"])))
-        val, rest = held_out(sets["train"], min(count, MOST_HELD_OUT))
+        count = min(held_out_of(len(sets["train"])), MOST_HELD_OUT)
+        val, rest = held_out(sets["train"], count)
     return rest, val, test
 
 

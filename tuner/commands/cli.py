@@ -146,26 +146,21 @@ def plan(
     workers: WorkersOpt = None,
     cpus: CpusOpt = 1.0,
     gpus: GpusOpt = None,
-    hours: Annotated[
-        str, typer.Option(metavar="H,H,...", help="Budgets to say the worth of.")
-    ] = "10,50,200",
     measure: Annotated[
-        bool, typer.Option(help="Time steps never timed on this machine; else cache and history.")
+        bool, typer.Option(help="Time kinds of step that were never timed on this machine.")
     ] = True,
 ) -> None:
-    """Show what a run would do, what is already complete, and what the rest will cost.
+    """Show what a run would do, what is already complete, and what the rest will take.
 
-    Starts nothing of the study and writes no results: steps of each kind are timed for seconds,
-    once for a machine, and kept in the user's cache.
+    Starts nothing of the study and writes no results. Time is what finished work of the same kind
+    took; of kinds without any, a step is timed, once for a machine (kept in the user's cache).
     """
     if against is not None:
         return show.comparison(studies.load(study, overrides, fragment), studies.load(against))
-    from tuner.estimate import plan as planning
+    from tuner.commands import plan as planning
 
-    budgets = show.budgets(hours)
-    capacity = planning.here(Settings(storage, data, None, workers, cpus, gpus))
-    loaded, stands = show.standing(study, overrides, fragment, storage, data, planned=True)
-    return planning.show(loaded, stands, storage, capacity, show.note, budgets, measure)
+    settings = Settings(storage, data, None, workers, cpus, gpus)
+    return planning.plan(study, show.reachable(study, overrides, fragment, data), settings, measure)
 
 
 @app.command()
@@ -177,7 +172,7 @@ def status(
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    show.standing(study, overrides, fragment, storage, data, planned=False)
+    show.standing(study, overrides, fragment, storage, data)
 
 
 @app.command()

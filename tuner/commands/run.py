@@ -11,8 +11,8 @@ from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster import capacity as cluster
-from tuner.estimate import accounts, prices
-from tuner.estimate.history import RunRecord, keep
+from tuner.estimate import cost, history, prices
+from tuner.estimate.cost import Estimate
 from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import Agenda, agenda
@@ -42,7 +42,6 @@ class Run:
     settle: bool
     retry_failed: bool
     started: float
-    busy: float
     failed: list[Failure] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
     """Wall seconds of each stage that had something to do."""
@@ -73,7 +72,7 @@ def run(
     `retry_failed`: also what failed in two runs with the same error. Returns the exit code: 0, or 1
     if something is missing at the end. Raises InputError before anything is started.
     """
-    started, busy = time.monotonic(), prices.cores_busy()
+    started = time.monotonic()
     cluster.check_local(settings)
     inputs.check(study)
     tracking_store.check_server()
@@ -86,7 +85,7 @@ def run(
 
     with opened(study, ledger, study.name, kept) as (console, log, window):
         ways = settle, retry_failed
-        this = Run(study, origin, ledger, settings, window, console, log, *ways, started, busy)
+        this = Run(study, origin, ledger, settings, window, console, log, *ways, started)
         return _run(this)
 
 
@@ -95,23 +94,34 @@ def _run(this: Run) -> int:
         this.console.print(f"damaged: {damage}", markup=False)
     failures.forget_mended(this.ledger.root)
     this.window.catch_up()
-    forecast = None
+    estimate = None
     todo = source.chains(this.study, this.ledger, this.given_up())
     if todo or not this.agenda().schedule.over:
         with cluster.cluster(this.settings, inputs.places(this.study), this.console) as capacity:
-            local = this.settings.address is None
-            forecast = accounts.forecast(this.study, this.ledger, capacity, this.busy, local)
+            estimate = _estimate(this, capacity)
             if todo:
                 _source(this, capacity)
             _transfers(this, capacity)
             if this.failed:
                 check_storage(this.ledger)
     wall = time.monotonic() - this.started
-    account = None
-    if forecast:
-        account = accounts.settle(forecast, this.ledger, wall, this.took, len(this.failed))
-        keep(account, this.ledger.root)
-    return 0 if _conclude(this, wall, account) else 1
+    if estimate and not this.failed:
+        device = prices.machine(capacity).device
+        history.keep(this.study.name, device, estimate.modelled, wall, this.ledger.root)
+    return 0 if _conclude(this, wall, estimate) else 1
+
+
+def _estimate(this: Run, capacity: cluster.Capacity) -> Estimate | None:
+    """What is left will take, as far as it is known: nothing is timed here, and of a cluster
+    elsewhere this machine says nothing."""
+    if this.settings.address is not None:
+        return None
+    where, stands = prices.machine(capacity), state.standing(this.study, this.ledger)
+    ahead = cost.outlook(stands, this.ledger, capacity, where.device)
+    estimate = cost.estimate(ahead, prices.known(ahead.steps, where))
+    if estimate:
+        this.console.print(f"estimated: {estimate}")
+    return estimate
 
 
 def _source(this: Run, capacity: cluster.Capacity) -> None:
@@ -158,12 +168,13 @@ def _transfers(this: Run, capacity: cluster.Capacity) -> None:
     this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
 
 
-def _conclude(this: Run, seconds: float, account: RunRecord | None) -> bool:
+def _conclude(this: Run, seconds: float, estimate: Estimate | None) -> bool:
     """Prints the verdict and where to look next; the same goes to MLflow. Is the study complete?"""
 
     def tell(tracker: tracking.Tracker) -> Conclusion:
-        if account:
-            tracker.measure(accounts.numbers(account))
+        if this.took:
+            stages = {f"{stage}_seconds": wall for stage, wall in this.took.items()}
+            tracker.measure({"wall_seconds": seconds, **stages})
         return conclude(this.agenda(), tracker)
 
     told = this.window.settle(tell)
@@ -173,8 +184,8 @@ def _conclude(this: Run, seconds: float, account: RunRecord | None) -> bool:
         f"\n{name}: {found.done} of {found.total} transfers complete, {duration(seconds)}",
         style="bold",
     )
-    if account and (compared := accounts.in_words(account)):
-        say(compared)
+    if estimate:
+        say(f"estimated {estimate}, took {duration(seconds)}")
     for note in found.notes:
         say(note, markup=False)
     say()

@@ -16,7 +16,7 @@ from tuner.runtime.settings import Settings
 if TYPE_CHECKING:
     from trainables.store.ledger import Ledger
     from tuner.storage.cleaning import Remains
-    from tuner.storage.state import Standing
+    from tuner.storage.state import Standing, WorkCount
 
 
 def comparison(first: Study, second: Study) -> None:
@@ -40,17 +40,6 @@ def comparison(first: Study, second: Study) -> None:
 def note(line: str) -> None:
     """Says something beside the answer."""
     typer.echo(line, err=True)
-
-
-def budgets(text: str) -> list[float]:
-    """Hours, as in 10,50,200. Raises InputError for what is none."""
-    try:
-        hours = [float(part) for part in text.split(",")]
-    except ValueError:
-        hours = []
-    if not hours or not all(0 < each < 1e6 for each in hours):
-        raise InputError(f"--hours {text}: takes positive numbers, as in 10,50,200")
-    return hours
 
 
 def reachable(study: str, overrides: list[str] | None, fragment: Path | None, data: Path) -> Study:
@@ -89,40 +78,48 @@ def remains(found: "list[Remains]", study: Study, ledger: "Ledger") -> None:
 
 
 def standing(
-    study: str,
-    overrides: list[str] | None,
-    fragment: Path | None,
-    storage: Path,
-    data: Path,
-    planned: bool,
-) -> "tuple[Study, Standing]":
-    """Prints how much of a study is complete; with `planned` also how much is not."""
-    from rich.console import Console
-    from rich.table import Table
-
+    study: str, overrides: list[str] | None, fragment: Path | None, storage: Path, data: Path
+) -> None:
+    """Prints how much of a study is complete."""
     from trainables.store.ledger import Ledger
-    from tuner.storage import failures, state
+    from tuner.storage import state
 
     loaded = reachable(study, overrides, fragment, data)
     stands = state.standing(loaded, Ledger(storage))
-    rows = state.rows(stands)
+    work_table(state.rows(stands))
+    summary(study, loaded, stands, storage)
+
+
+def work_table(rows: "list[WorkCount]", further: "dict[str, list[str]] | None" = None) -> None:
+    """Prints a study's work, a line for each kind, with further columns by their titles."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {
+        "total": [str(row.total) for row in rows],
+        "complete": [str(row.complete) for row in rows],
+        **(further or {}),
+    }
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "what"):
         table.add_column(title)
-    for title in ("total", "complete", *(["to run"] if planned else [])):
+    for title in columns:
         table.add_column(title, justify="right")
-    for row in rows:
-        left = [str(row.total - row.complete)] if planned else []
-        table.add_row(row.stage, row.what, str(row.total), str(row.complete), *left)
+    for row, *numbers in zip(rows, *columns.values(), strict=True):
+        table.add_row(row.stage, row.what, *numbers)
     Console(highlight=False).print(table)
+
+
+def summary(study: str, loaded: Study, stands: "Standing", storage: Path) -> None:
+    """Prints how much is complete in all, what failed, and what searches may still ask for."""
+    from tuner.storage import failures, state
+
+    rows = state.rows(stands)
     total, complete = sum(r.total for r in rows), sum(r.complete for r in rows)
     typer.echo(f"{loaded.name}: {complete} of {total} results complete in {storage}")
     origin = study if storage == Settings.storage else f"{study} --storage {storage}"
     for line in failures.told(failures.of_study(loaded, storage), storage, origin):
         typer.echo(line)
     if stands.agenda.searches:
-        most = stands.agenda.most
-        counted = ", all counted below" if planned else ""
-        number = len(stands.agenda.searches)
-        typer.echo(f"{number} searches may ask for {most} transfers in all{counted}")
-    return loaded, stands
+        most, number = stands.agenda.most, len(stands.agenda.searches)
+        typer.echo(f"{number} searches may ask for {most} transfers in all")

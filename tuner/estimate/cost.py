@@ -1,210 +1,138 @@
-"""What a study will cost: wall time and device hours, with a range.
+"""What the rest of a study will take: seconds with a range, and bytes."""
 
-Work (trainables.work) times prices (tuner.prices), corrected by what finished transfers and runs
-took (tuner.history), packed as the two stages pack it.
-"""
-
-import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from statistics import fmean, median, pstdev
+from statistics import median
 
-from search_spaces.errors import InputError
-from trainables.estimate.work import Step, Steps, TransferKind, transfer_steps
+from search_spaces.spec import Model
+from trainables.data.layouts import split_sizes
+from trainables.estimate.steps import Step, Training, steps
+from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import Capacity
-from tuner.estimate.history import History
-from tuner.estimate.packing import makespan, shared_makespan
+from tuner.estimate import history
 from tuner.estimate.prices import Prices
-from tuner.estimate.workload import Workload
+from tuner.estimate.work import Piece, finished, left
+from tuner.runtime.console import roughly
+from tuner.storage.state import Standing
 
-# Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict;
-# a Ray Train fit until its worker trains (it keeps two cores busy); a transfer beyond its own time.
+# Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict; a
+# Ray Train fit until its worker trains; a transfer beyond its own time.
 START, FIT_START, BETWEEN = 18.0, 13.0, 0.3
-FIT_START_CORES = 2
-# A trial's own time beyond its steps: building the network, reading theta and mask, writing.
-TRIAL_START = 0.15
-
-IN_PRACTICE = 1.3
-"""Time of steps between shuffling, metrics and another trial's steps over that of the same steps
-timed alone. Seen on 2 cores: 1.27 at the least."""
-UNTRIED = 0.35
-"""Relative error of an estimate that nothing finished has confirmed: an assumption."""
-TRIED = 0.15
-"""Relative error at least: how much runs of the same work differ on a machine of one's own."""
+UNTRIED, TRIED = 2.0, 1.25
+"""How far off an estimate may be each way, as a factor: before any run, and at the least."""
+# Bytes of a result's folder and its run in MLflow, but for weights, masks and images.
+_RESULT = 48_000
 
 
 @dataclass(frozen=True)
-class Range:
-    """Seconds: the middle estimate, and its range by a relative error."""
+class Outlook:
+    """What is left of a study, and what is known of its cost: mean seconds of finished results by
+    kind, measured over modelled time of earlier runs, and, once a theta is there, how many weights
+    its network has."""
 
-    middle: float
-    error: float
+    model: Model
+    pieces: Counter[Piece]
+    took: dict[Training, float]
+    ratios: Sequence[float]
+    capacity: Capacity
+    weights: int | None
 
     @property
-    def low(self) -> float:
-        return self.middle / (1 + self.error)
+    def steps(self) -> list[Step]:
+        """The kinds of step that must be known: those of trainings of which none has finished.
+        Raises InputError where the data to count are not there."""
+        kinds = dict.fromkeys(piece.training for piece in self.pieces)
+        new = [kind for kind in kinds if kind is not None and kind not in self.took]
+        return list(dict.fromkeys(step for kind in new for step in self._steps(kind)))
 
-    @property
-    def high(self) -> float:
-        return self.middle * (1 + self.error)
+    def seconds(self, kind: Training | None, known: Prices) -> float:
+        """What one training takes."""
+        if kind is None:
+            return 0.0
+        if kind in self.took:
+            return self.took[kind]
+        return sum(count * known[step].seconds for step, count in self._steps(kind).items())
 
-    def __add__(self, other: "Range") -> "Range":
-        """Both are off in the same direction: nothing cancels."""
-        middle = self.middle + other.middle
-        if not middle:
-            return self
-        return Range(middle, (self.high + other.high) / middle - 1)
-
-
-NOTHING = Range(0.0, 0.0)
+    def _steps(self, kind: Training) -> dict[Step, float]:
+        return steps(kind, 1 if kind.transferred else self.capacity.workers)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """start, source, transfers, wall: seconds; cores, gpus: hours of each; source_model: what the
-    source's steps alone take, packed; seconds_a_seed: what one more seed adds to the wall time."""
+    """What the rest of a study will take.
 
-    start: Range
-    source: Range
-    transfers: Range
-    cores: float
-    gpus: float
-    source_model: float
-    seconds_a_seed: float
+    modelled: seconds, before earlier runs correct them; low, middle, high: seconds; rows: seconds
+    by stage and kind of work, on a machine that is always full; size: bytes of results and of
+    MLflow's copies, None where a network's weights were never counted.
+    """
 
-    @property
-    def wall(self) -> Range:
-        return self.start + self.source + self.transfers
+    modelled: float
+    low: float
+    middle: float
+    high: float
+    rows: dict[tuple[str, str], float]
+    size: float | None
 
-
-@dataclass(frozen=True)
-class Basis:
-    """What an estimate is made from."""
-
-    prices: Prices
-    history: History
-    capacity: Capacity
-
-    @cached_property
-    def ratios(self) -> list[float]:
-        """Measured over modelled time of each kind of transfer that finished."""
-        found = []
-        for kind, took in self.history.trials.items():
-            try:
-                expected = _modelled(kind, self.prices)
-            except InputError:  # Its data have gone since.
-                continue
-            if expected:
-                found.append(fmean(took) / expected)
-        return found
+    def __str__(self) -> str:
+        return f"about {roughly(self.middle)} ({roughly(self.low)} to {roughly(self.high)})"
 
 
-def estimate(work: Workload, basis: Basis) -> Estimate | None:
-    """The cost of a study's work; None where a kind of step has no price and no history."""
-    trials = {kind: trial(kind, basis) for kind in work.transfers}
-    chains = [seconds(chain.steps, basis.prices) for chain in work.chains]
-    if any(value is None for value in (*trials.values(), *chains)):
+def outlook(stands: Standing, ledger: Ledger, capacity: Capacity, device: str) -> Outlook:
+    """What is left of a study and what is known of its cost on this host."""
+    model = stands.thetas[0][0].theta.model.model_copy(update={"normalisation": None})
+    sizes = (ledger.folder(c.theta) / "weights.safetensors" for c, done in stands.thetas if done)
+    weights = next((path.stat().st_size // 4 for path in sizes if path.exists()), None)
+    took, past = finished(stands, ledger, device), history.ratios(ledger.root, device)
+    return Outlook(model, left(stands), took, past, capacity, weights)
+
+
+def estimate(ahead: Outlook, known: Prices) -> Estimate | None:
+    """The cost of what is ahead; None where that is nothing, or a kind of step has no price."""
+    if not ahead.pieces or any(step not in known for step in ahead.steps):
         return None
-    known = {kind: value for kind, value in trials.items() if value is not None}
-    source, model, chain_seconds = _source([c for c in chains if c is not None], basis)
-    transfers, trial_seconds = _transfers(work.transfers, known, basis)
-    capacity = basis.capacity
-    hours = chain_seconds * capacity.workers / 3600
-    cores = 0.0 if capacity.on_gpus else hours
-    return Estimate(
-        start=_start(work, basis),
-        source=source,
-        transfers=transfers,
-        cores=cores + (0.0 if capacity.trial_gpus else trial_seconds * capacity.trial_cpus / 3600),
-        gpus=(hours - cores) + trial_seconds * capacity.trial_gpus / 3600,
-        source_model=model,
-        seconds_a_seed=trial_seconds / capacity.trials / max(1.0, work.seeds),
-    )
+    capacity, rows = ahead.capacity, defaultdict[tuple[str, str], float](float)
+    devices = capacity.gpus if capacity.on_gpus else capacity.cpus
+    fits = max(1, int(devices // capacity.workers))
+    chains = dict.fromkeys((p.chain for p in ahead.pieces if p.chain is not None), FIT_START)
+    transfers = longest = 0.0
+    for piece, count in ahead.pieces.items():
+        each = ahead.seconds(piece.training, known)
+        if piece.chain is not None:
+            chains[piece.chain] += count * each
+            rows[piece.stage, piece.what] += count * each / fits
+        else:
+            longest, both = max(longest, each), count * (each + BETWEEN)
+            transfers += both
+            rows[piece.stage, piece.what] += both / capacity.trials
+    source = max([*chains.values(), sum(chains.values()) / fits, 0.0])
+    modelled = START + source + max(longest, transfers / capacity.trials)
+    low, middle, high = (modelled * factor for factor in corrections(ahead.ratios))
+    shares = {row: seconds * middle / modelled for row, seconds in rows.items()}
+    return Estimate(modelled, low, middle, high, shares, _size(ahead, known))
 
 
-def seconds(steps: Steps, prices: Prices) -> float | None:
-    """What steps take one after the other; None if the price of one is not known."""
-    if any(step not in prices for step in steps):
-        return None
-    return IN_PRACTICE * math.fsum(count * prices[step].seconds for step, count in steps.items())
-
-
-def trial(kind: TransferKind, basis: Basis) -> Range | None:
-    """Seconds of one transfer: what those of its kind took, else its steps' price, corrected by
-    what others took against theirs."""
-    took = basis.history.trials.get(kind, [])
-    if len(took) >= 2:
-        middle = fmean(took)
-        return Range(middle, max(TRIED, pstdev(took) / middle))
-    model = _modelled(kind, basis.prices)
-    if model is None:
-        return Range(took[0], UNTRIED) if took else None
-    factor, error = corrected(basis.ratios)
-    return Range(model * factor, error)
-
-
-def corrected(ratios: Sequence[float]) -> tuple[float, float]:
-    """(factor, relative error) from ratios of measured to modelled time: their median, and how far
-    they lie from it; (1, UNTRIED) without any."""
+def corrections(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """(low, middle, high) factors from earlier runs' measured over modelled times: their median and
+    their range, the model as it is being one more of them."""
     if not ratios:
-        return 1.0, UNTRIED
-    factor = median(ratios)
-    far = max(max(ratio / factor, factor / ratio) - 1 for ratio in ratios)
-    return factor, max(TRIED, far) if len(ratios) > 1 else max(TRIED, UNTRIED / 2)
+        return 1 / UNTRIED, 1.0, UNTRIED
+    seen = [1.0, *ratios]
+    return min(seen) / TRIED, median(seen), max(seen) * TRIED
 
 
-def _modelled(kind: TransferKind, prices: Prices) -> float | None:
-    steps = seconds(transfer_steps(kind), prices)
-    return None if steps is None else steps + TRIAL_START
-
-
-def _start(work: Workload, basis: Basis) -> Range:
-    if not work.chains and not work.transfers:
-        return NOTHING
-    measured = basis.history.typical("rest")
-    return Range(START, UNTRIED) if measured is None else Range(measured, TRIED)
-
-
-def _source(chains: list[float], basis: Basis) -> tuple[Range, float, float]:
-    """(wall time, as modelled, device seconds) of the source stage."""
-    if not chains:
-        return NOTHING, 0.0, 0.0
-    capacity = basis.capacity
-    side_by_side = capacity.chains(len(chains))
-    processes = side_by_side * capacity.workers
-    busy = 1.0 if capacity.on_gpus else FIT_START_CORES * processes / capacity.cpus
-    start = FIT_START * max(1.0, busy)
-    cores = math.inf if capacity.on_gpus else capacity.cpus / capacity.workers
-    waves = math.ceil(len(chains) / side_by_side)
-    model = waves * start + shared_makespan(sorted(chains, reverse=True), side_by_side, cores)
-    factor, error = corrected(basis.history.source_ratios)
-    return Range(factor * model, error), model, factor * (sum(chains) + FIT_START * len(chains))
-
-
-def _transfers(
-    counts: Counter[TransferKind], trials: dict[TransferKind, Range], basis: Basis
-) -> tuple[Range, float]:
-    """(wall time, device seconds) of the transfer stage."""
-    if not counts:
-        return NOTHING, 0.0
-    between = basis.history.typical("between")
-    between = BETWEEN if between is None else max(0.0, between)
-    order = sorted(counts, key=lambda kind: kind.regime.passes * kind.fraction, reverse=True)
-
-    def packed(what: str) -> float:
-        each = {kind: getattr(trials[kind], what) + between for kind in order}
-        return makespan((each[k] for k in order for _ in range(counts[k])), basis.capacity.trials)
-
-    middle = packed("middle")
-    device = sum(n * (trials[kind].middle + between) for kind, n in counts.items())
-    return Range(middle, packed("high") / middle - 1), device
-
-
-def kinds(work: Workload) -> list[Step]:
-    """Every kind of step that a study's work has, each once."""
-    found = dict.fromkeys(step for chain in work.chains for step in chain.steps)
-    for kind in work.transfers:
-        found |= dict.fromkeys(transfer_steps(kind))
-    return list(found)
+def _size(ahead: Outlook, known: Prices) -> float | None:
+    """Bytes: a weight takes four, a mask's place one and in MLflow another, a test image two."""
+    priced = (price.parameters for step, price in known.items() if step.model == ahead.model)
+    weights = ahead.weights or next(priced, None)
+    if weights is None:
+        return None
+    total = 0
+    for piece, count in ahead.pieces.items():
+        if piece.chain is None:
+            assert piece.training is not None, "a transfer trains"
+            each = 2 * split_sizes(piece.training.dataset).test
+        else:
+            each = (4 if piece.stage == "pre-training" else 2) * weights
+        total += count * (each + _RESULT)
+    return total

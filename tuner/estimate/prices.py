@@ -1,4 +1,5 @@
-"""What steps cost on this machine: measured once in processes of their own, kept in the cache."""
+"""What steps cost on this machine: each kind timed once, in processes of their own, and kept in the
+user's cache."""
 
 import hashlib
 import json
@@ -7,34 +8,27 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from search_spaces.keys import key
-from trainables.estimate.work import Step
+from trainables.estimate.steps import Step
 from tuner.cluster.capacity import Capacity
 
-SECONDS_A_STEP = 0.6
-SECONDS_IN_ALL = 90.0
 # More copies than this show no further strain on memory.
 _MOST_COPIES = 8
 
 
-@dataclass(frozen=True)
-class Price:
-    """A step's seconds (median), its relative spread, and the numbers of weights of its network."""
+class Price(NamedTuple):
+    """A step's seconds, and the number of weights of its network."""
 
     seconds: float
-    spread: float
-    images: int
     parameters: int
-    prunable: int
 
 
 Prices = dict[Step, Price]
@@ -94,25 +88,6 @@ def gpu_names() -> tuple[str, ...]:
     return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
 
 
-def cores_busy() -> float:
-    """Cores that other programs want at this moment; 0 where the system does not say."""
-    wanting = []
-    for _ in range(10):
-        try:
-            running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3]
-        except OSError:
-            return 0.0
-        # This process is running too, as it asks.
-        wanting.append(int(running.split("/")[0]) - 1)
-        time.sleep(0.03)
-    return fmean(wanting)
-
-
-def disturbed(where: Machine, busy: float) -> bool:
-    """Do others want so many cores that work on the CPU suffers?"""
-    return where.device == "cpu" and busy > 0.5 * where.cpus
-
-
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -121,117 +96,68 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def cached(where: Machine, folder: Path | None = None) -> dict[str, Price]:
-    """Prices known from earlier, by the step's key; none where the file is absent or damaged."""
-    try:
-        content = json.loads(_file(where, folder).read_text(encoding="utf-8"))
-        return {name: Price(**price) for name, price in content["prices"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
+def known(steps: Iterable[Step], where: Machine) -> Prices:
+    """The cached prices of the given steps; those never timed here are left out."""
+    cached = _cached(where)
+    return {step: cached[key(step)] for step in steps if key(step) in cached}
 
 
-def known(steps: Iterable[Step], where: Machine, folder: Path | None = None) -> Prices:
-    """The cached prices of the given steps; those never measured are left out."""
-    there = cached(where, folder)
-    return {step: there[key(step)] for step in steps if key(step) in there}
-
-
-def measured(
-    steps: Iterable[Step], where: Machine, say: Callable[[str], None], folder: Path | None = None
-) -> Prices:
-    """Prices of all steps that can be measured in SECONDS_IN_ALL; known ones are not measured anew.
-
-    Every price goes to the cache at once, so that what is cut short goes on where it was.
-    """
+def timed(steps: Iterable[Step], where: Machine) -> Prices:
+    """The prices of steps, timed now and kept. One that cannot be timed (its memory does not
+    suffice) is left out, as are those after it."""
     steps = list(steps)
-    found = known(steps, where, folder)
-    todo = [step for step in steps if step not in found]
-    if not todo:
-        return found
-    say(f"measuring this machine: {len(todo)} kinds of step ...")
-    by_key = cached(where, folder)
-    started = time.monotonic()
-    with _benches(where) as benches:
-        for step in todo:
-            if time.monotonic() - started > SECONDS_IN_ALL:
-                say(f"not all measured in {SECONDS_IN_ALL:.0f} s: plan again to go on")
-                break
-            price = _ask(benches, step)
-            if price is None:
-                say(f"could not be measured: {_title(step)}")
-                break
-            by_key[key(step)] = found[step] = price
-            _keep(by_key, where, folder)
-    return found
-
-
-def _title(step: Step) -> str:
-    net = step.net
-    return f"{step.operation} {net.model.arch} at {net.size} pixels, batch {step.batch}"
-
-
-@contextmanager
-def _benches(where: Machine) -> Iterator[list[subprocess.Popen[str]]]:
-    """As many processes as transfers run side by side, ready to time steps."""
-    home = Path(__file__).parents[2]
-    path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
+    questions = json.dumps([step.model_dump(mode="json") for step in steps])
+    path = os.pathsep.join(filter(None, (_home(), os.environ.get("PYTHONPATH"))))
     threads = str(where.threads)
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
-    command = [sys.executable, "-m", "trainables.estimate.step_cost", where.device, threads]
-    benches = [
+    command = [sys.executable, "-m", "trainables.estimate.timing", where.device, threads, questions]
+    processes = [
         subprocess.Popen(
             command,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads},
             text=True,
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         for _ in range(where.copies)
     ]
     try:
-        yield benches
+        outputs = [process.communicate()[0].splitlines() for process in processes]
     finally:
-        for bench in benches:
-            bench.kill()
-            bench.communicate()
-
-
-def _ask(benches: list[subprocess.Popen[str]], step: Step) -> Price | None:
-    """One step timed in all processes at once: their mean; None if any of them died."""
-    question = {"step": step.model_dump(mode="json"), "seconds": SECONDS_A_STEP}
-    try:
-        for bench in benches:
-            assert bench.stdin is not None, "it is a pipe"
-            bench.stdin.write(json.dumps(question) + "\n")
-            bench.stdin.flush()
-        answers = [json.loads(bench.stdout.readline()) for bench in benches if bench.stdout]
-    except (OSError, ValueError):
-        return None
-    seconds, spread = (
-        sum(answer[name] for answer in answers) / len(answers) for name in ("seconds", "spread")
-    )
-    return Price(**{**answers[0], "seconds": seconds, "spread": spread})
-
-
-def _file(where: Machine, folder: Path | None) -> Path:
-    if folder is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "double-win-tickets"
-    name = hashlib.sha256(json.dumps(asdict(where), sort_keys=True).encode()).hexdigest()[:16]
-    return folder / f"steps-{name}.json"
-
-
-def _keep(by_key: dict[str, Price], where: Machine, folder: Path | None) -> None:
-    content = {
-        "machine": asdict(where),
-        "prices": {name: asdict(price) for name, price in by_key.items()},
+        for process in processes:
+            process.kill()
+    answers = (list(map(json.loads, lines)) for lines in zip(*outputs, strict=False))
+    prices = {
+        step: Price(fmean(seconds for seconds, _ in answer), answer[0][1])
+        for step, answer in zip(steps, answers, strict=False)
     }
-    path = _file(where, folder)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    _keep({**_cached(where), **{key(step): price for step, price in prices.items()}}, where)
+    return prices
+
+
+def _home() -> str:
+    return str(Path(__file__).parents[2])
+
+
+def _file(where: Machine) -> Path:
+    from platformdirs import user_cache_path
+
+    name = hashlib.sha256(json.dumps(asdict(where)).encode()).hexdigest()[:16]
+    return user_cache_path("double-win-tickets") / f"steps-{name}.json"
+
+
+def _cached(where: Machine) -> dict[str, Price]:
+    """Prices by the step's key; none where the file is absent or damaged."""
+    try:
+        content = json.loads(_file(where).read_text(encoding="utf-8"))
+        return {name: Price(*price) for name, price in content["prices"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _keep(prices: dict[str, Price], where: Machine) -> None:
+    path = _file(where)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(staging, path)
+        path.write_text(json.dumps({"machine": asdict(where), "prices": prices}), encoding="utf-8")
     except OSError:
-        pass  # A home that cannot be written costs no more than measuring again.
+        pass  # A home that cannot be written costs no more than timing again.

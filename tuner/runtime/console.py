@@ -97,6 +97,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def roughly(seconds: float) -> str:
+    """'40 s', '5 min', '7 hours', '12 days', '100 years': two digits of the unit that suits."""
+    units = {"years": 31_557_600, "days": 86_400, "hours": 3600, "min": 60}
+    name, unit = next(((n, u) for n, u in units.items() if seconds >= 2 * u), ("s", 1))
+    return f"{float(f'{seconds / unit:.2g}'):,.0f} {name}"
+
+
 def volume(size: float) -> str:
     """Bytes: '0.4 kB', '12 MB', '1.5 GB'."""
     for unit in ("kB", "MB", "GB"):

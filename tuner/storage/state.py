@@ -1,6 +1,7 @@
 """What of a study the ledger holds: counts for people, scores for the verdict."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,16 +51,25 @@ def standing(study: Study, ledger: Ledger) -> Standing:
     )
 
 
+Cell = grid.ThetaCell | grid.TicketCell | grid.TransferCell
+
+
+def work(stands: Standing) -> Iterator[tuple[tuple[str, str], Cell, bool]]:
+    """(stage and what kind of work, cell, is it done?) of everything of a study: thetas, tickets by
+    theta and pruning, transfers by data and regime."""
+    for theta, done in stands.thetas:
+        yield ("pre-training", theta.pretraining), theta, done
+    for ticket, done in stands.tickets:
+        yield ("tickets", f"{ticket.pretraining} {ticket.pruning}"), ticket, done
+    for transfer, done in stands.transfers:
+        yield ("transfers", transfer_kind(transfer)), transfer, done
+
+
 def rows(stands: Standing) -> list[WorkCount]:
-    """The work of a study: thetas, tickets by theta and pruning, transfers by data and regime."""
+    """The work of a study, counted."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
-    work = [
-        *((("pre-training", c.pretraining), done) for c, done in stands.thetas),
-        *((("tickets", f"{c.pretraining} {c.pruning}"), done) for c, done in stands.tickets),
-        *((("transfers", _task(c)), done) for c, done in stands.transfers),
-    ]
-    for line, done in work:
+    for line, _, done in work(stands):
         total[line] += 1
         complete[line] += done
     return [
@@ -68,7 +78,8 @@ def rows(stands: Standing) -> list[WorkCount]:
     ]
 
 
-def _task(cell: grid.TransferCell) -> str:
+def transfer_kind(cell: grid.TransferCell) -> str:
+    """A transfer's data and regime, for people."""
     transfer = cell.transfer
     part = "" if transfer.fraction == 1 else f" {100 * transfer.fraction:g} % of the data"
     search = " (search)" if cell.optional else ""

@@ -1,0 +1,148 @@
+"""What a training consists of, counted in steps. Light: imports no torch.
+
+What depends on results (how soon an attack fools an image) is counted as it usually is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from search_spaces.base import Spec
+from search_spaces.regimes import Attack, Constant, Evaluation, Regime
+from search_spaces.spec import Check, Dataset, Model, Theta, Ticket, Transfer
+from trainables.data.catalogue import channels_and_classes
+from trainables.data.layouts import split_sizes
+
+JUDGED, ATTACKED = 256, Attack(kind="pgd", epsilon=8 / 255, alpha=2 / 255, steps=10)
+"""Images of a step that evaluates, and its attack: others cost in proportion to their steps."""
+# Under worst_iterate, images that are fooled are attacked no further: shares of the attack's steps
+# that are computed on the quickstart's networks, with adversarial training and without.
+TRAINED_SHARE, UNTRAINED_SHARE = 0.55, 0.2
+# Of AutoAttack's standard ensemble, in steps of PGD: 2,800 with a gradient and 5,000 without, on
+# the half of the images that stands.
+AUTOATTACK = 2500
+
+
+class Step(Spec):
+    """A kind of step: what decides how long one takes.
+
+    With a regime, one optimiser step on `images` under its attack; without, evaluating `images`,
+    all right when clean, clean or under `attack`.
+    """
+
+    model: Model
+    size: int
+    channels: int
+    images: int
+    regime: Regime | None = None
+    attack: Attack | None = None
+
+
+class Training(NamedTuple):
+    """What decides how long a training takes; its ticket and its seed do not.
+
+    regime: None where published weights are read; evaluation: None where nothing is evaluated;
+    transferred: is it a transfer, whose best and last state are both tested?
+    """
+
+    model: Model
+    dataset: Dataset
+    regime: Regime | None
+    evaluation: Evaluation | None
+    transferred: bool = False
+    fraction: float = 1.0
+    checks: tuple[Check, ...] = ()
+
+
+def of_theta(theta: Theta) -> Training:
+    """The pre-training of a theta."""
+    return Training(theta.model, theta.dataset, theta.pretraining.train, theta.evaluation)
+
+
+def of_ticket(ticket: Ticket) -> Training | None:
+    """The re-training before an IMP ticket; None for the first and for other methods' tickets."""
+    if ticket.pruning is None or ticket.pruning.retraining is None or ticket.level < 2:
+        return None
+    return Training(ticket.theta.model, ticket.theta.dataset, ticket.pruning.retraining, None)
+
+
+def of_transfer(transfer: Transfer) -> Training:
+    """The training of a transfer."""
+    return Training(
+        model=transfer.ticket.theta.model,
+        dataset=transfer.dataset,
+        regime=transfer.regime,
+        evaluation=transfer.evaluation,
+        transferred=True,
+        fraction=transfer.fraction,
+        checks=transfer.checks or (),
+    )
+
+
+class _Evaluation(NamedTuple):
+    """Images evaluated, the attack's steps on each (0: clean), and the network."""
+
+    images: float
+    steps: float
+    model: Model
+
+
+def steps(training: Training, workers: int = 1) -> dict[Step, float]:
+    """How many steps of each kind a training takes in each of its processes. Raises InputError
+    where the data that it counts are not there."""
+    data, channels = training.dataset, channels_and_classes(training.dataset)[0]
+    total: defaultdict[Step, float] = defaultdict(float)
+
+    def add(count: float, model: Model, images: int, **of: Regime | Attack | None) -> None:
+        bare = model.model_copy(update={"normalisation": None})
+        step = Step(model=bare, size=data.size, channels=channels, images=images, **of)
+        total[step] += count
+
+    if regime := training.regime:
+        train = max(1, round(training.fraction * split_sizes(data).train))
+        batch = min(regime.recipe.batch_size, train)
+        count = regime.recipe.epochs * (train // batch)
+        add(count, training.model, max(2, batch // workers), regime=_plain(regime))
+    for images, attacked, model in _evaluations(training):
+        attack = ATTACKED if attacked else None
+        effort = attacked / ATTACKED.steps if attacked else 1.0
+        add(images / JUDGED * effort, model, JUDGED, attack=attack)
+    return dict(total)
+
+
+def _evaluations(training: Training) -> Iterator[_Evaluation]:
+    model, data, regime, evaluation, transferred, _, checks = training
+    images = split_sizes(data)
+    if evaluation is None:
+        return
+    share = 1.0
+    if evaluation.protocol == "worst_iterate":
+        share = TRAINED_SHARE if regime is None or regime.attack else UNTRAINED_SHARE
+    test, validation = (
+        share * attack.steps * attack.restarts
+        for attack in (evaluation.attack, evaluation.validation)
+    )
+    if regime is None:
+        yield _Evaluation(images.val, test, model)
+        return
+    epochs, watch = regime.recipe.epochs, regime.containment
+    validated = epochs if watch else max(1, epochs - regime.recipe.validate_from + 1)
+    yield _Evaluation(validated * images.val, validation if regime.attack else 0, model)
+    if watch:
+        # FGSM and the gradients at two places are three steps beside the probe's own.
+        probed = epochs * min(images.val, watch.probe_images)
+        yield _Evaluation(probed, watch.probe_steps + 3, model)
+    yield _Evaluation((1 + transferred) * images.test, test, model)
+    for check in checks:
+        count = min(images.test, check.images or images.test)
+        if check.kind == "autoattack":
+            yield _Evaluation(count, AUTOATTACK, model)
+        else:
+            yield _Evaluation(count, check.attack.steps, check.model)
+
+
+def _plain(regime: Regime) -> Regime:
+    """A regime without what does not decide how long a step takes."""
+    same = {"epochs": 1, "batch_size": 2, "lr": 1e-3, "schedule": Constant(), "validate_from": 1}
+    recipe = regime.recipe.model_copy(update=same)
+    return regime.model_copy(update={"recipe": recipe, "containment": None})

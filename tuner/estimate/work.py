@@ -1,0 +1,89 @@
+"""What is left of a study, as kinds of training, and what finished ones of these kinds took."""
+
+import socket
+from collections import Counter, defaultdict
+from statistics import fmean
+from typing import NamedTuple
+
+from search_spaces.errors import InputError
+from search_spaces.grid import ThetaCell, TicketCell
+from search_spaces.spec import Theta, Ticket, Transfer
+from trainables.estimate.steps import Training, of_theta, of_ticket, of_transfer
+from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import Agenda
+from tuner.storage.entries import seconds
+from tuner.storage.state import Cell, Standing, transfer_kind, work
+
+# Finished results that are read of each kind.
+_ENOUGH = 20
+
+
+class Piece(NamedTuple):
+    """Equal work: the stage and the kind that people see it under, the chain that does it (None of
+    transfers, which wait for nobody), and the training behind each result (None: none to speak
+    of)."""
+
+    stage: str
+    what: str
+    chain: str | None
+    training: Training | None
+
+
+def spec(cell: Cell) -> Theta | Ticket | Transfer:
+    """What a cell's result is stored under."""
+    match cell:
+        case ThetaCell():
+            return cell.theta
+        case TicketCell():
+            return cell.ticket
+    return cell.transfer
+
+
+def training(cell: Cell) -> Training | None:
+    """The training behind a result; None for a mask that takes none."""
+    match cell:
+        case ThetaCell():
+            return of_theta(cell.theta)
+        case TicketCell():
+            return of_ticket(cell.ticket)
+    return of_transfer(cell.transfer)
+
+
+def left(stands: Standing) -> Counter[Piece]:
+    """The results that a study lacks. Searches of levels count as if they used up their budgets."""
+    pieces: Counter[Piece] = Counter()
+    for (stage, what), cell, done in work(stands):
+        if not done:
+            chain = cell.pretraining if isinstance(cell, ThetaCell | TicketCell) else None
+            pieces[Piece(stage, what, chain, training(cell))] += 1
+    return pieces + _to_come(stands.agenda)
+
+
+def _to_come(agenda: Agenda) -> Counter[Piece]:
+    """What open searches may still ask for: as much of each kind that they have asked for."""
+    pieces: Counter[Piece] = Counter()
+    for search in filter(agenda.schedule.open, agenda.searches):
+        cells = [agenda.cells[job] for job in search.jobs]
+        kinds = {Piece("transfers", transfer_kind(c), None, training(c)): None for c in cells}
+        more = search.search.plan.budget - len(cells)
+        for place, piece in enumerate(kinds):
+            pieces[piece] += more // len(kinds) + (place < more % len(kinds))
+    return pieces
+
+
+def finished(stands: Standing, ledger: Ledger, device: str) -> dict[Training, float]:
+    """Mean seconds of the study's finished results by kind, of those made on this host's devices
+    of a kind."""
+    taken: defaultdict[Training, list[float]] = defaultdict(list)
+    host = socket.gethostname()
+    for _, cell, done in work(stands):
+        kind = training(cell) if done else None
+        if kind is None or len(taken[kind]) >= _ENOUGH:
+            continue
+        try:
+            result = ledger.result(spec(cell))
+            if (result["host"], result["device"]) == (host, device):
+                taken[kind].append(seconds(result))
+        except (InputError, OSError, KeyError, TypeError):
+            continue  # What is damaged, or another version wrote, says nothing here.
+    return {kind: fmean(times) for kind, times in taken.items() if times}
