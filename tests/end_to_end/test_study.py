@@ -18,7 +18,6 @@ from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import Ledger, open_ledger
 from trainables.training.loop import Shard
-from tuner.estimate import history
 
 pytestmark = pytest.mark.long
 
@@ -145,14 +144,12 @@ def test_mlflow_holds_what_the_ledger_holds(first, study):
 
 def test_the_run_is_accounted_for(first, study):
     folder, _ = first
-    (account,) = history.records(folder / "results")
-    assert (account.results, account.failures) == (37, 0)
-    assert account.source + account.transfers < account.wall
     store = f"sqlite:///{folder / 'mlflow.db'}"
     client = mlflow.MlflowClient(store)
     (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
     (parent,) = client.search_runs([experiment.experiment_id], "tags.stage = 'study'")
-    assert parent.data.metrics["wall_seconds"] == pytest.approx(account.wall)
+    took = parent.data.metrics
+    assert 0 < took["source_seconds"] + took["transfers_seconds"] < took["wall_seconds"]
 
 
 def test_a_second_run_trains_nothing_and_every_number_is_identical(first):

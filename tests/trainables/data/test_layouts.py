@@ -1,5 +1,6 @@
 """Image folders as they come: splits, labels, and what is said when something is missing."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from trainables.data import catalogue
 from trainables.data.catalogue import channels_and_classes
 from trainables.data.datasets import splits
 from trainables.data.folders import WORKERS
+from trainables.data.layouts import split_sizes
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +152,35 @@ def test_visda17(tmp_path):
     (tmp_path / "train" / "image_list.txt").write_text("bus/0 a.png 12\n")
     with pytest.raises(InputError, match="label 12 is not one of 0 to 11"):
         splits(wanted(tmp_path, name="visda17", size=9))
+
+
+def lengths(dataset):
+    parts = splits(dataset)
+    return len(parts.train), len(parts.val), len(parts.test)
+
+
+@pytest.mark.parametrize("name", ["mnist-mini", "digits"])
+@pytest.mark.parametrize("limit", [None, 300])
+def test_sizes_of_embedded_sets_are_those_of_their_splits(name, limit):
+    dataset = Dataset(name=name, size=16, limit=limit)
+    assert split_sizes(dataset) == lengths(dataset)
+
+
+def test_sizes_of_an_npz_are_those_of_its_splits(tmp_path):
+    path = tmp_path / "own.npz"
+    images, labels = np.zeros((64, 8, 8, 1), np.uint8), np.arange(64) % 4
+    np.savez(path, train_x=images, train_y=labels, test_x=images[:20], test_y=labels[:20])
+    dataset = Dataset(name="npz", size=8, path=str(path))
+    assert split_sizes(dataset) == lengths(dataset) == (58, 6, 20)
+
+
+@pytest.mark.parametrize("with_test", [False, True])
+def test_sizes_of_a_folder_are_those_of_its_splits(tmp_path, with_test):
+    for split, count in {"train": 15, "val": 4, **({"test": 3} if with_test else {})}.items():
+        for label in ("cat", "dog"):
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    dataset = Dataset(name="folder", size=8, path=str(tmp_path))
+    assert split_sizes(dataset) == lengths(dataset)

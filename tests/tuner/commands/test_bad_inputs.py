@@ -300,7 +300,6 @@ ARGUMENTS = [
     Bad("evidence --autoattack-images -1", "--autoattack-images", "greater than or equal to 0"),
     Bad("ui --port 99999", "--port", "less than or equal to 65535"),
     Bad("ui --host 0.0.0.0", "No such option: --host", "--port"),
-    Bad("plan --hours 1,x", "--hours 1,x", "as in 10,50,200"),
 ]
 QUERIES = [
     ("figure fig9", "'fig9'", "'fig3', 'fig4'"),

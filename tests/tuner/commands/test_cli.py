@@ -172,13 +172,8 @@ def test_plan_counts_the_work_and_writes_nothing(tuner, folder, small):
     ]
     assert "digits 10 % of the data adversarial" in out
     assert out.splitlines()[-2] == "small: 0 of 27 results complete in results"
-    assert out.splitlines()[-1] == "cost: not known: 6 of 6 kinds of step were never timed here"
+    assert out.splitlines()[-1].startswith("time: not known: 6 kinds of step")
     assert left(folder) == ["small.yaml"]
-
-
-@pytest.mark.parametrize("hours", ["", "ten", "10,,50", "0", "-1", "nan", "inf"])
-def test_hours_that_buy_nothing_are_refused(tuner, folder, hours):
-    assert_refused(tuner("plan", "--hours", hours), f"--hours {hours}: takes positive numbers")
 
 
 def test_plan_takes_overrides(tuner, folder, small):

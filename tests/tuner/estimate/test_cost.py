@@ -1,0 +1,153 @@
+"""Counts times prices by hand, what finished work and runs say, and a plan that grows no faster
+than the study."""
+
+import socket
+import time
+
+import pytest
+
+from search_spaces import grid
+from search_spaces.reading import studies
+from trainables.estimate.steps import of_theta, of_ticket, of_transfer, steps
+from trainables.store.ledger import Ledger, open_ledger
+from tuner.cluster.capacity import Capacity
+from tuner.estimate import cost, history
+from tuner.estimate.prices import Price
+from tuner.storage.state import standing
+
+TWO_CORES = Capacity(cpus=2, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
+SECONDS = 0.01
+
+
+@pytest.fixture
+def study():
+    return studies.load("quickstart")
+
+
+def outlook(study, ledger, capacity=TWO_CORES, device="cpu"):
+    return cost.outlook(standing(study, ledger), ledger, capacity, device)
+
+
+def estimated(study, ledger, capacity=TWO_CORES):
+    ahead = outlook(study, ledger, capacity)
+    return cost.estimate(ahead, dict.fromkeys(ahead.steps, Price(SECONDS, 78_000)))
+
+
+def price(training):
+    return SECONDS * sum(steps(training).values()) if training else 0
+
+
+def test_an_estimate_is_counted_steps_times_their_price(study, tmp_path):
+    estimate = estimated(study, Ledger(tmp_path))
+    transfers = sum(price(of_transfer(c.transfer)) + cost.BETWEEN for c in grid.transfers(study))
+    source = sum(price(of_theta(c.theta)) for c in grid.thetas(study)) + 3 * cost.FIT_START
+    source += sum(price(of_ticket(c.ticket)) for c in grid.tickets(study))
+    assert estimate.modelled == pytest.approx(cost.START + (source + transfers) / 2)
+    assert estimate.middle == estimate.modelled
+    assert estimate.low < estimate.middle < estimate.high
+    rows = sum(seconds for (stage, _), seconds in estimate.rows.items() if stage == "transfers")
+    assert rows == pytest.approx(transfers / 2)
+
+
+def test_many_cores_wait_for_the_longest_chain_and_the_longest_transfer(study, tmp_path):
+    wide = Capacity(cpus=640, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
+    chains = {c.pretraining: price(of_theta(c.theta)) for c in grid.thetas(study)}
+    for cell in grid.tickets(study):
+        chains[cell.pretraining] += price(of_ticket(cell.ticket))
+    longest = max(price(of_transfer(c.transfer)) for c in grid.transfers(study))
+    expected = cost.START + cost.FIT_START + max(chains.values()) + longest
+    assert estimated(study, Ledger(tmp_path), wide).modelled == pytest.approx(expected)
+
+
+def finish(ledger, cells, seconds, **changed):
+    for cell in cells:
+        result = {"started": 0.0, "ended": seconds, "host": socket.gethostname(), "device": "cpu"}
+        ledger.write(cell.transfer, {**result, **changed}, {})
+
+
+def test_finished_work_of_a_kind_counts_before_its_price(study, tmp_path):
+    ledger, cells = open_ledger(tmp_path), grid.transfers(study)
+    finish(ledger, [c for c in cells if c.transfer.seed == 0], 4.0)
+    ahead = outlook(study, ledger)
+    assert set(ahead.took.values()) == {4.0}
+    estimate = cost.estimate(ahead, dict.fromkeys(ahead.steps, Price(SECONDS, 78_000)))
+    left = sum(seconds for (stage, _), seconds in estimate.rows.items() if stage == "transfers")
+    assert left == pytest.approx(sum(c.transfer.seed > 0 for c in cells) * (4 + cost.BETWEEN) / 2)
+
+
+@pytest.mark.parametrize("changed", [{"host": "elsewhere"}, {"ended": None}, {"device": "cuda"}])
+def test_what_is_not_comparable_says_nothing(study, tmp_path, changed):
+    ledger = open_ledger(tmp_path)
+    finish(ledger, grid.transfers(study)[:2], 4.0, **changed)
+    assert outlook(study, ledger).took == {}
+
+
+def test_without_a_price_there_is_no_estimate(study, tmp_path):
+    ahead = outlook(study, Ledger(tmp_path))
+    known = dict.fromkeys(ahead.steps[:-1], Price(SECONDS, 78_000))
+    assert cost.estimate(ahead, known) is None
+
+
+def test_what_is_complete_costs_nothing(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    for spec in grid.sources(study):
+        ledger.write(spec, {}, {"weights.safetensors": bytes(400)})
+    finish(ledger, grid.transfers(study)[:-1], 4.0)
+    ahead = outlook(study, ledger)
+    assert (ahead.pieces.total(), ahead.weights, ahead.steps) == (1, 100, [])
+    assert cost.estimate(ahead, {}).size > 0
+    finish(ledger, grid.transfers(study)[-1:], 4.0)
+    assert cost.estimate(outlook(study, ledger), {}) is None
+
+
+def test_a_search_counts_with_its_whole_budget(tmp_path):
+    study = studies.load("adaptive", ["downstream.0.levels.budget=41"])
+    pieces = outlook(study, Ledger(tmp_path)).pieces
+    standard, adversarial = sorted(n for p, n in pieces.items() if p.stage == "transfers")
+    assert standard + adversarial == 3 * 41
+    assert adversarial - standard <= 3
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [
+        ([], (0.5, 1, 2)),
+        ([1.5], (1 / 1.25, 1.25, 1.5 * 1.25)),
+        ([0.5, 0.5, 0.5], (0.5 / 1.25, 0.5, 1.25)),
+    ],
+)
+def test_corrections_by_hand(ratios, expected):
+    assert cost.corrections(ratios) == pytest.approx(expected)
+
+
+def test_runs_that_took_longer_make_the_next_estimate_longer(study, tmp_path):
+    ledger = open_ledger(tmp_path)
+    plain = estimated(study, ledger)
+    history.keep(study.name, "cuda", 100.0, 500.0, tmp_path)
+    assert estimated(study, ledger) == plain
+    for _ in range(2):
+        history.keep(study.name, "cpu", 100.0, 150.0, tmp_path)
+    with (tmp_path / history.FILE).open("a") as file:
+        file.write('{"study": "x"}\nnot json\n[1]\n')
+    after = estimated(study, ledger)
+    assert (after.modelled, after.middle) == (plain.modelled, pytest.approx(1.5 * plain.middle))
+    assert [record.study for record in history.records(tmp_path)] == ["quickstart"] * 3
+
+
+def test_disk_is_weights_masks_and_records(study, tmp_path):
+    size = estimated(study, Ledger(tmp_path)).size
+    results = len(grid.sources(study)) + len(grid.transfers(study))
+    weights = 78_000 * (4 * 3 + 2 * len(grid.tickets(study)))
+    assert weights < size < weights + results * 60_000
+
+
+def test_ten_thousand_transfers_are_estimated_in_proportion(tmp_path):
+    def seconds(seeds):
+        study = studies.load("quickstart", [f"downstream.0.seeds={list(range(seeds))}"])
+        started = time.process_time()
+        assert estimated(study, Ledger(tmp_path))
+        return time.process_time() - started
+
+    seconds(5)  # What is loaded at first use is not counted.
+    few, many = seconds(30), seconds(300)
+    assert many < 2 * 10 * few
