@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 import struct
 import sys
 import types
@@ -17,7 +18,7 @@ from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Model
 from trainables.checkpoints import formats
 from trainables.checkpoints.convert import main
-from trainables.checkpoints.torch_files import STORAGES
+from trainables.checkpoints.foreign import STORAGES
 from trainables.models import resnets
 
 BOTH = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -91,8 +92,8 @@ def test_load_runs_nothing_and_names_the_converter(zipped, tmp_path):
     checkpoint = Checkpoint(format="state_dict", path=str(path))
     with pytest.raises(InputError) as caught:
         formats.load(checkpoint, Model(arch="resnet8"), torch.nn.Linear(1, 1))
-    command = f"python -m trainables.convert {path} {tmp_path}/in.safetensors, and"
-    assert command in str(caught.value)
+    words = shlex.split(str(caught.value).partition("python -m ")[2])
+    assert words[:3] == ["trainables.checkpoints.convert", str(path), f"{tmp_path}/in.safetensors"]
     assert "\n" not in str(caught.value)
     assert not marker.exists()
 
@@ -192,7 +193,7 @@ def test_scalars_are_left_out_without_asking(zipped, tmp_path, capsys):
     assert list(tensors) == ["w"]
     out = capsys.readouterr().out
     assert "1 tensors; dropped 5 entries: best (numpy." in out
-    assert "none (NoneType), size (torch.Size), names (set)" in out
+    assert "none (NoneType), size (Size), names (set)" in out
 
 
 def test_a_container_that_holds_itself_comes_to_an_end(tmp_path):
@@ -219,7 +220,7 @@ def test_a_legacy_storage_beyond_the_file_is_refused(tmp_path, capsys):
     assert source.read_bytes().count(count) >= 2
     source.write_bytes(source.read_bytes().replace(count, struct.pack("<i", 1 << 30)))
     assert main([str(source), str(tmp_path / "out.safetensors")]) == 2
-    assert "larger than the file" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {source} is refused")
 
 
 @pytest.mark.parametrize(

@@ -174,23 +174,23 @@ DATA = [
 ]
 CHECKPOINTS = [
     Bad(f"run small.yaml {LOADED}", "no weights file", "correct path:, or put the file there"),
-    Bad(f"run small.yaml {LOADED}", "w.pt", "is it a whole file", {"w.pt": b"PK\x03\x04 cut"}),
+    Bad(f"run small.yaml {LOADED}", "w.pt", "cut off", {"w.pt": b"PK\x03\x04 cut"}),
     Bad(
         f"run small.yaml {LOADED}",
-        "w.pt holds more than tensors",
-        "python -m trainables.convert",
+        "more than tensors",
+        "python -m trainables.checkpoints.convert",
         {"w.pt": torch_file({"state_dict": Runs()})},
     ),
     Bad(
         f"run small.yaml {LOADED}",
-        "w.pt does not fit resnet8",
+        "w.pt for resnet8: it does not fit",
         "choose a model",
         {"w.pt": torch_file({"conv1.weight": torch.zeros(1)})},
     ),
     Bad(
         f"run small.yaml --data . --set {WEIGHTS.format('robustness', 'path: w.pt')}",
-        "not of format robustness",
-        "choose another format",
+        "w.pt for resnet8: it does not fit",
+        "choose a model",
         {"w.pt": torch_file({"conv1.weight": torch.zeros(1)})},
     ),
     Bad(

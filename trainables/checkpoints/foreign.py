@@ -1,8 +1,13 @@
-"""What a file of torch.save's holds, read without running anything that the file names.
+"""What a file of torch.save's holds where torch's weights-only loading refuses it, read without
+running anything that the file names.
 
 A pickle is a program: it names functions and calls them. Here a name either stands for one of the
 few functions below, or it is forbidden; nothing is ever looked up or imported by name. A forbidden
-name is refused, or, on demand, stands for a placeholder that does nothing.
+name is refused, or, on demand, stands for a stand-in that does nothing.
+
+Why not torch's loading with stand-ins as its safe globals: it refuses items of a stand-in (lost
+subclasses of dict and list, as in every Lightning checkpoint, defaultdicts), pickle protocols above
+2, and lists the names in a file only if that is a zip archive.
 """
 
 import io
@@ -20,22 +25,10 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import InputError
+from trainables.checkpoints.contents import BESIDE_WEIGHTS, StandIn, printable, stand_in
 
 # How torch.save began its files before it wrote zip archives (PyTorch 1.6).
 LEGACY_START = [0x1950A86A20F9469CFC6C, 1001]
-
-
-class Inert:
-    """Stands for an object, a class or a function that is not made: it takes everything that a
-    pickle does to an object, and does nothing."""
-
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
-
-    def ignore(self, *values: object) -> None:
-        """What a list, set or dict would do with an item."""
-
-    append = extend = add = update = __setitem__ = ignore
 
 
 @dataclass(frozen=True)
@@ -75,16 +68,11 @@ KNOWN: dict[str, Known] = {
     "torch._utils._rebuild_parameter_with_state": Known(lambda data, *_: data),
     "builtins.set": Known(set),
     "__builtin__.set": Known(set),
+    "collections.defaultdict": Known(lambda *_: {}),
+    "torch.nn.parameter.Parameter": Known(lambda data, *_: data),
 }
-# Numbers and their types: harmless, and no weights, so placeholders even without --drop.
-SCALARS = {
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "torch.Size",
-    "torch.device",
-}
+# What else these modules make are tensors too: leaving one out would leave out weights.
+TENSORS = {"torch._utils", "torch._tensor"}
 # The Python implementation of pickle: only there can each instruction be replaced.
 _Unpickler: Any = pickle._Unpickler
 
@@ -107,8 +95,10 @@ class Reader(_Unpickler):
             return KNOWN[full]
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        if self.drop or full in SCALARS:
-            return Inert(printable(full))
+        if module in TENSORS:
+            raise InputError(f"it names {printable(full)}, a kind of tensor that is not read here")
+        if self.drop or full in BESIDE_WEIGHTS:
+            return stand_in(full)()
         raise InputError(
             f"it names {printable(full)}, which is neither tensor nor plain container; "
             "--drop leaves such entries out, without running anything"
@@ -140,9 +130,11 @@ class Reader(_Unpickler):
         self.load_reduce()
 
     def load_build(self) -> None:
-        """An object's own state is ignored: tensors and plain containers have none that counts
+        """A stand-in keeps its object's state; tensors and plain containers have none that counts
         (state_dicts carry version numbers)."""
-        self.stack.pop()
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], StandIn):
+            self.stack[-1].state = state
 
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.NEWOBJ[0]] = load_reduce
@@ -152,8 +144,8 @@ class Reader(_Unpickler):
 
 def _made(what: object, args: Any) -> object:
     """What calling `what` gives, where it is known or inert; nothing else is ever called."""
-    if isinstance(what, Inert):
-        return Inert(what.origin)
+    if isinstance(what, StandIn):
+        return type(what)()
     if isinstance(what, Known):
         return what.make(*args)
     raise ValueError(f"a call of a {type(what).__name__}")
@@ -166,14 +158,14 @@ def content(path: Path, drop: bool) -> object:
     """
     try:
         return _zipped(path, drop) if zipfile.is_zipfile(path) else _legacy(path, drop)
-    except InputError as error:
-        raise InputError(f"{path} is refused: {error}") from error
+    except InputError:
+        raise
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot be read: {error.strerror or error}") from error
     # A hostile or damaged file may end in any error; none of its code has run.
     except Exception as error:
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
-        raise InputError(f"{path} is no whole file of torch.save's: {reason}") from error
+        raise InputError(f"it is no whole file of torch.save's: {reason}") from error
 
 
 def _zipped(path: Path, drop: bool) -> object:
@@ -218,8 +210,3 @@ def _legacy(path: Path, drop: bool) -> object:
 
 def _flat(raw: bytes, kind: torch.dtype) -> Tensor:
     return torch.frombuffer(bytearray(raw), dtype=kind) if raw else torch.empty(0, dtype=kind)
-
-
-def printable(text: str) -> str:
-    """Text from a file, safe to print on one line."""
-    return ascii(text)[1:-1][:100]
