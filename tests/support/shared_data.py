@@ -1,6 +1,8 @@
 """Real data and published weights that are not part of the project: tests skip without them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,15 @@ def shared(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"no {path}: set DOUBLE_WIN_SHARED to the folder that holds {name}")
     return path
+
+
+def made_cases(folder: Path) -> Path:
+    """The folder, with small inputs like those that users bring, made by shared/cases/make.py."""
+    script = shared("README.md").parent.parent / "cases" / "make.py"
+    if not script.is_file():
+        pytest.skip(f"no {script}: set DOUBLE_WIN_SHARED to the data folder beside cases/")
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    return folder
 
 
 def cifar10_test(count: int) -> Images:

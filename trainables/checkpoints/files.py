@@ -9,6 +9,7 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def content(path: Path) -> object:
             raise InputError(mistaken)
         if _is_safetensors(path):
             return read_safetensors(path)
-        known = [(stand_in(name), name) for name in BESIDE_WEIGHTS]
+        known: list[Any] = [(stand_in(name), name) for name in BESIDE_WEIGHTS]
         # A file object: torch goes by a path's ending.
         with (
             torch.serialization.safe_globals(known),

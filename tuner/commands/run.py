@@ -74,7 +74,7 @@ def run(
     """
     started = time.monotonic()
     cluster.check_local(settings)
-    inputs.check(study)
+    remarks = inputs.check(study)
     tracking_store.check_server()
     ledger = open_ledger(settings.storage)
 
@@ -84,6 +84,8 @@ def run(
         return f"{done} of {total} results of {study.name}"
 
     with opened(study, ledger, study.name, kept) as (console, log, window):
+        for remark in remarks:
+            console.print(remark, markup=False)
         ways = settle, retry_failed
         this = Run(study, origin, ledger, settings, window, console, log, *ways, started)
         return _run(this)

@@ -62,7 +62,7 @@ def search(
     wanted = total or trials.searched(study).trials
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     cluster.check_local(settings)
-    inputs.check(_source_of(study))
+    remarks = inputs.check(_source_of(study))
     tracking_store.check_server()
     ledger = open_ledger(settings.storage)
 
@@ -70,6 +70,8 @@ def search(
         return f"{len(state.trials(study, ledger))} of {wanted} trials of {study.name}"
 
     with opened(study, ledger, f"search-{study.name}", kept) as (console, log, window):
+        for remark in remarks:
+            console.print(remark, markup=False)
         this = Searching(study, origin, ledger, settings, wanted, deadline, window, console, log)
         return _search(this)
 

@@ -29,6 +29,8 @@ PARTS = {
     "cub200": ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt"),
     "visda17": ("train", "validation"),
 }
+# Trained networks have hardly a weight that is exactly zero.
+SPARSE = 0.01
 HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
 
 
@@ -174,18 +176,26 @@ def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
     return load.model_copy(update={"path": str(path), "sha256": found})
 
 
-def check(study: Study) -> None:
-    """Raises InputError if a resolved study needs what is not there or cannot be used: a published
-    set, weights that fit the network, or, for AutoAttack, its library and the four classes that its
-    targeted loss needs."""
+def check(study: Study) -> list[str]:
+    """What is worth knowing of a resolved study's files before it runs, a line each.
+
+    Raises InputError if it needs what is not there or cannot be used: a published set, weights that
+    fit the network, or, for AutoAttack, its library and the four classes that its targeted loss
+    needs."""
+    remarks = []
     for dataset in datasets(study):
         if dataset.name in TORCHVISION:
             from trainables.data.readers import require
 
             require(dataset)
-    for pretraining in study.source.pretrainings.values():
+    for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:
-            _fits(pretraining.load, study.source.model, study.source.dataset)
+            zero = _fits(pretraining.load, study.source.model, study.source.dataset)
+            if zero >= SPARSE:
+                remarks.append(
+                    f"theta {name} is sparse already: {100 * zero:.2f} % of its convolution weights "
+                    "are zero, and levels count from all of them"
+                )
     for task in study.downstream:
         for chosen in task.checks:
             if chosen.check.kind == "transfer_attack":
@@ -202,23 +212,26 @@ def check(study: Study) -> None:
             raise InputError(
                 f"downstream.{place}.checks: autoattack needs at least 4 classes: leave it out"
             )
+    return remarks
 
 
-def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> None:
-    """Raises InputError if weights cannot be read or do not fit: here, not hours later in a worker.
-    Weights by name are not fetched for it."""
-    from trainables.checkpoints import formats
+def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> float:
+    """The share of zeros among weights that fit the network. Raises InputError if they cannot be
+    read or do not fit: here, not hours later in a worker. Weights by name are not fetched for it.
+    """
+    from trainables.checkpoints import formats, states
     from trainables.models import resnets
 
     if load.weights is not None:
         formats.named(load, model)
-        return
+        return 0.0
     channels, classes = channels_and_classes(dataset)
     own = model.normalisation
     known = (own.mean, own.std) if own else NORMALISATION.get(dataset.name)
     mean, std = known or ([0.5] * channels, [0.5] * channels)
     net = resnets.build(model, classes, mean, std, seed=0)
-    (formats.state_for if known else formats.load)(load, model, net)
+    loaded = formats.state_for(load, model, net) if known else formats.load(load, model, net).state
+    return states.zeros(loaded)
 
 
 def datasets(study: Study) -> list[Dataset]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torchvision.datasets import CIFAR10
 from torchvision.datasets import utils as torchvision_utils
 
@@ -17,6 +18,7 @@ from search_spaces.study import ChosenCheck
 from tests.trainables.data.test_layouts import classes_in
 from tests.trainables.data.test_readers import write_cifar, write_npz
 from trainables.data.catalogue import file_sha256
+from trainables.models import resnets
 from tuner.storage.fetching import fetch
 from tuner.storage.inputs import check, folder_digest, places, resolve
 
@@ -192,3 +194,22 @@ def test_autoattack_is_refused_early_where_it_cannot_run(study, tmp_path, monkey
     monkeypatch.setattr("tuner.storage.inputs.channels_and_classes", lambda dataset: (1, 3))
     with pytest.raises(InputError, match="at least 4 classes"):
         check(asked)
+
+
+def test_a_theta_that_is_sparse_already_says_so(study, tmp_path):
+    dataset, model = study.source.dataset, study.source.model
+    state = resnets.build(model, 10, [0.5], [0.5], seed=0).state_dict()
+
+    def remarks():
+        torch.save(state, tmp_path / "net.pt")
+        load = Checkpoint(format="state_dict", path=str(tmp_path / "net.pt"))
+        source = study.source.model_copy(update={"pretrainings": {"bare": Pretraining(load=load)}})
+        return check(resolve(study.model_copy(update={"source": source}), tmp_path))
+
+    assert dataset.name == "mnist-mini"
+    assert remarks() == []
+    for value in state.values():
+        if value.dim() == 4:
+            value[:, ::2] = 0
+    (line,) = remarks()
+    assert "bare" in line and " % " in line
