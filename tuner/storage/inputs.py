@@ -193,8 +193,8 @@ def check(study: Study) -> list[str]:
             zero = _fits(pretraining.load, study.source.model, study.source.dataset)
             if zero >= SPARSE:
                 remarks.append(
-                    f"theta {name} is sparse already: {100 * zero:.2f} % of its convolution weights "
-                    "are zero, and levels count from all of them"
+                    f"theta {name} is sparse already: {100 * zero:.2f} % of its convolution "
+                    "weights are zero, and levels count from all of them"
                 )
     for task in study.downstream:
         for chosen in task.checks:
