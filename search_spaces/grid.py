@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from search_spaces.base import Spec
-from search_spaces.keys import key, keys
+from search_spaces.keys import key
 from search_spaces.levels import sparsity
 from search_spaces.regimes import RegimeName
 from search_spaces.spec import Theta, Ticket, Transfer
@@ -20,7 +20,7 @@ class ThetaCell:
     pretraining: str
     theta: Theta
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key(self.theta)
 
@@ -33,7 +33,7 @@ class TicketCell:
     pruning: str
     ticket: Ticket
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key(self.ticket)
 
@@ -57,7 +57,7 @@ class TransferCell:
     transfer: Transfer
     task: Downstream = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key(self.transfer)
 
@@ -80,6 +80,37 @@ class TransferCell:
             "regime": self.regime,
             "seed": self.transfer.seed,
         }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All that a study may ask for, by content key, in the study's order: pre-trainings, pruned
+    tickets, and transfers, also those that its level searches may never choose."""
+
+    thetas: dict[str, ThetaCell]
+    tickets: dict[str, TicketCell]
+    transfers: dict[str, TransferCell]
+
+    @property
+    def sources(self) -> dict[str, Theta | Ticket]:
+        """Everything that the source stage makes."""
+        thetas = {name: cell.theta for name, cell in self.thetas.items()}
+        return thetas | {name: cell.ticket for name, cell in self.tickets.items()}
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all of it."""
+        return {*self.thetas, *self.tickets, *self.transfers}
+
+
+def expand(study: Study) -> Grid:
+    """Every pre-training, ticket and transfer of a study. Ten thousand transfers take a second:
+    expand once, and hand it down."""
+    return Grid(
+        {cell.key: cell for cell in thetas(study)},
+        {cell.key: cell for cell in tickets(study)},
+        {cell.key: cell for cell in transfers(study)},
+    )
 
 
 def thetas(study: Study) -> list[ThetaCell]:
@@ -108,14 +139,6 @@ def tickets(study: Study) -> list[TicketCell]:
         for name, plan in study.pruning.items()
         if plan.starts_from(cell.pretraining)
         for k in plan.made_levels
-    ]
-
-
-def sources(study: Study) -> list[Theta | Ticket]:
-    """Everything that the source stage makes for a study."""
-    return [
-        *(cell.theta for cell in thetas(study)),
-        *(cell.ticket for cell in tickets(study)),
     ]
 
 
@@ -158,14 +181,6 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
 def margin(study: Study, dataset: str, fraction: float) -> float:
     """The margin of non-inferiority of a task, in [0, 1], by its labels."""
     return _task(study, dataset, fraction).margin
-
-
-def keys_of(study: Study) -> set[str]:
-    """The keys of all thetas, tickets and transfers that a study may ask for."""
-    specs: list[Spec] = [cell.theta for cell in thetas(study)]
-    specs += [cell.ticket for cell in tickets(study)]
-    specs += [cell.transfer for cell in transfers(study)]
-    return set(keys(specs))
 
 
 def ladder(

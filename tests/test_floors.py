@@ -51,7 +51,7 @@ ROOMS = {
     ],
     "tuner": [
         *("runtime", "cluster", "scheduling", "storage", "tracking", "estimate", "evidence"),
-        *("stages", "search", "bench", "commands", "__main__"),
+        *("stages", "search", "bench", "options", "commands", "cli", "__main__"),
     ],
     "analysis": [
         *("verdict", "tables", "store", "options", "figures", "query", "report", "cli", "__main__"),

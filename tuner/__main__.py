@@ -1,6 +1,6 @@
 """python -m tuner"""
 
-from tuner.commands.cli import main
+from tuner.cli import main
 
 if __name__ == "__main__":
     main()

@@ -18,8 +18,8 @@ from search_spaces.errors import InputError
 from search_spaces.spec import Dataset, Model, Pretraining, Theta
 from tests.support.paths import ROOT
 from trainables.store.ledger import open_ledger
+from tuner import cli
 from tuner.cluster import connection
-from tuner.commands import cli
 from tuner.storage import fetching
 from tuner.tracking import store as tracking_store
 

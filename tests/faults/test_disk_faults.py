@@ -23,7 +23,8 @@ from trainables.store import ledger
 from trainables.store.checkpoints import Keeper
 from trainables.store.ledger import DamagedError, open_ledger
 from trainables.training.loop import Progress, Shard
-from tuner.storage.integrity import finished, on_sound_storage, set_damaged_aside
+from tuner.scheduling.worklist import worklist
+from tuner.storage.integrity import on_sound_storage, set_damaged_aside
 
 YAML = """
 name: tiny
@@ -317,7 +318,7 @@ def test_a_damaged_file_is_never_used_and_is_computed_again(damaged, undisturbed
         subprocess.run(["rm", "-r", damaged.folder(grid.tickets(STUDY)[0].ticket)], check=True)
     with pytest.raises((DamagedError, InputError), match=name):
         use(damaged)
-    (line,) = set_damaged_aside(finished(STUDY, damaged), damaged)
+    (line,) = set_damaged_aside(worklist(STUDY, damaged).finished, damaged)
     assert str(path.parent) in line and name in line
     work(damaged.root)
     assert bytes_of(damaged.root) == bytes_of(undisturbed[0])

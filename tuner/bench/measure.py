@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.study import Study
@@ -24,7 +23,7 @@ from tuner.bench import growth as bench_growth
 from tuner.cluster import capacity as cluster
 from tuner.runtime import settings as execution
 from tuner.runtime.console import quiet
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import worklist
 from tuner.storage.failures import FailureReason
 
 # One short chain, and transfers of about a second: many enough to see what lies between two.
@@ -98,17 +97,17 @@ def stages() -> Stages:
 def _stages(study: Study, ledger: Ledger, capacity: cluster.Capacity, start: float) -> Stages:
     from tuner.stages import source, transfer
 
-    def fails(spec: object, why: FailureReason) -> None:
+    def fails(key: str, why: FailureReason) -> None:
         raise InputError(f"bench: a training on Ray failed: {why.error}")
 
-    began = time.time()
-    source.run(study, ledger, capacity, lambda spec: None, fails)
+    work, began = worklist(study, ledger), time.time()
+    source.run(work, capacity, lambda key: None, fails)
     chain = time.time() - began
-    own = [ledger.result(spec) for spec in grid.sources(study)]
+    own = [ledger.result(spec) for spec in work.grid.sources.values()]
     chain -= sum(result["ended"] - result["started"] for result in own)
-    began, work = time.time(), agenda(study, ledger)
-    transfer.run(work, ledger, capacity, lambda cell: None, fails)
-    results = [ledger.result(cell.transfer) for cell in work.cells.values()]
+    began = time.time()
+    transfer.run(work, capacity, lambda key: None, fails)
+    results = [ledger.result(cell.transfer) for cell in work.grid.transfers.values()]
     spans = sorted((result["started"], result["ended"]) for result in results)
     gaps, busy = between(spans, capacity.trials)
     return Stages(

@@ -1,1 +1,4 @@
-"""One file a command, and the command line. May use all of tuner."""
+"""One file a command: its options and its story. May use all of tuner but `cli`.
+
+What is heavy (torch, Ray, MLflow, pandas) is imported inside functions: `--help` loads every file.
+"""

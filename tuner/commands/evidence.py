@@ -1,28 +1,40 @@
-"""The story of `python -m tuner evidence`: plan, first pieces, probes, MLflow, a summary."""
+"""python -m tuner evidence: plan, first pieces, probes, MLflow, a summary."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
 from search_spaces.errors import InputError
 from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
-from tuner.cluster import capacity as cluster
-from tuner.evidence import records
-from tuner.evidence.plan import EvidencePlan, Wish, plan
+from tuner.cluster.capacity import cluster
+from tuner.evidence.plan import EvidencePlan, Wish, plan, wish
+from tuner.options import (
+    AddressOpt,
+    CpusOpt,
+    DataOpt,
+    GpusOpt,
+    SetOpt,
+    StorageOpt,
+    StudyArg,
+    WithOpt,
+    load,
+)
 from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude
-from tuner.stages.session import opened
+from tuner.stages.session import Session, check, session
 from tuner.storage import inputs
-from tuner.storage.integrity import check_storage, finished, set_damaged_aside
-from tuner.tracking import store as tracking_store
-from tuner.tracking import tracker as tracking
+from tuner.storage.integrity import check_storage
+from tuner.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from tuner.evidence.records import Collected
 
 _NAMES = {
     "masks": "mask comparisons",
@@ -35,32 +47,52 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class _Gathering:
-    """One `python -m tuner evidence`: what it works on."""
+def evidence(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Re-train these levels, as in 0,4,9; default: dense, extreme, next."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Re-train every finished transfer.")
+    ] = False,
+    points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 11,
+    images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
+    reattack: Annotated[
+        int, typer.Option(min=0, help="PGD steps at each point of a landscape; 0: attack once.")
+    ] = 2,
+    autoattack_images: Annotated[
+        int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
+    ] = 50,
+) -> None:
+    """Gather evidence on what is finished of a study: masks, agreement, landscapes, calibration,
+    masked gradients, AutoAttack.
 
-    study: Study
-    origin: str
-    ledger: Ledger
-    settings: Settings
-    plan: EvidencePlan
-    console: Console
-    log: Path
-
-    def missing(self) -> list[Evidence]:
-        return [piece for piece in self.plan.pieces if not self.ledger.has(piece)]
+    Some transfers are trained again for their weights. Running again resumes. The evidence goes to
+    evidence/ among the artifacts of the study's MLflow run.
+    """
+    wanted = wish(levels, everything, points, images, reattack, autoattack_images)
+    settings = Settings(storage, data, address, None, cpus, gpus)
+    loaded = load(study, overrides, data, fragment)
+    raise typer.Exit(gather(loaded, settings, study, wanted))
 
 
-def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
+def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
     """Gathers what the ledger lacks of a study's evidence, and puts all of it into MLflow.
 
     Returns the exit code: 0, or 1 if something failed. Raises InputError before anything is
     started, also where no transfer or ticket of the study is finished.
     """
-    cluster.check_local(settings)
-    inputs.check(study)
-    tracking_store.check_server()
-    if not finished(study, Ledger(settings.storage.resolve())):
+    check(study, settings)
+    work = worklist(study, Ledger(settings.storage.resolve()))
+    if not work.complete:
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
             f"run it first: python -m tuner run {origin}"
@@ -72,64 +104,105 @@ def run(study: Study, settings: Settings, origin: str, wish: Wish) -> int:
         done = sum(map(ledger.has, pieces))
         return f"{done} of {len(pieces)} pieces of evidence on {study.name}"
 
-    with opened(study, ledger, f"{study.name}-evidence", kept) as (console, log, window):
-        if damages := set_damaged_aside(finished(study, ledger), ledger):
-            for damage in damages:
-                console.print(f"damaged: {damage}", markup=False)
-            console.print(f"to have it again: python -m tuner run {origin}", markup=False)
-        planned = plan(study, ledger, wish)
+    with session(work, settings, origin, f"{study.name}-evidence", kept) as opened:
+        if opened.tidy(work.finished):
+            opened.say(f"to have it again: python -m tuner run {origin}")
+        work = work.refreshed()
+        planned = plan(work, wanted)
         pieces += planned.pieces
-        for damage in set_damaged_aside(planned.pieces, ledger):
-            console.print(f"damaged: {damage}", markup=False)
-        this = _Gathering(study, origin, ledger, settings, planned, console, log)
-        _announce(this)
-        started = time.monotonic()
-        failures = _gather(this)
+        opened.tidy(piece for piece in planned.pieces if ledger.has(piece))
+        return _Gathering(opened, work, planned).execute()
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """One gathering of the evidence that is planned."""
+
+    session: Session
+    work: Worklist
+    plan: EvidencePlan
+
+    def execute(self) -> int:
+        """From the plan to the summary; returns the exit code."""
+        from tuner.evidence import records
+
+        self._announce()
+        began = time.monotonic()
+        failures = self._gather()
         if failures:
-            check_storage(ledger)
-        found = records.collect(study, ledger)
-        written = records.files(found, planned.skipped, len(this.missing()))
+            check_storage(self.session.ledger)
+        collected = records.collect(self.work)
+        written = records.files(collected, self.plan.skipped, len(self._missing()))
 
-        def tell(tracker: tracking.Tracker) -> Conclusion:
+        def write(tracker: Tracker) -> Conclusion:
             tracker.attach(written, "evidence")
-            return conclude(agenda(study, ledger), tracker)
+            return conclude(self.work.refreshed(), tracker)
 
-        shown = window.settle(tell) is not None
-        _summarise(this, found, failures, time.monotonic() - started, shown)
-    return 1 if failures else 0
+        shown = self.session.window.finish(write) is not None
+        self._summarise(collected, failures, time.monotonic() - began, shown)
+        return 1 if failures else 0
 
+    def _missing(self) -> list[Evidence]:
+        return [piece for piece in self.plan.pieces if not self.session.ledger.has(piece)]
 
-def _announce(this: _Gathering) -> None:
-    """What it will cost."""
-    say, missing = this.console.print, this.missing()
-    counts = ", ".join(f"{n} {_NAMES[kind]}" for kind, n in this.plan.counts.items())
-    say(f"evidence of {this.study.name}: {counts}")
-    if not missing:
-        return
-    again = [piece.transfer for piece in missing if isinstance(piece, Retraining)]
-    results = map(this.ledger.result, again)
-    seconds = sum(result["ended"] - result["started"] for result in results)
-    cost = f"; {len(again)} re-trainings took {duration(seconds)} the first time" if again else ""
-    say(f"{len(missing)} of {len(this.plan.pieces)} to gather{cost}")
+    def _announce(self) -> None:
+        """What it will cost."""
+        at, missing = self.session, self._missing()
+        counts = ", ".join(f"{n} {_NAMES[kind]}" for kind, n in self.plan.counts.items())
+        at.say(f"evidence of {at.study.name}: {counts}")
+        if not missing:
+            return
+        again = [piece.transfer for piece in missing if isinstance(piece, Retraining)]
+        results = map(at.ledger.result, again)
+        seconds = sum(result["ended"] - result["started"] for result in results)
+        took = f"{len(again)} re-trainings took {duration(seconds)} the first time"
+        cost = f"; {took}" if again else ""
+        at.say(f"{len(missing)} of {len(self.plan.pieces)} to gather{cost}")
 
+    def _gather(self) -> list[str]:
+        """Gathers what is missing; returns why any failed."""
+        at, missing, total = self.session, len(self._missing()), len(self.plan.pieces)
+        if not missing:
+            return []
+        from tuner.stages import evidence
 
-def _gather(this: _Gathering) -> list[str]:
-    missing = this.missing()
-    if not missing:
-        return []
-    from tuner.stages import evidence
+        failures: list[str] = []
+        with (
+            cluster(at.settings, inputs.places(at.study), at.console) as capacity,
+            StageProgress(at.console, "evidence", total - missing, total) as progress,
+        ):
+            for pieces in (self.plan.first, self.plan.probes):
+                ready, left = _ready(pieces, at.ledger)
+                failures += evidence.run(ready, at.ledger, capacity, progress.advance)
+                failures += left
+        return failures
 
-    failures: list[str] = []
-    total = len(this.plan.pieces)
-    with (
-        cluster.cluster(this.settings, inputs.places(this.study), this.console) as capacity,
-        StageProgress(this.console, "evidence", total - len(missing), total) as stage,
-    ):
-        for pieces in (this.plan.first, this.plan.probes):
-            ready, left = _ready(pieces, this.ledger)
-            failures += evidence.run(ready, this.ledger, capacity, stage.advance)
-            failures += left
-    return failures
+    def _summarise(
+        self, collected: "Collected", failures: Sequence[str], seconds: float, shown: bool
+    ) -> None:
+        at, total, name = self.session, len(self.plan.pieces), self.session.study.name
+        done = total - len(self._missing())
+        at.say(f"\n{name}: {done} of {total} pieces of evidence, {duration(seconds)}", "bold")
+        networks, flags = collected.tables["networks"], collected.tables["flags"]
+        if networks:
+            same = sum(record["reproduced"] for record in networks)
+            again = f"{same} of {len(networks)} re-trainings"
+            at.say(f"{again} reproduced the stored scores image by image")
+        flagged = {record["key"] for record in flags}
+        at.say(f"{len(flagged)} of {len(collected.tables['attacks'])} attacked transfers flagged")
+        for record in flags:
+            at.say(f"  {_called(record)}: {record['flag']}: {record['rule']}")
+        for reason in self.plan.skipped:
+            at.say(f"skipped: {reason}")
+        if failures:
+            at.say(f"\n{len(failures)} failed; what they printed is in {at.log}", "bold")
+            for reason in failures[:5]:
+                at.say(f"  {reason}")
+            at.say("run the same command again: what is complete is kept")
+        if shown:
+            at.say(f"in MLflow: evidence/ among the artifacts of the run {name}")
+        else:
+            at.say(f"MLflow lacks this: python -m tuner sync {at.origin}")
 
 
 def _ready(pieces: Sequence[Evidence], ledger: Ledger) -> tuple[list[Evidence], list[str]]:
@@ -151,38 +224,6 @@ def _networks(piece: Evidence) -> list[Retraining]:
         return []
     other = piece.surrogate if isinstance(piece, AttackEvidence) else None
     return [piece.network, *([other] if other else [])]
-
-
-def _summarise(
-    this: _Gathering,
-    found: records.Collected,
-    failures: Sequence[str],
-    seconds: float,
-    shown: bool,
-) -> None:
-    say, total = this.console.print, len(this.plan.pieces)
-    done = total - len(this.missing())
-    name = this.study.name
-    say(f"\n{name}: {done} of {total} pieces of evidence, {duration(seconds)}", style="bold")
-    networks, flags = found.tables["networks"], found.tables["flags"]
-    same = sum(record["reproduced"] for record in networks)
-    if networks:
-        say(f"{same} of {len(networks)} re-trainings reproduced the stored scores image by image")
-    flagged = {record["key"] for record in flags}
-    say(f"{len(flagged)} of {len(found.tables['attacks'])} attacked transfers flagged")
-    for record in flags:
-        say(f"  {_called(record)}: {record['flag']}: {record['rule']}", markup=False)
-    for reason in this.plan.skipped:
-        say(f"skipped: {reason}", markup=False)
-    if failures:
-        say(f"\n{len(failures)} failed; what they printed is in {this.log}", style="bold")
-        for reason in failures[:5]:
-            say(f"  {reason}", markup=False)
-        say("run the same command again: what is complete is kept")
-    if shown:
-        say(f"in MLflow: evidence/ among the artifacts of the run {name}", markup=False)
-    else:
-        say(f"MLflow lacks this: python -m tuner sync {this.origin}", markup=False)
 
 
 def _called(record: dict[str, object]) -> str:

@@ -1,45 +1,87 @@
-"""What a run would do and what it would take. Loads no torch, no Ray, no MLflow."""
+"""python -m tuner plan: what a run would do, what is complete, what the rest will take."""
 
 import os
+from typing import Annotated
 
 import typer
 
 from search_spaces.errors import InputError
+from search_spaces.reading import studies
+from search_spaces.reading.differences import differences
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.cluster import capacity as cluster
-from tuner.commands.show import summary, work_table
+from tuner.cluster.capacity import fitted
+from tuner.commands.status import summarise, work_table
 from tuner.estimate import cost, prices
 from tuner.estimate.cost import Outlook
 from tuner.estimate.prices import Machine
+from tuner.options import (
+    CpusOpt,
+    DataOpt,
+    GpusOpt,
+    SetOpt,
+    StorageOpt,
+    StudyArg,
+    WithOpt,
+    WorkersOpt,
+    note,
+    reachable,
+)
 from tuner.runtime.console import roughly, volume
 from tuner.runtime.settings import Settings
+from tuner.scheduling.worklist import worklist
 from tuner.storage import state
 
 
-def plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:
+def plan(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    against: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Print what the two set differently.")
+    ] = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    measure: Annotated[
+        bool, typer.Option(help="Time kinds of step that were never timed on this machine.")
+    ] = True,
+) -> None:
+    """Show what a run would do, what is already complete, and what the rest will take.
+
+    Starts nothing of the study and writes no results. Time is what finished work of the same kind
+    took; of kinds without any, a step is timed, once for a machine (kept in the user's cache).
+    """
+    if against is not None:
+        return _compare(studies.load(study, overrides, fragment), studies.load(against))
+    settings = Settings(storage, data, None, workers, cpus, gpus)
+    return _plan(study, reachable(study, overrides, fragment, data), settings, measure)
+
+
+def _plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:
     """Prints a study's work, and the time and the disk that the rest will take on this machine.
 
     Kinds of step that were never timed here are timed now; without `measure` the cache and finished
     work have to do. Raises InputError for settings that this machine cannot meet.
     """
-    ledger = Ledger(settings.storage)
     gpus = float(len(prices.gpu_names()))
-    capacity = cluster.fitted(settings, float(os.cpu_count() or 1), gpus)
-    where, stands = prices.machine(capacity), state.standing(study, ledger)
-    ahead = cost.outlook(stands, ledger, capacity, where.device)
+    capacity = fitted(settings, float(os.cpu_count() or 1), gpus)
+    where, work = prices.machine(capacity), worklist(study, Ledger(settings.storage))
+    ahead = cost.outlook(work, capacity, where.device)
     try:
         known, why = _priced(ahead, where, measure)
         estimate = cost.estimate(ahead, known)
     except InputError as error:  # The data to count are not there.
         estimate, why = None, str(error)
-    rows = state.rows(stands)
-    columns = {"to run": [str(row.total - row.complete) for row in rows]}
+    counts = state.counts(work)
+    columns = {"to run": [str(count.total - count.complete) for count in counts]}
     if estimate:
-        times = (estimate.rows.get((row.stage, row.what), 0.0) for row in rows)
+        times = (estimate.rows.get((count.stage, count.what), 0.0) for count in counts)
         columns["time"] = [roughly(seconds) if seconds else "" for seconds in times]
-    work_table(rows, columns)
-    summary(origin, study, stands, settings.storage)
+    work_table(counts, columns)
+    summarise(work, origin, settings.storage)
     on = f"on {where.title}, {capacity.trials} transfers side by side"
     if estimate:
         typer.echo(f"time: {estimate}, {on}; disk: {volume(estimate.size or 0)}")
@@ -53,7 +95,7 @@ def _priced(ahead: Outlook, where: Machine, measure: bool) -> tuple[prices.Price
     known = prices.known(steps, where)
     new = [step for step in steps if step not in known]
     if new and measure:
-        typer.echo(f"timing {len(new)} kinds of step, once for this machine ...", err=True)
+        note(f"timing {len(new)} kinds of step, once for this machine ...")
         known |= prices.timed(new, where)
         new = [step for step in steps if step not in known]
     if not new:
@@ -61,3 +103,19 @@ def _priced(ahead: Outlook, where: Machine, measure: bool) -> tuple[prices.Price
     if measure:
         return known, f"{new[0].model.arch} at {new[0].size} pixels cannot be timed here"
     return known, f"{len(new)} kinds of step were never timed here (leave --no-measure out)"
+
+
+def _compare(first: Study, second: Study) -> None:
+    """Prints what two studies set differently."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column(first.name, overflow="fold")
+    table.add_column(second.name, overflow="fold")
+    different = differences(first, second)
+    for row in different:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+    typer.echo(f"{len(different)} fields differ")

@@ -1,219 +1,218 @@
-"""The story of a run: source stage, transfer stage, verdict."""
+"""python -m tuner run: source stage, transfer stage, verdict."""
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from search_spaces import grid
-from search_spaces.spec import Theta, Ticket
 from search_spaces.study import Study
-from trainables.store.ledger import Ledger, open_ledger
-from tuner.cluster import capacity as cluster
+from trainables.store.ledger import open_ledger
+from tuner.cluster.capacity import Capacity, cluster
 from tuner.estimate import cost, history, prices
 from tuner.estimate.cost import Estimate
+from tuner.options import (
+    AddressOpt,
+    CpusOpt,
+    DataOpt,
+    GpusOpt,
+    SetOpt,
+    StorageOpt,
+    StudyArg,
+    WithOpt,
+    WorkersOpt,
+    load,
+)
 from tuner.runtime.console import StageProgress, duration
 from tuner.runtime.settings import Settings
-from tuner.scheduling.worklist import Agenda, agenda
-from tuner.stages import source
+from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude, from_ledger
-from tuner.stages.session import opened
+from tuner.stages.session import Session, check, session
 from tuner.storage import failures, inputs, state
-from tuner.storage.entries import Entry, entries, transfer_entry
-from tuner.storage.failures import Failure
-from tuner.storage.integrity import check_storage, finished, set_damaged_aside
-from tuner.tracking import store as tracking_store
-from tuner.tracking import tracker as tracking
-from tuner.tracking.window import Window
-
-
-@dataclass
-class Run:
-    """One `python -m tuner run`: what it works on and what it has seen go wrong."""
-
-    study: Study
-    origin: str
-    ledger: Ledger
-    settings: Settings
-    window: Window
-    console: Console
-    log: Path
-    settle: bool
-    retry_failed: bool
-    started: float
-    failed: list[Failure] = field(default_factory=list)
-    took: dict[str, float] = field(default_factory=dict)
-    """Wall seconds of each stage that had something to do."""
-
-    def given_up(self) -> set[str]:
-        """What is not tried: what failed in two runs with the same error, and what waits for it."""
-        if self.retry_failed:
-            return set()
-        lasting = failures.lasting(self.ledger.root)
-        return source.beyond_reach(self.study, self.ledger, lasting)
-
-    def agenda(self) -> Agenda:
-        """What is left to transfer."""
-        return agenda(self.study, self.ledger, self.settle, self.given_up())
-
-    def fails(self, entry: Entry, why: failures.FailureReason) -> None:
-        """Something has ended without a result."""
-        self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
-        self.window.show(entry)
+from tuner.storage.entries import transfer_entry
+from tuner.storage.failures import FailureReason
+from tuner.tracking.tracker import Tracker
 
 
 def run(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    address: AddressOpt = None,
+    workers: WorkersOpt = None,
+    cpus: CpusOpt = 1.0,
+    gpus: GpusOpt = None,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Adaptive levels: go on until the verdict is settled.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Also try again what failed twice with one error."),
+    ] = False,
+) -> None:
+    """Run a study: do what is not complete yet, then print the verdict.
+
+    Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
+    tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
+    """
+    settings = Settings(storage, data, address, workers, cpus, gpus)
+    loaded = load(study, overrides, data, fragment)
+    raise typer.Exit(run_study(loaded, settings, study, settle, retry_failed))
+
+
+def run_study(
     study: Study, settings: Settings, origin: str, settle: bool = False, retry_failed: bool = False
 ) -> int:
     """Does what the ledger lacks of a study and prints the verdict.
 
-    `origin` is what the user calls the study, a name or a path; `settle`: see agenda;
+    `origin` is what the user calls the study, a name or a path; `settle`: see worklist;
     `retry_failed`: also what failed in two runs with the same error. Returns the exit code: 0, or 1
     if something is missing at the end. Raises InputError before anything is started.
     """
     started = time.monotonic()
-    cluster.check_local(settings)
-    remarks = inputs.check(study)
-    tracking_store.check_server()
-    ledger = open_ledger(settings.storage)
+    remarks = check(study, settings)
+    work = worklist(study, open_ledger(settings.storage), settle)
 
     def kept() -> str:
-        rows = state.rows(state.standing(study, ledger))
-        done, total = sum(row.complete for row in rows), sum(row.total for row in rows)
+        counts = state.counts(work.refreshed())
+        done, total = sum(c.complete for c in counts), sum(c.total for c in counts)
         return f"{done} of {total} results of {study.name}"
 
-    with opened(study, ledger, study.name, kept) as (console, log, window):
+    with session(work, settings, origin, study.name, kept) as opened:
         for remark in remarks:
-            console.print(remark, markup=False)
-        ways = settle, retry_failed
-        this = Run(study, origin, ledger, settings, window, console, log, *ways, started)
-        return _run(this)
+            opened.say(remark)
+        return _Run(opened, work, retry_failed, started).execute()
 
 
-def _run(this: Run) -> int:
-    for damage in set_damaged_aside(finished(this.study, this.ledger), this.ledger):
-        this.console.print(f"damaged: {damage}", markup=False)
-    failures.forget_mended(this.ledger.root)
-    this.window.catch_up()
-    estimate = None
-    todo = source.chains(this.study, this.ledger, this.given_up())
-    if todo or not this.agenda().schedule.over:
-        with cluster.cluster(this.settings, inputs.places(this.study), this.console) as capacity:
-            estimate = _estimate(this, capacity)
-            if todo:
-                _source(this, capacity)
-            _transfers(this, capacity)
-            if this.failed:
-                check_storage(this.ledger)
-    wall = time.monotonic() - this.started
-    if estimate and not this.failed:
-        device = prices.machine(capacity).device
-        history.keep(this.study.name, device, estimate.modelled, wall, this.ledger.root)
-    return 0 if _conclude(this, wall, estimate) else 1
+@dataclass
+class _Run:
+    """One run of a study. took: wall seconds of each stage that had something to do."""
 
+    session: Session
+    work: Worklist
+    retry_failed: bool
+    started: float
+    took: dict[str, float] = field(default_factory=dict)
 
-def _estimate(this: Run, capacity: cluster.Capacity) -> Estimate | None:
-    """What is left will take, as far as it is known: nothing is timed here, and of a cluster
-    elsewhere this machine says nothing."""
-    if this.settings.address is not None:
-        return None
-    where, stands = prices.machine(capacity), state.standing(this.study, this.ledger)
-    ahead = cost.outlook(stands, this.ledger, capacity, where.device)
-    estimate = cost.estimate(ahead, prices.known(ahead.steps, where))
-    if estimate:
-        this.console.print(f"estimated: {estimate}")
-    return estimate
+    def execute(self) -> int:
+        """From what is there to the verdict; returns the exit code."""
+        from tuner.stages import source
 
+        at = self.session
+        at.tidy(self.work.finished)
+        at.window.catch_up()
+        estimate = None
+        given_up = self._refresh()
+        todo = source.chains(self.work, given_up)
+        if todo or not self.work.queue.over:
+            places = inputs.places(self.work.study)
+            with cluster(at.settings, places, at.console) as capacity:
+                estimate = self._estimate(capacity)
+                if todo:
+                    self._source(capacity, given_up)
+                self._transfers(capacity)
+                at.check_storage()
+        wall = time.monotonic() - self.started
+        if estimate and not at.failed:
+            device = prices.machine(capacity).device
+            history.keep(at.study.name, device, estimate.modelled, wall, at.ledger.root)
+        return 0 if self._conclude(wall, estimate) else 1
 
-def _source(this: Run, capacity: cluster.Capacity) -> None:
-    wanted = grid.sources(this.study)
-    done = sum(map(this.ledger.has, wanted))
-    names = {entry.spec: entry for entry in entries(this.study)}
-    started = time.monotonic()
-    with StageProgress(this.console, "source: thetas and tickets", done, len(wanted)) as stage:
+    def _estimate(self, capacity: Capacity) -> Estimate | None:
+        """What is left will take, as far as it is known: nothing is timed here, and of a cluster
+        elsewhere this machine says nothing."""
+        if self.session.settings.address is not None:
+            return None
+        where = prices.machine(capacity)
+        ahead = cost.outlook(self.work, capacity, where.device)
+        estimate = cost.estimate(ahead, prices.known(ahead.steps, where))
+        if estimate:
+            self.session.say(f"estimated: {estimate}")
+        return estimate
 
-        def found(spec: Theta | Ticket) -> None:
-            this.window.show(names[spec])
-            stage.advance()
+    def _given_up(self) -> set[str]:
+        """What is not tried: what failed in two runs with the same error, and what waits for it."""
+        from tuner.stages.source import beyond_reach
 
-        def failed(spec: Theta | Ticket, why: failures.FailureReason) -> None:
-            this.fails(names[spec], why)
+        if self.retry_failed:
+            return set()
+        return beyond_reach(self.work, failures.lasting(self.session.ledger.root))
 
-        source.run(this.study, this.ledger, capacity, found, failed, this.given_up())
-    if this.failed:
-        check_storage(this.ledger)
-    this.took["source"] = time.monotonic() - started
-    this.console.print(f"source stage: {duration(this.took['source'])}")
+    def _refresh(self) -> set[str]:
+        """Brings the worklist to what the ledger has now; returns what is given up."""
+        given_up = self._given_up()
+        self.work = self.work.refreshed(given_up)
+        return given_up
 
+    def _source(self, capacity: Capacity, given_up: set[str]) -> None:
+        began = time.monotonic()
+        title = "source: thetas and tickets"
+        self.session.make_sources(self.work, capacity, title, given_up)
+        self.took["source"] = time.monotonic() - began
+        self.session.say(f"source stage: {duration(self.took['source'])}")
 
-def _transfers(this: Run, capacity: cluster.Capacity) -> None:
-    from tuner.stages import transfer
+    def _transfers(self, capacity: Capacity) -> None:
+        from tuner.stages import transfer
 
-    agenda = this.agenda()
-    if agenda.schedule.over:
-        return
-    done, left = len(agenda.complete & agenda.wanted.keys()), agenda.schedule.left
-    started = time.monotonic()
-    name = "transfers (searches may ask for more)" if agenda.searches else "transfers"
-    with StageProgress(this.console, name, done, done + left) as stage:
+        self._refresh()
+        at, work = self.session, self.work
+        if work.queue.over:
+            return
+        done, left = len(work.complete & work.wanted.keys()), work.queue.left
+        began = time.monotonic()
+        name = "transfers (searches may ask for more)" if work.searches else "transfers"
+        with StageProgress(at.console, name, done, done + left) as progress:
 
-        def found(cell: grid.TransferCell) -> None:
-            this.window.show(transfer_entry(cell))
-            stage.advance(agenda.schedule.left)
+            def made(key: str) -> None:
+                at.window.show(transfer_entry(work.grid.transfers[key]))
+                progress.advance(work.queue.left)
 
-        def failed(cell: grid.TransferCell, why: failures.FailureReason) -> None:
-            this.fails(transfer_entry(cell), why)
+            def failed(key: str, why: FailureReason) -> None:
+                at.fail(transfer_entry(work.grid.transfers[key]), why)
 
-        transfer.run(agenda, this.ledger, capacity, found, failed)
-    this.took["transfers"] = time.monotonic() - started
-    this.console.print(f"transfer stage: {duration(this.took['transfers'])}")
+            transfer.run(work, capacity, made, failed)
+        self.took["transfers"] = time.monotonic() - began
+        at.say(f"transfer stage: {duration(self.took['transfers'])}")
 
+    def _conclude(self, seconds: float, estimate: Estimate | None) -> bool:
+        """Prints the verdict and where to look next; the same goes to MLflow. Is the study
+        complete?"""
+        self._refresh()
+        at = self.session
 
-def _conclude(this: Run, seconds: float, estimate: Estimate | None) -> bool:
-    """Prints the verdict and where to look next; the same goes to MLflow. Is the study complete?"""
+        def write(tracker: Tracker) -> Conclusion:
+            if self.took:
+                stages = {f"{stage}_seconds": wall for stage, wall in self.took.items()}
+                tracker.measure({"wall_seconds": seconds, **stages})
+            return conclude(self.work, tracker)
 
-    def tell(tracker: tracking.Tracker) -> Conclusion:
-        if this.took:
-            stages = {f"{stage}_seconds": wall for stage, wall in this.took.items()}
-            tracker.measure({"wall_seconds": seconds, **stages})
-        return conclude(this.agenda(), tracker)
-
-    told = this.window.settle(tell)
-    found = told or from_ledger(this.agenda(), this.study, this.ledger)
-    name, say = this.study.name, this.console.print
-    say(
-        f"\n{name}: {found.done} of {found.total} transfers complete, {duration(seconds)}",
-        style="bold",
-    )
-    if estimate:
-        say(f"estimated {estimate}, took {duration(seconds)}")
-    for note in found.notes:
-        say(note, markup=False)
-    say()
-    unjudged = "no pruned ticket is under both regimes of a verdict: nothing to judge"
-    for line in found.lines or [unjudged]:
-        say(line, markup=False)
-    storage = "" if this.settings.storage == Settings.storage else f" --storage {this.ledger.root}"
-    if told is None:
-        say(
-            f"\nMLflow lacks some of this: python -m tuner sync {this.origin}{storage}",
-            markup=False,
+        tracked = at.window.finish(write)
+        concluded = tracked or from_ledger(self.work)
+        complete = f"{concluded.done} of {concluded.total} transfers complete"
+        at.say(f"\n{at.study.name}: {complete}, {duration(seconds)}", style="bold")
+        if estimate:
+            at.say(f"estimated {estimate}, took {duration(seconds)}")
+        for line in (*concluded.notes, "", *(concluded.lines or [_UNJUDGED])):
+            at.say(line)
+        storage = "" if at.settings.storage == Settings.storage else f" --storage {at.ledger.root}"
+        if tracked is None:
+            at.say(f"\nMLflow lacks some of this: python -m tuner sync {at.origin}{storage}")
+        failed = failures.of_runs(self.work.grid.keys, at.ledger.root)
+        if failed or concluded.done < concluded.total:
+            at.say_failed(failed, storage)
+            return False
+        look = "report" if concluded.lines else "trials"
+        more = f"python -m tuner run {at.origin}{storage} {_further(at.study)}"
+        at.say(
+            f"\nNext: python -m tuner ui | python -m analysis {look} --study {at.study.name} | "
+            f"{more}"
         )
-    failed = failures.of_runs(this.study, this.ledger.root)
-    if failed or found.done < found.total:
-        say()
-        for line in failures.told(failed, this.ledger.root, f"{this.origin}{storage}"):
-            say(line, markup=False)
-        say("run the same command again: what is complete is kept")
-        return False
-    look = "report" if found.lines else "trials"
-    more = f"python -m tuner run {this.origin}{storage} {_further(this.study)}"
-    say(
-        f"\nNext: python -m tuner ui | python -m analysis {look} --study {name} | {more}",
-        markup=False,
-    )
-    return True
+        return True
+
+
+_UNJUDGED = "no pruned ticket is under both regimes of a verdict: nothing to judge"
 
 
 def _further(study: Study) -> str:

@@ -1,26 +1,42 @@
-"""The story of `python -m tuner sync`: MLflow brought to what the ledger holds of a study."""
+"""python -m tuner sync: MLflow brought to what the ledger holds of a study."""
 
 import json
 import time
 from dataclasses import dataclass
+
+import typer
 
 from analysis.store.disclosure import public
 from analysis.store.runs import address, explained
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
-from tuner.evidence import records
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, load
 from tuner.runtime.console import quiet
 from tuner.runtime.lock import only_run
 from tuner.runtime.settings import Settings
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import worklist
 from tuner.stages.conclusion import conclude
-from tuner.storage.integrity import finished, set_damaged_aside
+from tuner.storage.integrity import set_damaged_aside
 from tuner.tracking import store as tracking_store
-from tuner.tracking import tracker as tracking
-from tuner.tracking.tracker import Tracker
+from tuner.tracking.tracker import Tracker, open_tracker
 
 _INDEX = "evidence/index.json"
+
+
+def sync(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+) -> None:
+    """Bring MLflow up to what the storage holds of a study, nothing twice.
+
+    For when MLflow was away during a run, or is a new one.
+    """
+    loaded = load(study, overrides, data, fragment)
+    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data))}")
 
 
 @dataclass(frozen=True)
@@ -37,39 +53,42 @@ class Synced:
         return f"{self.written} runs written; {self.runs} there now{failed}, in {self.uri}"
 
 
-def sync(study: Study, settings: Settings) -> Synced:
+def sync_study(study: Study, settings: Settings) -> Synced:
     """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict; nothing
     twice. Raises InputError if MLflow does not answer, if nothing is finished, or while a run works
     on the study."""
-    if not finished(study, Ledger(settings.storage.resolve())):
+    work = worklist(study, Ledger(settings.storage.resolve()))
+    if not work.complete:
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: run it first"
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"sync-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with only_run(ledger.root, study.name), quiet(log) as console:
-        for damage in set_damaged_aside(finished(study, ledger), ledger):
+        for damage in set_damaged_aside(work.finished, ledger):
             console.print(f"damaged: {damage}", markup=False)
         client = tracking_store.connect()
         with explained(address(None)):
-            tracker = tracking.open_tracker(client, study, ledger)
+            tracker = open_tracker(client, work)
             before = len(tracker.runs)
             tracker.catch_up()
             _evidence(tracker)
-            conclude(agenda(study, ledger), tracker)
+            conclude(work.refreshed(), tracker)
         runs, failed = len(tracker.runs), len(tracker.failed)
         return Synced(runs - before, runs, failed, public(tracker.uri))
 
 
 def _evidence(tracker: Tracker) -> None:
     """Puts the evidence there, unless all of it is: then what was said beside it stays."""
-    from analysis.store import artifacts, load
+    from analysis.store import artifacts
+    from analysis.store.load import load as load_study
+    from tuner.evidence import records
 
-    found = records.collect(tracker.study, tracker.ledger)
-    counts = {name: len(rows) for name, rows in found.tables.items()}
+    collected = records.collect(tracker.work)
+    counts = {name: len(rows) for name, rows in collected.tables.items()}
     if not any(counts.values()):
         return
-    parent = load.load(tracker.study.name, tracker.uri).parent
+    parent = load_study(tracker.work.study.name, tracker.uri).parent
     held = artifacts.read(parent, _INDEX, tracker.uri)
     if held is None or json.loads(held).get("records") != counts:
-        tracker.attach(records.files(found, [], 0), "evidence")
+        tracker.attach(records.files(collected, [], 0), "evidence")

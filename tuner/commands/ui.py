@@ -1,14 +1,23 @@
-"""MLflow's UI on the store in force."""
+"""python -m tuner ui: MLflow's UI on the store in force."""
 
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
+
+import typer
 
 from analysis.store.disclosure import public
 from search_spaces.errors import InputError
 from tuner.tracking import store as tracking_store
 from tuner.tracking.notes import MODE
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open MLflow's UI on the store in force, reachable from this machine only (Ctrl-C ends it)."""
+    serve(port)
 
 
 def serve(port: int) -> NoReturn:

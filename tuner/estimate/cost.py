@@ -8,13 +8,12 @@ from statistics import median
 from search_spaces.spec import Model
 from trainables.data.layouts import split_sizes
 from trainables.estimate.steps import Step, Training, steps
-from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import Capacity
 from tuner.estimate import history
 from tuner.estimate.prices import Prices
 from tuner.estimate.work import Piece, finished, left
 from tuner.runtime.console import roughly
-from tuner.storage.state import Standing
+from tuner.scheduling.worklist import Worklist
 
 # Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict; a
 # Ray Train fit until its worker trains; a transfer beyond its own time.
@@ -78,13 +77,14 @@ class Estimate:
         return f"about {roughly(self.middle)} ({roughly(self.low)} to {roughly(self.high)})"
 
 
-def outlook(stands: Standing, ledger: Ledger, capacity: Capacity, device: str) -> Outlook:
+def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
     """What is left of a study and what is known of its cost on this host."""
-    model = stands.thetas[0][0].theta.model.model_copy(update={"normalisation": None})
-    sizes = (ledger.folder(c.theta) / "weights.safetensors" for c, done in stands.thetas if done)
+    model, ledger = work.study.source.model.model_copy(update={"normalisation": None}), work.ledger
+    thetas = [cell.theta for name, cell in work.grid.thetas.items() if name in work.complete]
+    sizes = (ledger.folder(theta) / "weights.safetensors" for theta in thetas)
     weights = next((path.stat().st_size // 4 for path in sizes if path.exists()), None)
-    took, past = finished(stands, ledger, device), history.ratios(ledger.root, device)
-    return Outlook(model, left(stands), took, past, capacity, weights)
+    took, past = finished(work, device), history.ratios(ledger.root, device)
+    return Outlook(model, left(work), took, past, capacity, weights)
 
 
 def estimate(ahead: Outlook, known: Prices) -> Estimate | None:

@@ -9,10 +9,9 @@ from search_spaces.errors import InputError
 from search_spaces.grid import ThetaCell, TicketCell
 from search_spaces.spec import Theta, Ticket, Transfer
 from trainables.estimate.steps import Training, of_theta, of_ticket, of_transfer
-from trainables.store.ledger import Ledger
-from tuner.scheduling.worklist import Agenda
+from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import seconds
-from tuner.storage.state import Cell, Standing, transfer_kind, work
+from tuner.storage.state import Cell, pieces, transfer_kind
 
 # Finished results that are read of each kind.
 _ENOUGH = 20
@@ -49,39 +48,39 @@ def training(cell: Cell) -> Training | None:
     return of_transfer(cell.transfer)
 
 
-def left(stands: Standing) -> Counter[Piece]:
+def left(work: Worklist) -> Counter[Piece]:
     """The results that a study lacks. Searches of levels count as if they used up their budgets."""
-    pieces: Counter[Piece] = Counter()
-    for (stage, what), cell, done in work(stands):
+    missing: Counter[Piece] = Counter()
+    for (stage, what), cell, done in pieces(work):
         if not done:
             chain = cell.pretraining if isinstance(cell, ThetaCell | TicketCell) else None
-            pieces[Piece(stage, what, chain, training(cell))] += 1
-    return pieces + _to_come(stands.agenda)
+            missing[Piece(stage, what, chain, training(cell))] += 1
+    return missing + _to_come(work)
 
 
-def _to_come(agenda: Agenda) -> Counter[Piece]:
+def _to_come(work: Worklist) -> Counter[Piece]:
     """What open searches may still ask for: as much of each kind that they have asked for."""
-    pieces: Counter[Piece] = Counter()
-    for search in filter(agenda.schedule.open, agenda.searches):
-        cells = [agenda.cells[job] for job in search.jobs]
+    asked: Counter[Piece] = Counter()
+    for search in filter(work.queue.open, work.searches):
+        cells = [work.grid.transfers[job] for job in search.jobs]
         kinds = {Piece("transfers", transfer_kind(c), None, training(c)): None for c in cells}
         more = search.search.plan.budget - len(cells)
         for place, piece in enumerate(kinds):
-            pieces[piece] += more // len(kinds) + (place < more % len(kinds))
-    return pieces
+            asked[piece] += more // len(kinds) + (place < more % len(kinds))
+    return asked
 
 
-def finished(stands: Standing, ledger: Ledger, device: str) -> dict[Training, float]:
+def finished(work: Worklist, device: str) -> dict[Training, float]:
     """Mean seconds of the study's finished results by kind, of those made on this host's devices
     of a kind."""
     taken: defaultdict[Training, list[float]] = defaultdict(list)
     host = socket.gethostname()
-    for _, cell, done in work(stands):
+    for _, cell, done in pieces(work):
         kind = training(cell) if done else None
         if kind is None or len(taken[kind]) >= _ENOUGH:
             continue
         try:
-            result = ledger.result(spec(cell))
+            result = work.ledger.result(spec(cell))
             if (result["host"], result["device"]) == (host, device):
                 taken[kind].append(seconds(result))
         except (InputError, OSError, KeyError, TypeError):

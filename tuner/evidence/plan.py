@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.evidence import (
     AttackEvidence,
@@ -21,10 +20,9 @@ from search_spaces.evidence import (
 )
 from search_spaces.grid import DENSE, TicketCell, TransferCell
 from search_spaces.spec import AutoAttackCheck
-from search_spaces.study import Study
 from trainables.data.catalogue import channels_and_classes
 from trainables.store.ledger import Ledger
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import Worklist
 from tuner.storage import state
 
 # A side of 101 points is ten thousand networks to judge.
@@ -93,10 +91,10 @@ class EvidencePlan:
         return dict(Counter(piece.kind for piece in self.pieces))
 
 
-def plan(study: Study, ledger: Ledger, wish: Wish) -> EvidencePlan:
+def plan(work: Worklist, wish: Wish) -> EvidencePlan:
     """The evidence to gather on what the ledger holds of a study. Empty where it holds nothing."""
-    done = [cell for cell in grid.transfers(study) if ledger.has(cell.transfer)]
-    boundary = _boundary(study, ledger)
+    done = [cell for name, cell in work.grid.transfers.items() if name in work.complete]
+    boundary = _boundary(work)
     chosen = _chosen(done, boundary, wish)
     networks = {cell.key: Retraining(transfer=cell.transfer) for cell in chosen}
     skipped: list[str] = []
@@ -108,7 +106,7 @@ def plan(study: Study, ledger: Ledger, wish: Wish) -> EvidencePlan:
         probes.append(Calibration(network=network))
     attacked = [cell for cell in chosen if cell.transfer.regime.attack]
     for cell in attacked:
-        other = surrogate(cell, done, ledger)
+        other = surrogate(cell, done, work.ledger)
         spare = Retraining(transfer=other.transfer) if other else None
         if other is None:
             skipped.append(f"black-box attack on {cell.key}: no other dense adversarial transfer")
@@ -117,7 +115,7 @@ def plan(study: Study, ledger: Ledger, wish: Wish) -> EvidencePlan:
         probes.append(AttackEvidence(network=networks[cell.key], surrogate=spare))
     judged = [c for c in attacked if wish.levels is not None or _place(c) in boundary]
     probes += _autoattacks(judged, networks, wish, skipped)
-    first: list[Evidence] = [*_masks(study, ledger), *_records(done), *networks.values()]
+    first: list[Evidence] = [*_masks(work), *_records(done), *networks.values()]
     return EvidencePlan(first, probes, list(dict.fromkeys(skipped)))
 
 
@@ -143,11 +141,11 @@ def surrogate(
     return min(others, key=closeness, default=None)
 
 
-def _boundary(study: Study, ledger: Ledger) -> set[tuple[Any, ...]]:
+def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
     """Places of the extreme level and the next tested one of each group of the verdict."""
     from analysis.verdict.one_std import GROUP, extreme
 
-    table, _ = state.table(agenda(study, ledger), ledger)
+    table, _ = state.table(work)
     verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
     found = set()
     for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):
@@ -205,10 +203,10 @@ def _autoattacks(
     return found
 
 
-def _masks(study: Study, ledger: Ledger) -> list[MaskEvidence]:
+def _masks(work: Worklist) -> list[MaskEvidence]:
     levels: dict[tuple[str, int], list[TicketCell]] = {}
-    for cell in grid.tickets(study):
-        if ledger.has(cell.ticket):
+    for name, cell in work.grid.tickets.items():
+        if name in work.complete:
             levels.setdefault((cell.pruning, cell.level), []).append(cell)
     return [MaskEvidence(tickets=tuple(c.ticket for c in cells)) for cells in levels.values()]
 

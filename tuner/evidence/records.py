@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search_spaces import grid
 from search_spaces.evidence import (
     AttackEvidence,
     AutoAttackEvidence,
@@ -30,9 +29,9 @@ from search_spaces.evidence import (
 )
 from search_spaces.keys import key
 from search_spaces.spec import Ticket, Transfer
-from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.evidence import flags as evidence_flags
+from tuner.evidence.flags import raised
+from tuner.scheduling.worklist import Worklist
 
 FORMAT = 1
 Record = dict[str, Any]
@@ -89,10 +88,10 @@ class _Names:
     place: dict[str, int]
 
 
-def collect(study: Study, ledger: Ledger) -> Collected:
+def collect(work: Worklist) -> Collected:
     """All evidence in the ledger on a study's finished tickets and transfers, in the study's
     order. Of two pieces on the same, as with other options, the later counts."""
-    names = _names(study)
+    names, ledger = _names(work), work.ledger
     found: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
     flags: dict[tuple[int, str], Record] = {}
@@ -110,7 +109,7 @@ def collect(study: Study, ledger: Ledger) -> Collected:
                 name = f"{FOLDERS[table]}/{keys[0]}.npz"
                 found[table][where]["file"] = f"evidence/{name}"
                 arrays[name] = ledger.file(spec, source)
-        for transfer, flag in evidence_flags.raised(spec, ledger):
+        for transfer, flag in raised(spec, ledger):
             name = key(transfer)
             flags[names.place[name], flag.flag] = {**names.labels[name], **vars(flag)}
     tables = {name: [rows[where] for where in sorted(rows)] for name, rows in found.items()}
@@ -139,18 +138,18 @@ def _json(content: Any) -> bytes:
     return json.dumps(content, indent=1).encode()
 
 
-def _names(study: Study) -> _Names:
+def _names(work: Worklist) -> _Names:
     labels: dict[str, Record] = {}
-    for ticket in grid.tickets(study):
-        labels[ticket.key] = {
+    for name, ticket in work.grid.tickets.items():
+        labels[name] = {
             "theta": ticket.pretraining,
             "pruning": ticket.pruning,
             "level": ticket.level,
             "sparsity": ticket.sparsity,
-            "key": ticket.key,
+            "key": name,
         }
-    for cell in grid.transfers(study):
-        labels[cell.key] = {**cell.labels, "key": cell.key}
+    for name, cell in work.grid.transfers.items():
+        labels[name] = {**cell.labels, "key": name}
     return _Names(labels, {name: place for place, name in enumerate(labels)})
 
 

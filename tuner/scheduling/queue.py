@@ -25,7 +25,7 @@ class ScheduledSearch(Generic[Job]):
         return [self.job(cell) for cell in self.search.asked]
 
 
-class Schedule(Generic[Job]):
+class Queue(Generic[Job]):
     """Hands out jobs, each once. Searches wait for their batches, fixed jobs fill the gaps.
 
     known: the result of a job that is done, or None; failed: jobs that are not to be handed out,

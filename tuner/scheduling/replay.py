@@ -13,7 +13,7 @@ from analysis.verdict.noninferiority import Margin, interval, judge
 from analysis.verdict.one_std import METRICS, matching
 from search_spaces.regimes import RegimeName
 from tuner.scheduling.adaptive import REGIMES, Cell, LevelSearch, Result, SearchPlan
-from tuner.scheduling.queue import Schedule, ScheduledSearch
+from tuner.scheduling.queue import Queue, ScheduledSearch
 from tuner.scheduling.worlds import Draw, World
 
 SLOTS = 4
@@ -47,7 +47,7 @@ def grid(levels: int, seeds: int) -> list[Cell]:
 def play(world: World, fixed: Sequence[Cell], search: LevelSearch | None) -> dict[Cell, Result]:
     """Trains cells on SLOTS machines in simulated time, as the real schedule hands them out."""
     searches = [ScheduledSearch(search, lambda cell: cell)] if search else []
-    schedule: Schedule[Cell] = Schedule(fixed, searches)
+    schedule: Queue[Cell] = Queue(fixed, searches)
     running: list[tuple[float, Cell]] = []
     results: dict[Cell, Result] = {}
     now = 0.0

@@ -1,28 +1,33 @@
-"""What of a study is left to transfer: a schedule over the ledger."""
+"""What a study asks for and what of it is left: expanded once a command, and handed down."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from search_spaces import grid
-from search_spaces.grid import TransferCell
-from search_spaces.keys import keys
-from search_spaces.spec import Transfer
+from search_spaces.grid import Grid, TransferCell
+from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.scheduling.queue import Schedule, ScheduledSearch
+from tuner.scheduling.queue import Queue, ScheduledSearch
 
 
 @dataclass(frozen=True)
-class Agenda:
-    """cells: all transfers of the study by key, also those that its searches may never choose;
-    complete: the keys that the ledger had; searches: for the tasks whose levels are searched for;
-    schedule: hands out missing keys."""
+class Worklist:
+    """A study held against a ledger.
 
-    cells: dict[str, TransferCell]
-    complete: set[str]
+    grid: all of the study by content key; complete: the keys of it that the ledger had; searches:
+    of the tasks whose levels are searched for, brought to where the ledger's transfers take them;
+    queue: hands out the keys of missing transfers; settle: see `worklist`.
+    """
+
+    study: Study
+    ledger: Ledger
+    grid: Grid
+    complete: frozenset[str]
     searches: list[ScheduledSearch[str]]
-    schedule: Schedule[str]
+    queue: Queue[str]
+    settle: bool = False
 
     @property
     def most(self) -> int:
@@ -31,32 +36,54 @@ class Agenda:
 
     @property
     def wanted(self) -> dict[str, TransferCell]:
-        """All that a complete study has, as far as its searches have asked."""
+        """The transfers that a complete study has, as far as its searches have asked."""
         asked = {job for search in self.searches for job in search.jobs}
-        return {n: cell for n, cell in self.cells.items() if not cell.optional or n in asked}
+        transfers = self.grid.transfers.items()
+        return {name: cell for name, cell in transfers if not cell.optional or name in asked}
+
+    @property
+    def finished(self) -> list[Theta | Ticket | Transfer]:
+        """The specs of all that the ledger had."""
+        transfers = {name: cell.transfer for name, cell in self.grid.transfers.items()}
+        specs = {**self.grid.sources, **transfers}
+        return [spec for name, spec in specs.items() if name in self.complete]
+
+    def refreshed(self, given_up: Collection[str] = ()) -> "Worklist":
+        """The same study against what the ledger has now. given_up: keys not to try again."""
+        complete = _complete(self.grid, self.ledger)
+        searches, queue = _scheduled(self, complete, given_up)
+        return replace(self, complete=complete, searches=searches, queue=queue)
 
 
-def agenda(
-    study: Study, ledger: Ledger, settle: bool = False, given_up: Collection[str] = ()
-) -> Agenda:
-    """What a run of the study would do: what is missing of the listed transfers, longest first, and
-    its level searches, brought to where the ledger's transfers take them. With `settle`, searches
-    go on beyond their budget until their verdicts are settled. given_up: keys not to try again."""
-    found = grid.transfers(study)
-    cells = dict(zip(keys([cell.transfer for cell in found]), found, strict=True))
-    complete = ledger.keys(Transfer) & cells.keys()
-    missing = {n: c for n, c in cells.items() if not c.optional and n not in complete}
-    fixed, failed = _longest_first(missing), set(given_up) - complete
-    if not any(task.adaptive for task in study.downstream):
-        return Agenda(cells, complete, [], Schedule(fixed, failed=failed))
+def worklist(study: Study, ledger: Ledger, settle: bool = False) -> Worklist:
+    """A study expanded, against what the ledger has. With `settle`, its level searches go on until
+    their verdicts are settled, whatever their budgets."""
+    bare = Worklist(study, ledger, grid.expand(study), frozenset(), [], Queue(()), settle)
+    return bare.refreshed()
+
+
+def _complete(of: Grid, ledger: Ledger) -> frozenset[str]:
+    kinds = ((Theta, of.thetas), (Ticket, of.tickets), (Transfer, of.transfers))
+    return frozenset().union(*(ledger.keys(kind) & cells.keys() for kind, cells in kinds))
+
+
+def _scheduled(
+    work: Worklist, complete: Collection[str], given_up: Collection[str]
+) -> tuple[list[ScheduledSearch[str]], Queue[str]]:
+    """The level searches, and the queue of what they and the study's grid lack."""
+    cells = work.grid.transfers
+    missing = {n: cell for n, cell in cells.items() if not cell.optional and n not in complete}
+    fixed, failed = _longest_first(missing), set(given_up) - set(complete)
+    if not any(task.adaptive for task in work.study.downstream):
+        return [], Queue(fixed, failed=failed)
     from tuner.scheduling.level_searches import known_result, level_searches
 
-    searches = list(level_searches(study, cells, settle))
-    known = partial(known_result, ledger, cells)
-    return Agenda(cells, complete, searches, Schedule(fixed, searches, known, failed))
+    searches = list(level_searches(work.study, cells, work.settle))
+    known = partial(known_result, work.ledger, cells)
+    return searches, Queue(fixed, searches, known, failed)
 
 
-def _longest_first(cells: dict[str, TransferCell]) -> list[str]:
+def _longest_first(cells: Mapping[str, TransferCell]) -> list[str]:
     """Keys by falling number of passes over the data: the last trials to end are short ones."""
 
     def passes(name: str) -> float:

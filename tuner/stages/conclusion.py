@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
-from search_spaces.grid import thetas
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.scheduling.worklist import Agenda
+from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, state
 from tuner.tracking import registry
 from tuner.tracking.notes import Summary
@@ -34,18 +33,18 @@ class Conclusion:
     reported: bool
 
 
-def from_ledger(agenda: Agenda, study: Study, ledger: Ledger) -> Conclusion:
+def from_ledger(work: Worklist) -> Conclusion:
     """What `conclude` would write, from the ledger alone: for when MLflow is away."""
     import pandas as pd
 
-    from tuner.evidence import records as evidence_records
+    from tuner.evidence.records import collect
 
-    table, correct = state.table(agenda, ledger)
-    flags = pd.DataFrame(evidence_records.collect(study, ledger).tables["flags"])
-    return _judge(study, ledger, table, correct, flags).conclusion
+    table, correct = state.table(work)
+    flags = pd.DataFrame(collect(work).tables["flags"])
+    return _judge(work, table, correct, flags).conclusion
 
 
-def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
+def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     """Writes what the ledger's transfers say, as far as they are there, and ends the parent run.
 
     Signs of masked gradients are those of the evidence among the parent run's artifacts.
@@ -57,12 +56,12 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
     from analysis.verdict import records
     from analysis.verdict.roles import pruners
 
-    study = tracker.study
-    table, correct = state.table(agenda, tracker.ledger)
+    study = work.study
+    table, correct = state.table(work)
     tracker.attach({"correct.npz": records.pack(correct)})
     results = load.load(study.name, tracker.uri)
     flags = evidence.flags(results.parent, tracker.uri)
-    judged = _judge(study, tracker.ledger, table, correct, flags)
+    judged = _judge(work, table, correct, flags)
     verdict, shown = judged.verdict, judged.shown
     texts = {
         "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
@@ -76,11 +75,11 @@ def conclude(agenda: Agenda, tracker: Tracker) -> Conclusion:
         texts["report.html"] = page.of(results, tracker.uri)
     drawn = _figures(table, study)
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
-    found = registry.winners(study, verdict, shown, flags)
+    found = registry.winners(work, verdict, shown, flags)
     registry.register(tracker, found)
     models = [winner.model for winner in found]
     concluded = replace(judged.conclusion, models=models, reported=reported)
-    failed = _failed(tracker.ledger, table)
+    failed = _failed(work.ledger, table)
     tracker.describe(
         Summary(
             name=study.name,
@@ -110,19 +109,19 @@ class _Judged:
 
 
 def _judge(
-    study: Study, ledger: Ledger, table: "pd.DataFrame", correct: "Correct", flags: "pd.DataFrame"
+    work: Worklist, table: "pd.DataFrame", correct: "Correct", flags: "pd.DataFrame"
 ) -> _Judged:
     from analysis.tables.text import rules_lines, verdict_lines
     from analysis.verdict import completeness
     from analysis.verdict.flags import verdicts
 
-    verdict, shown = verdicts(study, table, correct, flags)
+    verdict, shown = verdicts(work.study, table, correct, flags)
     lines = []
     if len(verdict):
-        said = completeness.lines(table, _failed(ledger, table))
+        said = completeness.lines(table, _failed(work.ledger, table))
         lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
     done = int((table["state"] != "missing").sum())
-    unplanned = [*_of_thetas(study, ledger), *_of_transfers(table)]
+    unplanned = [*_of_thetas(work), *_of_transfers(table)]
     said_of_it = Conclusion(done, len(table), unplanned, lines, [], reported=False)
     return _Judged(verdict, shown, said_of_it)
 
@@ -138,9 +137,10 @@ _ENDED = {
 }
 
 
-def _of_thetas(study: Study, ledger: Ledger) -> list[str]:
+def _of_thetas(work: Worklist) -> list[str]:
     """Which thetas did not train to their end."""
-    there = [(cell, ledger.result(cell.theta)) for cell in thetas(study) if ledger.has(cell.theta)]
+    thetas = [cell for name, cell in work.grid.thetas.items() if name in work.complete]
+    there = [(cell, work.ledger.result(cell.theta)) for cell in thetas]
     return [
         f"theta {cell.pretraining} {_ENDED[result['state']]}: tickets start from its best state "
         f"before, of epoch {result['best_epoch']}"

@@ -1,37 +1,125 @@
-"""What run, search and evidence work in."""
+"""What run, search and evidence work in: they open alike, say alike, and record failures alike."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from search_spaces.base import Spec
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.runtime.console import quiet
+from tuner.cluster.capacity import Capacity, check_local
+from tuner.runtime.console import StageProgress, quiet
 from tuner.runtime.interrupts import interruptible
 from tuner.runtime.lock import only_run
-from tuner.storage.integrity import on_sound_storage
+from tuner.runtime.settings import Settings
+from tuner.scheduling.worklist import Worklist
+from tuner.storage import failures, inputs
+from tuner.storage.entries import Entry, entries
+from tuner.storage.failures import Failure, FailureReason
+from tuner.storage.integrity import check_storage, on_sound_storage, set_damaged_aside
+from tuner.tracking import store as tracking_store
 from tuner.tracking.window import Window
 
 
-@contextmanager
-def opened(
-    study: Study, ledger: Ledger, name: str, kept: Callable[[], str]
-) -> Iterator[tuple[Console, Path, Window]]:
-    """(the terminal, the log that takes all other output, the window in MLflow) for work on a
-    study: nobody else's at the time, ended in order by signals and by a storage that fails.
+@dataclass(frozen=True)
+class Session:
+    """A command at work on a study, nobody else's at the time.
 
-    name: what the log's begins with; kept: what an interruption says is there. Raises InputError
-    if another works on the study, or if MLflow does not answer.
+    origin: what the user calls the study, a name or a path; console: the terminal; log: the file
+    that takes all other output; window: the study's in MLflow; failed: what has failed so far.
     """
-    log = ledger.root / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+
+    study: Study
+    ledger: Ledger
+    origin: str
+    settings: Settings
+    console: Console
+    log: Path
+    window: Window
+    failed: list[Failure] = field(default_factory=list)
+
+    def say(self, line: str = "", style: str | None = None) -> None:
+        """Prints a line as it is."""
+        self.console.print(line, style=style, markup=False)
+
+    def tidy(self, specs: Iterable[Spec]) -> int:
+        """Sets aside which of these results are damaged, saying so; forgets the failures of what is
+        there by now. Returns how many were damaged."""
+        damages = set_damaged_aside(specs, self.ledger)
+        for damage in damages:
+            self.say(f"damaged: {damage}")
+        failures.forget_mended(self.ledger.root)
+        return len(damages)
+
+    def fail(self, entry: Entry, why: FailureReason) -> None:
+        """Records and shows what has ended without a result."""
+        self.failed.append(failures.record(self.ledger, entry, self.study.name, why))
+        self.window.show(entry)
+
+    def check_storage(self) -> None:
+        """Raises InputError where what has failed did so because nothing can be written."""
+        if self.failed:
+            check_storage(self.ledger)
+
+    def make_sources(
+        self, work: Worklist, capacity: Capacity, title: str, given_up: Iterable[str] = ()
+    ) -> None:
+        """The source stage, with its progress on the screen and its results in MLflow."""
+        from tuner.stages import source
+
+        named, wanted = entries(work.grid), work.grid.sources.keys()
+        with StageProgress(
+            self.console, title, len(wanted & work.complete), len(wanted)
+        ) as progress:
+
+            def made(key: str) -> None:
+                self.window.show(named[key])
+                progress.advance()
+
+            def failed(key: str, why: FailureReason) -> None:
+                self.fail(named[key], why)
+
+            source.run(work, capacity, made, failed, set(given_up))
+        self.check_storage()
+
+    def say_failed(self, failed: Iterable[Failure], options: str = "") -> None:
+        """Says what failed, and what to do; options: what the command takes beside the study."""
+        self.say()
+        for line in failures.lines(list(failed), self.ledger.root, f"{self.origin}{options}"):
+            self.say(line)
+        self.say("run the same command again: what is complete is kept")
+
+
+def check(study: Study, settings: Settings) -> list[str]:
+    """What is worth a remark before any work on a study starts. Raises InputError for what can be
+    seen to be wrong: in the settings, the study's data and weights, MLflow."""
+    check_local(settings)
+    remarks = inputs.check(study)
+    tracking_store.check_server()
+    return remarks
+
+
+@contextmanager
+def session(
+    work: Worklist, settings: Settings, origin: str, log_name: str, kept: Callable[[], str]
+) -> Iterator[Session]:
+    """Opens a session on a study, which signals and a storage that fails end in order.
+
+    log_name: what the log's begins with; kept: what an interruption says is there. Raises
+    InputError if another command works on the study, or if MLflow does not answer.
+    """
+    study, ledger = work.study, work.ledger
+    log = ledger.root / "logs" / f"{log_name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with (
         only_run(ledger.root, study.name),
         interruptible(kept),
         on_sound_storage(ledger),
         quiet(log) as console,
     ):
-        yield console, log, Window(study, ledger, partial(console.print, markup=False))
+        window = Window(work, partial(console.print, markup=False))
+        yield Session(study, ledger, origin, settings, console, log, window)

@@ -2,19 +2,17 @@
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from shutil import rmtree
 
-from search_spaces import grid
 from search_spaces.keys import key
-from search_spaces.spec import Theta, Ticket
-from search_spaces.study import Study
 from trainables.jobs.chain import Chain
 from trainables.store.ledger import Ledger
 from tuner.cluster import nodes
 from tuner.cluster.capacity import Capacity
+from tuner.scheduling.worklist import Worklist
 from tuner.storage.failures import FailureReason, reason_of
 
 _POLL_SECONDS = 0.5
@@ -22,21 +20,21 @@ _POLL_SECONDS = 0.5
 _UNPLACED = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
-def chains(study: Study, ledger: Ledger, given_up: Collection[str] = ()) -> list[Chain]:
+def chains(work: Worklist, given_up: Collection[str] = ()) -> list[Chain]:
     """The chains of which the ledger lacks something. A key that is given up ends its theta or its
     pruning; the theta's other prunings go on."""
-    found = []
-    for cell in grid.thetas(study):
+    ledger, unfinished = work.ledger, []
+    for cell in work.grid.thetas.values():
         theta = Chain(theta=cell.theta, plans=())
         if _next_missing(theta, ledger) in given_up:
             continue
-        plans = [p for p in study.pruning.values() if p.starts_from(cell.pretraining)]
+        plans = [p for p in work.study.pruning.values() if p.starts_from(cell.pretraining)]
         own = [Chain(theta=cell.theta, plans=(plan,)) for plan in plans]
         kept = [c.plans[0] for c in own if _next_missing(c, ledger) not in given_up]
         chain = Chain(theta=cell.theta, plans=tuple(kept))
         if _next_missing(chain, ledger):
-            found.append(chain)
-    return sorted(found, key=_passes, reverse=True)
+            unfinished.append(chain)
+    return sorted(unfinished, key=_passes, reverse=True)
 
 
 def _next_missing(chain: Chain, ledger: Ledger) -> str:
@@ -44,19 +42,23 @@ def _next_missing(chain: Chain, ledger: Ledger) -> str:
     return next((key(spec) for spec in chain.results if not ledger.has(spec)), "")
 
 
-def beyond_reach(study: Study, ledger: Ledger, given_up: Collection[str]) -> set[str]:
+def beyond_reach(work: Worklist, given_up: Collection[str]) -> set[str]:
     """The keys of a study that are given up, and those of all that waits for one of them."""
-    given_up = grid.keys_of(study) & set(given_up) if given_up else set()
+    given_up = work.grid.keys & set(given_up)
     if not given_up:
         return set()
-    made = {spec for chain in chains(study, ledger, given_up) for spec in chain.results}
-    lost = {spec for spec in grid.sources(study) if spec not in made and not ledger.has(spec)}
+    made = {spec for chain in chains(work, given_up) for spec in chain.results}
+    lost = {
+        spec: name
+        for name, spec in work.grid.sources.items()
+        if spec not in made and not work.ledger.has(spec)
+    }
     waiting = (
-        cell.key
-        for cell in grid.transfers(study)
+        name
+        for name, cell in work.grid.transfers.items()
         if cell.transfer.ticket.theta in lost or cell.transfer.ticket in lost
     )
-    return {*given_up, *map(key, lost), *waiting}
+    return {*given_up, *lost.values(), *waiting}
 
 
 def _passes(chain: Chain) -> int:
@@ -67,35 +69,33 @@ def _passes(chain: Chain) -> int:
 
 
 def run(
-    study: Study,
-    ledger: Ledger,
+    work: Worklist,
     capacity: Capacity,
-    found: Callable[[Theta | Ticket], None],
-    failed: Callable[[Theta | Ticket, FailureReason], None],
+    made: Callable[[str], None],
+    failed: Callable[[str, FailureReason], None],
     given_up: Collection[str] = (),
 ) -> None:
-    """Computes what is missing but for what is given up, calling `found` in this thread for each
-    result as it appears, and `failed` for each that a chain ended in. The rest goes on: the other
-    chains, and what else of a failed chain does not start from there."""
-    names = {key(spec): spec for spec in grid.sources(study)}
+    """Computes what is missing but for what is given up, calling `made` in this thread with the key
+    of each result as it appears, and `failed` with each that a chain ended in. The rest goes on:
+    the other chains, and what else of a failed chain does not start from there."""
     lost = set(given_up)
-    while todo := chains(study, ledger, lost):
-        for name, why in _fits(todo, names, ledger, capacity, found):
-            failed(names[name], why)
+    while todo := chains(work, lost):
+        for name, why in _fits(todo, work, capacity, made):
+            failed(name, why)
             lost.add(name)
-        if ledger.fault():
+        if work.ledger.fault():
             return
 
 
 def _fits(
     todo: list[Chain],
-    names: Mapping[str, Theta | Ticket],
-    ledger: Ledger,
+    work: Worklist,
     capacity: Capacity,
-    found: Callable[[Theta | Ticket], None],
+    made: Callable[[str], None],
 ) -> list[tuple[str, FailureReason]]:
     """Runs chains side by side; returns the keys in which some ended, and why."""
-    waiting = {name: spec for name, spec in names.items() if not ledger.has(spec)}
+    ledger = work.ledger
+    waiting = {name: spec for name, spec in work.grid.sources.items() if not ledger.has(spec)}
     side_by_side = capacity.chains(len(todo))
     with ThreadPoolExecutor(side_by_side) as pool:
         fits = [pool.submit(_persist, chain, ledger, capacity, side_by_side) for chain in todo]
@@ -105,7 +105,8 @@ def _fits(
             # The ledger tells what is done: a ticket shows the moment it is stored.
             for name, spec in list(waiting.items()):
                 if ledger.has(spec):
-                    found(waiting.pop(name))
+                    del waiting[name]
+                    made(name)
     ended = zip(todo, (fit.result() for fit in fits), strict=True)
     # All before what is missing is there, or the chain would not have come so far.
     return [(_next_missing(chain, ledger), why) for chain, why in ended if why]
@@ -185,6 +186,6 @@ def _fit(
 def _why(error: Exception) -> FailureReason:
     """Why a fit failed: what one of its processes raised, unless another was lost first."""
     ranks = getattr(error, "worker_failures", {}).values()
-    found = [reason_of(failure) for failure in ranks] or [reason_of(error)]
-    first = next((why for why in found if not why.outside), found[0])
-    return replace(first, trace=str(error), outside=any(why.outside for why in found))
+    reasons = [reason_of(failure) for failure in ranks] or [reason_of(error)]
+    first = next((why for why in reasons if not why.outside), reasons[0])
+    return replace(first, trace=str(error), outside=any(why.outside for why in reasons))

@@ -10,12 +10,10 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from search_spaces.grid import TransferCell
 from trainables.jobs.transfer_trial import transfer_trial
-from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import Capacity
-from tuner.scheduling.queue import Schedule
-from tuner.scheduling.worklist import Agenda
+from tuner.scheduling.queue import Queue
+from tuner.scheduling.worklist import Worklist
 from tuner.storage.failures import FailureReason, reason_by_ray, reason_of
 
 CHUNK = 2000
@@ -33,18 +31,18 @@ class EndStopper(tune.Stopper):
         return False
 
 
-class _Queue(Searcher):
-    """Gives Ray Tune the schedule's jobs, one by one, as trials have room, and a chunk of them at
+class QueueSearcher(Searcher):
+    """Gives Ray Tune the queue's jobs, one by one, as trials have room, and a chunk of them at
     most."""
 
     def __init__(
         self,
-        schedule: Schedule[str],
+        queue: Queue[str],
         config: Callable[[str], dict[str, str] | None],
         fault: Callable[[], str | None],
     ) -> None:
         super().__init__()
-        self._schedule, self._config, self._fault = schedule, config, fault
+        self._queue, self._config, self._fault = queue, config, fault
         self._jobs: dict[str, str] = {}
         self._room = CHUNK
         self._stops = False
@@ -52,18 +50,18 @@ class _Queue(Searcher):
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         if self._stops or not self._room:
             return Searcher.FINISHED
-        while (job := self._schedule.next()) is not None:
+        while (job := self._queue.next()) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
                 self._room -= 1
                 return config
-            self._schedule.ended(job, None)
-        return Searcher.FINISHED if self._schedule.over else None
+            self._queue.ended(job, None)
+        return Searcher.FINISHED if self._queue.over else None
 
     @property
     def continues(self) -> bool:
         """Is another chunk to follow this one?"""
-        return not (self._room or self._stops or self._schedule.over)
+        return not (self._room or self._stops or self._queue.over)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -71,7 +69,7 @@ class _Queue(Searcher):
         job = self._jobs.pop(trial_id)
         # What the storage would not take of this one it will take of no other.
         self._stops = self._stops or bool(error and self._fault())
-        self._schedule.ended(job, None if error else self._schedule.known(job))
+        self._queue.ended(job, None if error else self._queue.known(job))
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune keeps copies on disk for a restore that never comes here: the ledger resumes.
@@ -88,9 +86,9 @@ class _TransferWatcher(tune.Callback):
     """Tells the driver of finished and failed trials."""
 
     def __init__(
-        self, ended: Callable[[str], None], failed: Callable[[str, FailureReason], None]
+        self, made: Callable[[str], None], failed: Callable[[str, FailureReason], None]
     ) -> None:
-        self._ended, self._failed = ended, failed
+        self._made, self._failed = made, failed
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -98,7 +96,7 @@ class _TransferWatcher(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._ended(trial.config["key"])
+        self._made(trial.config["key"])
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -117,49 +115,43 @@ def why_failed(trial: Trial) -> FailureReason:
 
 
 def run(
-    agenda: Agenda,
-    ledger: Ledger,
+    work: Worklist,
     capacity: Capacity,
-    found: Callable[[TransferCell], None],
-    failed: Callable[[TransferCell, FailureReason], None],
+    made: Callable[[str], None],
+    failed: Callable[[str, FailureReason], None],
 ) -> None:
-    """Runs what the agenda hands out, calling `found` or `failed` for each transfer as it ends.
-    Transfers whose ticket the source stage could not make are passed over."""
-    watcher = _TransferWatcher(
-        ended=lambda job: found(agenda.cells[job]),
-        failed=lambda job, why: failed(agenda.cells[job], why),
-    )
+    """Runs what the worklist's queue hands out, calling `made` or `failed` with the key of each
+    transfer as it ends. Transfers whose ticket the source stage could not make are passed over."""
+    watcher, ledger = _TransferWatcher(made, failed), work.ledger
 
     def config(job: str) -> dict[str, str] | None:
-        transfer = agenda.cells[job].transfer
+        transfer = work.grid.transfers[job].transfer
         ticket = transfer.ticket
         if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
             return None
         spec = transfer.model_dump_json()
         return {"key": job, "transfer": spec, "storage": str(ledger.root)}
 
-    queue = _chunk(agenda, ledger, capacity, config, watcher)
-    while queue.continues:
-        queue = _chunk(agenda, ledger, capacity, config, watcher)
+    while _chunk(work, capacity, config, watcher).continues:
+        pass
 
 
 def _chunk(
-    agenda: Agenda,
-    ledger: Ledger,
+    work: Worklist,
     capacity: Capacity,
     config: Callable[[str], dict[str, str] | None],
     watcher: _TransferWatcher,
-) -> _Queue:
-    """Runs what one call of Ray Tune takes; returns the queue as that has left it."""
+) -> QueueSearcher:
+    """Runs what one call of Ray Tune takes; returns the searcher as that has left it."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"
-    storage = ledger.root / "ray"
-    queue = _Queue(agenda.schedule, config, ledger.fault)
+    storage = work.ledger.root / "ray"
+    searcher = QueueSearcher(work.queue, config, work.ledger.fault)
     tuner = tune.Tuner(
         tune.with_resources(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=queue,
+            search_alg=searcher,
             num_samples=-1,
             # A fresh process costs seconds to start: finished ones take the next trial.
             reuse_actors=True,
@@ -175,4 +167,4 @@ def _chunk(
     )
     tuner.fit()
     rmtree(storage / name, ignore_errors=True)
-    return queue
+    return searcher

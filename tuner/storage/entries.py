@@ -5,45 +5,49 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces import grid, trials
+from search_spaces import trials
 from search_spaces.base import Spec
-from search_spaces.grid import TransferCell
+from search_spaces.grid import DENSE, Grid, ThetaCell, TicketCell, TransferCell
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Study
 from search_spaces.trials import Trial
 
+Labels = dict[str, str | int | float]
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A result of a study, and how its MLflow run is called."""
+    """A result of a study by its content key, and how its MLflow run is called."""
 
+    key: str
     stage: str
     name: str
     spec: Theta | Ticket | Transfer | Trial
-    labels: dict[str, str | int | float]
-
-    @property
-    def key(self) -> str:
-        """The content key of its spec."""
-        return key(self.spec)
+    labels: Labels
 
 
-def entries(study: Study) -> list[Entry]:
-    """Everything of a study that gets a run."""
-    found = [
-        Entry("pretraining", f"theta {c.pretraining}", c.theta, {"theta": c.pretraining})
-        for c in grid.thetas(study)
-    ]
-    for ticket in grid.tickets(study):
-        labels: dict[str, str | int | float] = {
-            "theta": ticket.pretraining,
-            "pruning": ticket.pruning,
-            "level": ticket.level,
-            "sparsity": ticket.sparsity,
-        }
-        found.append(Entry("ticket", f"ticket {_ticket_name(ticket)}", ticket.ticket, labels))
-    return [*found, *map(transfer_entry, grid.transfers(study))]
+def entries(of: Grid) -> dict[str, Entry]:
+    """Everything of a study that gets a run, by content key."""
+    thetas = {name: _theta_entry(cell) for name, cell in of.thetas.items()}
+    tickets = {name: _ticket_entry(cell) for name, cell in of.tickets.items()}
+    transfers = {name: transfer_entry(cell) for name, cell in of.transfers.items()}
+    return {**thetas, **tickets, **transfers}
+
+
+def _theta_entry(cell: ThetaCell) -> Entry:
+    labels: Labels = {"theta": cell.pretraining}
+    return Entry(cell.key, "pretraining", f"theta {cell.pretraining}", cell.theta, labels)
+
+
+def _ticket_entry(cell: TicketCell) -> Entry:
+    labels: Labels = {
+        "theta": cell.pretraining,
+        "pruning": cell.pruning,
+        "level": cell.level,
+        "sparsity": cell.sparsity,
+    }
+    return Entry(cell.key, "ticket", f"ticket {_ticket_name(cell)}", cell.ticket, labels)
 
 
 def transfer_entry(cell: TransferCell) -> Entry:
@@ -54,16 +58,16 @@ def transfer_entry(cell: TransferCell) -> Entry:
         f"{_ticket_name(cell.ticket_cell)} > {labels['dataset']}{part}"
         f" {cell.regime} seed {labels['seed']}"
     )
-    return Entry("transfer", name, cell.transfer, labels)
+    return Entry(cell.key, "transfer", name, cell.transfer, labels)
 
 
 def trial_entry(study: Study, trial: Trial) -> Entry:
     """The entry of one trial of the study's search."""
     search = trials.searched(study)
-    cell = grid.TicketCell(search.pretraining, search.pruning or grid.DENSE, trial.ticket)
+    cell = TicketCell(search.pretraining, search.pruning or DENSE, trial.ticket)
     task = trial.dataset.title
     seeds = ",".join(map(str, trial.seeds))
-    labels: dict[str, str | int | float] = {
+    labels: Labels = {
         "theta": cell.pretraining,
         "pruning": cell.pruning,
         "level": cell.level,
@@ -74,10 +78,10 @@ def trial_entry(study: Study, trial: Trial) -> Entry:
         "seeds": seeds,
     }
     name = f"search {_ticket_name(cell)} > {task} {search.regime} {key(trial)[:6]} seed {seeds}"
-    return Entry("search", name, trial, labels)
+    return Entry(key(trial), "search", name, trial, labels)
 
 
-def _ticket_name(cell: grid.TicketCell) -> str:
+def _ticket_name(cell: TicketCell) -> str:
     if cell.level == 0:
         return f"{cell.pretraining} dense"
     return f"{cell.pretraining} {cell.pruning} {100 * cell.sparsity:.2f} %"

@@ -9,13 +9,11 @@ memory) says nothing of the next time, and never lasts.
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from analysis.store.disclosure import without_secrets
-from search_spaces import grid
-from search_spaces.study import Study
 from trainables.runtime import memory
 from trainables.store import atomic
 from trainables.store.ledger import DamagedError, Ledger
@@ -136,8 +134,8 @@ def of_key(root: Path, name: str) -> Failure | None:
 
 def recorded(root: Path) -> dict[str, Failure]:
     """Key -> its failure, of all that have no result at a storage."""
-    found = map(_read, sorted((root / FOLDER).glob("[!.]*.json")))
-    return {failure.key: failure for failure in found if failure and not _mended(root, failure)}
+    read = map(_read, sorted((root / FOLDER).glob("[!.]*.json")))
+    return {failure.key: failure for failure in read if failure and not _mended(root, failure)}
 
 
 def lasting(root: Path) -> set[str]:
@@ -145,37 +143,35 @@ def lasting(root: Path) -> set[str]:
     return {name for name, failure in recorded(root).items() if failure.lasting}
 
 
-def of_runs(study: Study, root: Path) -> list[Failure]:
-    """The failures of a study's thetas, tickets and transfers."""
-    found = recorded(root)
-    own = grid.keys_of(study) if found else set()
-    return [failure for failure in found.values() if failure.key in own]
+def of_runs(own: Collection[str], root: Path) -> list[Failure]:
+    """The failures of a study's thetas, tickets and transfers, whose keys are `own`."""
+    return [failure for failure in recorded(root).values() if failure.key in own]
 
 
-def of_study(study: Study, root: Path) -> list[Failure]:
-    """The same, and those of its search's trials."""
-    tried = (SEARCH, study.name)
+def of_study(own: Collection[str], study: str, root: Path) -> list[Failure]:
+    """The same, and those of its search's trials; study: its name."""
+    tried = (SEARCH, study)
     trials = [f for f in recorded(root).values() if (f.stage, f.study) == tried]
-    return [*of_runs(study, root), *trials]
+    return [*of_runs(own, root), *trials]
 
 
-def told(found: Sequence[Failure], root: Path, origin: str) -> list[str]:
+def lines(failures: Sequence[Failure], root: Path, origin: str) -> list[str]:
     """Failures for people; origin: what names the study on the command line."""
-    if not found:
+    if not failures:
         return []
-    lines = [f"{len(found)} failed:"]
-    for failure in sorted(found, key=lambda failure: failure.name)[:_SHOWN]:
+    said = [f"{len(failures)} failed:"]
+    for failure in sorted(failures, key=lambda failure: failure.name)[:_SHOWN]:
         what = failure.name if failure.stage in failure.name else f"{failure.stage} {failure.name}"
         often = f"in {failure.attempts} runs, last" if failure.attempts > 1 else "at"
-        lines.append(f"  {what}: {failure.error} ({often} {failure.when}; {root / failure.log})")
-    if len(found) > _SHOWN:
-        lines.append(f"  and {len(found) - _SHOWN} more: {root / FOLDER}")
-    if any(failure.lasting for failure in found):
-        lines.append(
-            f"{sum(failure.lasting for failure in found)} in {LASTING} runs or more with the same "
+        said.append(f"  {what}: {failure.error} ({often} {failure.when}; {root / failure.log})")
+    if len(failures) > _SHOWN:
+        said.append(f"  and {len(failures) - _SHOWN} more: {root / FOLDER}")
+    if not_again := sum(failure.lasting for failure in failures):
+        said.append(
+            f"{not_again} in {LASTING} runs or more with the same "
             f"error, not tried again but by: python -m tuner run {origin} --retry-failed"
         )
-    return lines
+    return said
 
 
 def mended(root: Path) -> list[Path]:

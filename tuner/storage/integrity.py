@@ -3,19 +3,9 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from search_spaces import grid
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
-from search_spaces.spec import Transfer
-from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-
-
-def finished(study: Study, ledger: Ledger) -> list[Spec]:
-    """Thetas, tickets and transfers of a study that the ledger has."""
-    complete = ledger.keys(Transfer)
-    source = (spec for spec in grid.sources(study) if ledger.has(spec))
-    return [*source, *(c.transfer for c in grid.transfers(study) if c.key in complete)]
 
 
 def set_damaged_aside(specs: Iterable[Spec], ledger: Ledger) -> list[str]:

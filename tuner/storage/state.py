@@ -11,7 +11,7 @@ from search_spaces.searches.spaces import Point
 from search_spaces.study import Study
 from search_spaces.trials import Trial
 from trainables.store.ledger import Ledger
-from tuner.scheduling.worklist import Agenda, agenda
+from tuner.scheduling.worklist import Worklist
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,47 +29,27 @@ class WorkCount:
     complete: int
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Everything of a study, each with whether the ledger has it; of its searches, what they have
-    asked for so far."""
-
-    thetas: list[tuple[grid.ThetaCell, bool]]
-    tickets: list[tuple[grid.TicketCell, bool]]
-    transfers: list[tuple[grid.TransferCell, bool]]
-    agenda: Agenda
-
-
-def standing(study: Study, ledger: Ledger) -> Standing:
-    """Where a study stands."""
-    work = agenda(study, ledger)
-    return Standing(
-        [(cell, ledger.has(cell.theta)) for cell in grid.thetas(study)],
-        [(cell, ledger.has(cell.ticket)) for cell in grid.tickets(study)],
-        [(cell, name in work.complete) for name, cell in work.wanted.items()],
-        work,
-    )
-
-
 Cell = grid.ThetaCell | grid.TicketCell | grid.TransferCell
 
 
-def work(stands: Standing) -> Iterator[tuple[tuple[str, str], Cell, bool]]:
+def pieces(work: Worklist) -> Iterator[tuple[tuple[str, str], Cell, bool]]:
     """(stage and what kind of work, cell, is it done?) of everything of a study: thetas, tickets by
-    theta and pruning, transfers by data and regime."""
-    for theta, done in stands.thetas:
-        yield ("pre-training", theta.pretraining), theta, done
-    for ticket, done in stands.tickets:
-        yield ("tickets", f"{ticket.pretraining} {ticket.pruning}"), ticket, done
-    for transfer, done in stands.transfers:
-        yield ("transfers", transfer_kind(transfer)), transfer, done
+    theta and pruning, transfers by data and regime; of its level searches, what they have asked for
+    so far."""
+    of, done = work.grid, work.complete
+    for name, theta in of.thetas.items():
+        yield ("pre-training", theta.pretraining), theta, name in done
+    for name, ticket in of.tickets.items():
+        yield ("tickets", f"{ticket.pretraining} {ticket.pruning}"), ticket, name in done
+    for name, transfer in work.wanted.items():
+        yield ("transfers", transfer_kind(transfer)), transfer, name in done
 
 
-def rows(stands: Standing) -> list[WorkCount]:
+def counts(work: Worklist) -> list[WorkCount]:
     """The work of a study, counted."""
     total: Counter[tuple[str, str]] = Counter()
     complete: Counter[tuple[str, str]] = Counter()
-    for line, _, done in work(stands):
+    for line, _, done in pieces(work):
         total[line] += 1
         complete[line] += done
     return [
@@ -86,17 +66,17 @@ def transfer_kind(cell: grid.TransferCell) -> str:
     return f"{transfer.dataset.title}{part} {cell.regime}{search}"
 
 
-def table(agenda: Agenda, ledger: Ledger) -> "tuple[pd.DataFrame, Correct]":
+def table(work: Worklist) -> "tuple[pd.DataFrame, Correct]":
     """(a row for every transfer with its labels, key, state, SA and RA in [0, 1]; which test images
     each gets right). Transfers that the ledger lacks have NaN scores, so that a verdict names them;
     those that a search has not asked for have no row."""
     import pandas as pd
 
-    wanted = agenda.wanted
+    wanted, ledger = work.wanted, work.ledger
     records, correct = [], {}
-    for name, cell in agenda.cells.items():
+    for name, cell in work.grid.transfers.items():
         scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
-        if name in agenda.complete:
+        if name in work.complete:
             result = ledger.result(cell.transfer)
             test = result["test"]
             scores |= {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from search_spaces import grid
 from search_spaces.keys import key
 from search_spaces.study import Study
+from tuner.scheduling.worklist import Worklist
 from tuner.tracking.cards import ALIAS, Files, Winner, card
 from tuner.tracking.notes import run_link
 from tuner.tracking.tracker import Tracker
@@ -26,7 +26,7 @@ _LONGEST = 5000  # characters that MLflow's tables hold of a description
 
 
 def winners(
-    study: Study, verdict: "pd.DataFrame", shown: "pd.DataFrame", flags: "pd.DataFrame"
+    work: Worklist, verdict: "pd.DataFrame", shown: "pd.DataFrame", flags: "pd.DataFrame"
 ) -> list[Winner]:
     """The study's extreme double-win tickets that are pruned, and that no open flag blocks.
 
@@ -35,7 +35,8 @@ def winners(
     from analysis.verdict.flags import acknowledged, keys_behind, keys_by_cell
     from analysis.verdict.one_std import GROUP
 
-    cells = {(c.pretraining, c.pruning, c.level): c for c in grid.tickets(study)}
+    study = work.study
+    cells = {(c.pretraining, c.pruning, c.level): c for c in work.grid.tickets.values()}
     known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
     evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
     found = []
@@ -71,7 +72,7 @@ def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: f
 def register(tracker: Tracker, found: list[Winner]) -> None:
     """Puts winners into the registry, and takes the alias from the study's tickets that are none
     (any more). A ticket without a run in MLflow is left out."""
-    client, study = tracker.client, tracker.study
+    client, study = tracker.client, tracker.work.study
     with_runs = {w.model: w for w in found if w.cell.key in tracker.runs}
     for model in _models(client, study.name):
         if model.name not in with_runs and ALIAS in model.aliases:
@@ -111,10 +112,11 @@ def _version(tracker: Tracker, winner: Winner) -> str:
 
 def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
     """The files that a version adds to its ticket's: the card, and theta's weights if small."""
-    path = tracker.ledger.file(winner.cell.ticket.theta, "weights.safetensors")
+    ledger, ticket = tracker.work.ledger, winner.cell.ticket
+    path = ledger.file(ticket.theta, "weights.safetensors")
     weights = path.read_bytes()
     small = len(weights) <= SMALL
-    result, digest = tracker.ledger.result(winner.cell.ticket), hashlib.sha256(weights).hexdigest()
+    result, digest = ledger.result(ticket), hashlib.sha256(weights).hexdigest()
     files = Files(result, None if small else str(path), digest)
     text = card(winner, files, dict(_links(tracker, winner)))
     beside = {"theta.safetensors": weights} if small else {}
@@ -135,12 +137,12 @@ def _links(tracker: Tracker, winner: Winner) -> Iterator[tuple[str, str]]:
         if run := runs.get(key(spec)):
             yield what, run_link(where, run)
     task = winner.won["dataset"], winner.won["fraction"]
-    for cell in grid.transfers(tracker.study):
+    for name, cell in tracker.work.grid.transfers.items():
         same = (cell.labels["dataset"], cell.labels["fraction"]) == task
-        run = runs.get(cell.key) if same and cell.ticket_cell.ticket == winner.cell.ticket else None
+        run = runs.get(name) if same and cell.ticket_cell.ticket == winner.cell.ticket else None
         if run:
-            name = f"transfer, {cell.regime} training, seed {cell.labels['seed']}"
-            yield name, run_link(where, run)
+            what = f"transfer, {cell.regime} training, seed {cell.labels['seed']}"
+            yield what, run_link(where, run)
 
 
 def _models(client: Any, study: str) -> Iterator[Any]:

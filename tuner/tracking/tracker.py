@@ -15,8 +15,7 @@ from typing import Any
 import yaml
 
 from search_spaces.keys import key
-from search_spaces.study import Study
-from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import Worklist
 from tuner.storage import state
 from tuner.storage.entries import Entry, entries, metrics, params, tags, trial_entry
 from tuner.storage.failures import Failure, of_key, recorded
@@ -34,8 +33,7 @@ class Tracker:
 
     client: Any
     uri: str
-    study: Study
-    ledger: Ledger
+    work: Worklist
     experiment: str
     parent: str
     runs: dict[str, str] = field(default_factory=dict)
@@ -47,13 +45,13 @@ class Tracker:
 
         if entry.key in self.runs:
             return
-        result = self.ledger.result(entry.spec)
+        result = self.work.ledger.result(entry.spec)
         run_id = self._child(entry, tags(entry, result), int(1000 * result["started"]))
         values = [Metric(m.name, m.value, int(1000 * m.time), m.step) for m in metrics(result)]
         for start in range(0, len(values), _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=values[start : start + _METRICS_A_CALL])
         if entry.stage == "ticket":
-            folder = self.ledger.folder(entry.spec)
+            folder = self.work.ledger.folder(entry.spec)
             for file in ("mask.safetensors", "result.json", "spec.json"):
                 self.client.log_artifact(run_id, str(folder / file), "ticket")
         self.client.set_terminated(run_id, end_time=int(1000 * result["ended"]))
@@ -66,7 +64,7 @@ class Tracker:
         if self.failed.get(entry.key, ("", ""))[1] == failure.when:
             return
         self._no_failure(entry.key)
-        log = str(self.ledger.root / failure.log)
+        log = str(self.work.ledger.root / failure.log)
         about = {"reason": failure.error, "log": log, "when": failure.when}
         about |= {"stage": entry.stage, "key": entry.key, "state": "failed"}
         about[notes.NOTE] = f"Failed: {failure.error}\n\nAll that is known: {log}"
@@ -76,21 +74,22 @@ class Tracker:
 
     def show(self, entry: Entry) -> None:
         """Writes a result, or, while there is none, the failure that is recorded in its place."""
-        if self.ledger.has(entry.spec):
+        if self.work.ledger.has(entry.spec):
             self.log(entry)
-        elif failure := of_key(self.ledger.root, entry.key):
+        elif failure := of_key(self.work.ledger.root, entry.key):
             self.log_failure(entry, failure)
 
     def catch_up(self) -> None:
         """Writes every complete result of the study that MLflow lacks, its search's trials too, and
         every failure that is recorded."""
-        missing = recorded(self.ledger.root)
-        trials = state.trials(self.study, self.ledger) if self.study.search else []
-        tried = [trial_entry(self.study, finished.trial) for finished in trials]
-        for entry in (*entries(self.study), *tried):
+        missing = recorded(self.work.ledger.root)
+        study = self.work.study
+        trials = state.trials(study, self.work.ledger) if study.search else []
+        tried = [trial_entry(study, finished.trial) for finished in trials]
+        for entry in (*entries(self.work.grid).values(), *tried):
             if entry.key in self.runs:
                 continue
-            if self.ledger.has(entry.spec):
+            if self.work.ledger.has(entry.spec):
                 self.log(entry)
             elif entry.key in missing:
                 self.log_failure(entry, missing[entry.key])
@@ -149,9 +148,11 @@ class Tracker:
         self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
 
-def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
+def open_tracker(client: Any, work: Worklist) -> Tracker:
     """The study's experiment and parent run, made if missing, and what is already in them."""
     import mlflow
+
+    study = work.study
 
     experiment = client.get_experiment_by_name(study.name)
     if experiment is not None and experiment.lifecycle_stage == "deleted":
@@ -172,7 +173,7 @@ def open_tracker(client: Any, study: Study, ledger: Ledger) -> Tracker:
     client.set_tag(parent, "study_key", key(study))
     content = study.model_dump(mode="json", exclude_none=True)
     client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
-    tracker = Tracker(client, mlflow.get_tracking_uri(), study, ledger, number, parent)
+    tracker = Tracker(client, mlflow.get_tracking_uri(), work, number, parent)
     for run in _search(client, number, "tags.stage != 'study'"):
         status, run_id, about = run.info.status, run.info.run_id, run.data.tags
         if status == "FINISHED" and about["key"] not in tracker.runs:

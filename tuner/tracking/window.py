@@ -12,12 +12,10 @@ from threading import Thread
 from typing import TypeVar
 
 from analysis.store.runs import UnreadableError, explained
-from search_spaces.study import Study
-from trainables.store.ledger import Ledger
+from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import Entry
 from tuner.tracking import store as tracking_store
-from tuner.tracking import tracker as tracking
-from tuner.tracking.tracker import Tracker
+from tuner.tracking.tracker import Tracker, open_tracker
 
 PAUSE = 60.0
 """Seconds for which MLflow is left alone after it has not answered."""
@@ -34,8 +32,8 @@ class Window:
     Raises InputError if MLflow does not answer at the start: then nothing is lost by saying so.
     """
 
-    def __init__(self, study: Study, ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._study, self._ledger, self._say = study, ledger, say
+    def __init__(self, work: Worklist, say: Callable[[str], None]) -> None:
+        self._worklist, self._say = work, say
         self._tracker: Tracker | None = self._open()
         self._uri = self._tracker.uri
         self._pause_ends = 0.0
@@ -54,7 +52,7 @@ class Window:
         """Has a result, or a failure that is recorded, written."""
         self._todo.put(lambda tracker: tracker.show(entry))
 
-    def settle(self, last: Callable[[Tracker], T]) -> T | None:
+    def finish(self, last: Callable[[Tracker], T]) -> T | None:
         """Waits until all is written, then does something last; None if MLflow is away."""
         self._todo.put(None)
         while self._thread.is_alive():
@@ -73,7 +71,7 @@ class Window:
         return self._attempt(all_and_last)
 
     def _open(self) -> Tracker:
-        return tracking.open_tracker(tracking_store.connect(), self._study, self._ledger)
+        return open_tracker(tracking_store.connect(), self._worklist)
 
     @property
     def _written(self) -> int:
@@ -86,7 +84,7 @@ class Window:
                 continue  # Whoever is back catches up.
             try:
                 self._attempt(task)
-            except Exception as error:  # For the main thread, when it settles.
+            except Exception as error:  # For the main thread, in the end.
                 self._error = self._error or error
 
     def _attempt(self, task: Callable[[Tracker], T]) -> T | None:

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from search_spaces.reading import studies
-from tuner.commands import cli
-from tuner.commands.compare import differences
+from search_spaces.reading.differences import differences
+from tuner import cli
 
 SMALL = """
 name: small

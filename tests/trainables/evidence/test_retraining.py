@@ -28,6 +28,7 @@ from trainables.store.tensors import read
 from trainables.training.loop import Shard
 from tuner.evidence import plan, records
 from tuner.evidence.plan import Wish
+from tuner.scheduling.worklist import worklist
 
 YAML = """
 name: tiny
@@ -78,7 +79,7 @@ def ledger(study, tmp_path_factory):
 @pytest.fixture(scope="module")
 def gathered(study, ledger):
     """All evidence of the study by the plan, gathered in this process."""
-    planned = plan.plan(study, ledger, WISH)
+    planned = plan.plan(worklist(study, ledger), WISH)
     for piece in planned.pieces:
         gather.gather(piece.model_dump_json(), str(ledger.root))
     return planned
@@ -202,7 +203,7 @@ def test_attacks_agree_with_the_stored_records(study, gathered, ledger):
 
 def test_levels_and_everything_choose_transfers(study, ledger):
     def chosen(wish):
-        planned = plan.plan(study, ledger, wish)
+        planned = plan.plan(worklist(study, ledger), wish)
         return {key(p.network.transfer) for p in planned.probes if isinstance(p, Calibration)}
 
     done = {c.key for c in grid.transfers(study)[:-1]}
@@ -215,11 +216,11 @@ def test_levels_and_everything_choose_transfers(study, ledger):
 
 
 def test_an_unfinished_study_asks_for_nothing(study, tmp_path):
-    assert plan.plan(study, open_ledger(tmp_path), WISH).pieces == []
+    assert plan.plan(worklist(study, open_ledger(tmp_path)), WISH).pieces == []
 
 
 def test_records_carry_the_studys_names(study, gathered, ledger):
-    tables = records.collect(study, ledger).tables
+    tables = records.collect(worklist(study, ledger)).tables
     assert set(tables) == set(records.TABLES)
     similar = tables["similarity"]
     assert [(r["first_theta"], r["second_theta"]) for r in similar] == [
@@ -241,25 +242,25 @@ def test_records_carry_the_studys_names(study, gathered, ledger):
 
 
 def test_flags_carry_the_studys_names(study, gathered, ledger, monkeypatch):
-    before = records.collect(study, ledger).tables
+    before = records.collect(worklist(study, ledger)).tables
     flagged = {row["key"] for row in before["flags"]}
     assert flagged <= {row["key"] for row in before["attacks"]}
     # Stricter than any network can be: the decision is taken from stored numbers, as they are read.
     monkeypatch.setattr(gradient_masking, "ZERO_GRADIENTS", -1.0)
-    tables = records.collect(study, ledger).tables
+    tables = records.collect(worklist(study, ledger)).tables
     rows = [row for row in tables["flags"] if row["flag"] == "zero_gradients"]
     assert [row["key"] for row in rows] == [row["key"] for row in tables["attacks"]]
     assert rows[0]["regime"] == "adversarial" and "zero input gradient" in rows[0]["rule"]
 
 
 def test_pairs_are_written_once(study, gathered, ledger):
-    rows = records.collect(study, ledger).tables["agreement"]
+    rows = records.collect(worklist(study, ledger)).tables["agreement"]
     pairs = [(row["first_key"], row["second_key"]) for row in rows]
     assert len(set(pairs)) == len(pairs) == len({frozenset(pair) for pair in pairs})
 
 
 def test_files_hold_what_the_records_name(study, gathered, ledger):
-    found = records.collect(study, ledger)
+    found = records.collect(worklist(study, ledger))
     written = records.files(found, ["one reason"], 2)
     index = json.loads(written["index.json"])
     assert (index["skipped"], index["missing"], index["format"]) == (["one reason"], 2, 1)
@@ -278,7 +279,7 @@ def test_evidence_on_another_study_is_left_out(study, gathered, ledger):
     content = study.model_dump(mode="json", exclude_none=True)
     content["downstream"][0]["levels"] = [0]
     smaller = studies.validate(content, "smaller")
-    tables = records.collect(smaller, ledger).tables
+    tables = records.collect(worklist(smaller, ledger)).tables
     assert {row["level"] for row in tables["networks"]} == {0}
     assert len(tables["similarity"]) == 3
 
@@ -286,13 +287,13 @@ def test_evidence_on_another_study_is_left_out(study, gathered, ledger):
 @pytest.mark.parametrize("change", [("points", 5, 7), ("kind", "landscape", "ancient")])
 def test_evidence_of_another_version_is_passed_over(study, gathered, ledger, change):
     """Settings that have come since change what an old spec means, so its key no longer fits."""
-    before = records.collect(study, ledger).tables
+    before = records.collect(worklist(study, ledger)).tables
     spec = next(p for p in gathered.probes if isinstance(p, Landscape))
     place, (name, old, new) = ledger.folder(spec) / "spec.json", change
     text = place.read_text()
     assert json.loads(text)[name] == old
     place.write_text(json.dumps({**json.loads(text), name: new}))
-    after = records.collect(study, ledger).tables
+    after = records.collect(worklist(study, ledger)).tables
     place.write_text(text)
     assert len(after["landscape"]) == len(before["landscape"]) - 1
     assert after["calibration"] == before["calibration"]
@@ -306,7 +307,7 @@ def test_gathering_again_writes_nothing(gathered, ledger):
 
 
 def test_evidence_is_keyed_by_content(study, ledger):
-    planned = plan.plan(study, ledger, WISH)
+    planned = plan.plan(worklist(study, ledger), WISH)
     assert len({key(piece) for piece in planned.pieces}) == len(planned.pieces)
     for piece in planned.pieces:
         assert from_json(piece.model_dump_json(exclude_none=True)) == piece

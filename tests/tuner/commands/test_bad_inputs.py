@@ -20,8 +20,8 @@ from search_spaces.reading import studies
 from tests.support.paths import ROOT
 from tests.support.synthetic import Bulk, large_study
 from tests.tuner.commands.test_cli import SMALL
-from tuner.cluster import capacity
-from tuner.commands import cli
+from tuner import cli
+from tuner.cluster import connection
 
 # Of processor time, which other work on the machine does not stretch.
 SECONDS = 5.0
@@ -243,7 +243,7 @@ STORAGE = [
         {DAMAGED: None},
     ),
     Bad("evidence", "nothing finished in results", "python -m tuner run quickstart"),
-    Bad("simulate --recorded", "results holds no curve", "run it first"),
+    Bad("simulate --recorded", "no curve of two levels", "run it first"),
 ]
 TRACKING = [
     Bad(
@@ -390,7 +390,7 @@ def test_bad_input_is_refused(bad, uri, cache, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", cache)
-    for name in (capacity, "cluster"), (os, "execve"):
+    for name in (connection, "connect"), (os, "execve"):
         monkeypatch.setattr(*name, lambda *_, **__: pytest.fail("something was started"))
     module, arguments = command(bad.line)
     store = {"MLFLOW_TRACKING_URI": uri} if module == "analysis" else {}

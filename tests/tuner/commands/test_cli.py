@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+import search_spaces
 from search_spaces import grid
 from search_spaces.reading import studies
+from tests.support.paths import ROOT
 from trainables.store.ledger import open_ledger
-from tuner.commands import cli
+from tuner import cli
 from tuner.tracking import store as tracking_store
 
 SMALL = """\
@@ -93,7 +95,6 @@ def test_bad_studies_are_refused(tuner, folder, command, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Missing command"),
         (["runn"], "No such command 'runn'"),
         (["ui", "--port", "0"], "--port"),
         (["ui"], "MLflow store mlflow.db: not there: run a study in this folder first"),
@@ -103,6 +104,19 @@ def test_bad_studies_are_refused(tuner, folder, command, arguments, words):
 def test_bad_commands_are_refused(tuner, folder, arguments, words):
     assert_refused(tuner(*arguments), words)
     assert left(folder) == []
+
+
+def test_nothing_asked_for_prints_help(tuner, folder):
+    code, out, err = tuner()
+    assert (code, err) == (0, "")
+    listed = {line.split()[0] for line in out.splitlines() if line.startswith("  ")}
+    files = (ROOT / "tuner" / "commands").glob("[!_]*.py")
+    assert {file.stem for file in files} <= listed
+    assert left(folder) == []
+
+
+def test_the_version_is_the_package_s(tuner, folder):
+    assert tuner("--version") == (0, f"double-win {search_spaces.__version__}\n", "")
 
 
 def test_a_server_is_no_store_to_serve(tuner, folder, monkeypatch):
@@ -322,7 +336,7 @@ def test_simulate_has_room_for_a_level_on_the_shortest_ladder(tuner, folder, sma
         (["--seed", -1], "--seed"),
         (["--budget", 9], "--budget"),
         (["--set", "downstream.0.margin=2"], "downstream.0.margin: Input should be less than 1"),
-        (["--recorded"], "holds no curve of two levels, two seeds: run it first"),
+        (["--recorded"], "no curve of two levels"),
         (["--set", "pruning={}", "--set", "downstream.0.levels=[0]"], "prunes nothing"),
         (
             ["--set", "downstream.0.seeds=[0,1,2,3,4,5]", "--budget", 12],

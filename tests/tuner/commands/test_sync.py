@@ -9,7 +9,7 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from tests.support import made_up
 from trainables.store.ledger import open_ledger
-from tuner.commands.sync import sync
+from tuner.commands.sync import sync_study
 from tuner.runtime.lock import only_run
 from tuner.runtime.settings import Settings
 from tuner.storage import failures
@@ -29,21 +29,21 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     why = FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(cells[12]), study.name, why)
 
-    first = sync(study, settings)
+    first = sync_study(study, settings)
     assert (first.written, first.runs, first.failed) == (17, 17, 1)
     assert "1 of failures" in str(first)
-    again = sync(study, settings)
+    again = sync_study(study, settings)
     assert (again.written, again.runs, again.failed) == (0, 17, 1)
     made_up.write_transfers(ledger, cells[12:])
-    last = sync(study, settings)
+    last = sync_study(study, settings)
     assert (last.written, last.runs, last.failed) == (8, 25, 0)
 
     client = tracking_store.connect()
     number = client.get_experiment_by_name(study.name).experiment_id
     runs = client.search_runs([number], "tags.stage != 'study'")
-    assert Counter(run.data.tags["key"] for run in runs) == Counter(grid.keys_of(study))
+    assert Counter(run.data.tags["key"] for run in runs) == Counter(grid.expand(study).keys)
     assert {run.info.status for run in runs} == {"FINISHED"}
     results = load.load(study.name)
     assert len(results.table) == 20 and results.missing == []
     with only_run(ledger.root, study.name), pytest.raises(InputError, match="another run works"):
-        sync(study, settings)
+        sync_study(study, settings)

@@ -13,7 +13,7 @@ from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity
 from tuner.estimate import cost, history
 from tuner.estimate.prices import Price
-from tuner.storage.state import standing
+from tuner.scheduling.worklist import worklist
 
 TWO_CORES = Capacity(cpus=2, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
 SECONDS = 0.01
@@ -25,7 +25,7 @@ def study():
 
 
 def outlook(study, ledger, capacity=TWO_CORES, device="cpu"):
-    return cost.outlook(standing(study, ledger), ledger, capacity, device)
+    return cost.outlook(worklist(study, ledger), capacity, device)
 
 
 def estimated(study, ledger, capacity=TWO_CORES):
@@ -90,7 +90,7 @@ def test_without_a_price_there_is_no_estimate(study, tmp_path):
 
 def test_what_is_complete_costs_nothing(study, tmp_path):
     ledger = open_ledger(tmp_path)
-    for spec in grid.sources(study):
+    for spec in grid.expand(study).sources.values():
         ledger.write(spec, {}, {"weights.safetensors": bytes(400)})
     finish(ledger, grid.transfers(study)[:-1], 4.0)
     ahead = outlook(study, ledger)
@@ -136,7 +136,7 @@ def test_runs_that_took_longer_make_the_next_estimate_longer(study, tmp_path):
 
 def test_disk_is_weights_masks_and_records(study, tmp_path):
     size = estimated(study, Ledger(tmp_path)).size
-    results = len(grid.sources(study)) + len(grid.transfers(study))
+    results = len(grid.expand(study).sources) + len(grid.transfers(study))
     weights = 78_000 * (4 * 3 + 2 * len(grid.tickets(study)))
     assert weights < size < weights + results * 60_000
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.scheduling.adaptive import Cell, Result
-from tuner.scheduling.queue import Schedule, ScheduledSearch
+from tuner.scheduling.queue import Queue, ScheduledSearch
 
 SCORED = Result({"SA": 0.9, "RA": 0.5})
 
@@ -79,7 +79,7 @@ def test_every_job_is_handed_out_once_whatever_ends_first(fixed, plans, known, s
         return None if job % 4 == 0 else SCORED
 
     searches = [search(*fresh_only(plan), job=lambda cell: cell.seed) for plan in plans]
-    schedule = Schedule(fixed, searches, lambda job: SCORED if job in known else None)
+    schedule = Queue(fixed, searches, lambda job: SCORED if job in known else None)
     seen = drain(schedule, random, slots, outcome)
     wanted = {n for plan in plans for batch in plan for n in batch} - known
     assert sorted(seen) == sorted(wanted | set(fixed))
@@ -92,7 +92,7 @@ def test_every_job_is_handed_out_once_whatever_ends_first(fixed, plans, known, s
 
 def test_searches_come_first_and_fixed_jobs_fill_the_gaps():
     one = search(cells(0, 1), cells(2))
-    schedule = Schedule(["a", "b"], [one])
+    schedule = Queue(["a", "b"], [one])
     assert [schedule.next() for _ in range(3)] == [*cells(0, 1), "a"]
     schedule.ended(cells(0)[0], SCORED)
     assert schedule.next() == "b"  # the batch is not complete
@@ -102,7 +102,7 @@ def test_searches_come_first_and_fixed_jobs_fill_the_gaps():
 
 
 def test_what_is_left_counts_what_is_known_so_far():
-    schedule = Schedule(["a"], [search(cells(0, 1), cells(2))])
+    schedule = Queue(["a"], [search(cells(0, 1), cells(2))])
     assert schedule.left == 3
     schedule.next(), schedule.next()
     assert schedule.left == 3
@@ -114,7 +114,7 @@ def test_what_is_left_counts_what_is_known_so_far():
 
 def test_a_shared_job_is_trained_once_and_told_to_all():
     first, second = search(cells(0)), search(cells(0), cells(3))
-    schedule = Schedule([], [first, second])
+    schedule = Queue([], [first, second])
     job = schedule.next()
     assert schedule.next() is None and schedule.left == 1
     schedule.ended(job, SCORED)
@@ -124,7 +124,7 @@ def test_a_shared_job_is_trained_once_and_told_to_all():
 
 def test_a_later_search_is_told_of_what_failed():
     first, second = search(cells(0), cells(1)), search(cells(5), cells(0))
-    schedule = Schedule([], [first, second])
+    schedule = Queue([], [first, second])
     zero, five = schedule.next(), schedule.next()
     schedule.ended(zero, None)
     schedule.ended(five, SCORED)
@@ -134,23 +134,23 @@ def test_a_later_search_is_told_of_what_failed():
 
 def test_known_jobs_take_a_search_to_where_it_was():
     one = search(cells(0, 1), cells(2), cells(3))
-    schedule = Schedule([], [one], lambda job: SCORED if job.seed < 3 else None)
+    schedule = Queue([], [one], lambda job: SCORED if job.seed < 3 else None)
     assert one.jobs and schedule.left == 1
     assert schedule.next() == cells(3)[0]
 
 
 def test_a_fixed_job_that_a_search_wants_is_trained_once():
     job = cells(0)[0]
-    schedule = Schedule([job, "a"], [search([job])])
+    schedule = Queue([job, "a"], [search([job])])
     assert schedule.next() == job and schedule.next() == "a" and schedule.next() is None
 
 
 def test_all_known_is_over_at_once():
-    schedule = Schedule([], [search(cells(0), cells(1))], lambda job: SCORED)
+    schedule = Queue([], [search(cells(0), cells(1))], lambda job: SCORED)
     assert schedule.over and schedule.next() is None and schedule.left == 0
-    assert Schedule([]).over
+    assert Queue([]).over
 
 
 def test_a_job_that_was_not_handed_out_cannot_end():
     with pytest.raises(KeyError):
-        Schedule(["a"]).ended("b", SCORED)
+        Queue(["a"]).ended("b", SCORED)

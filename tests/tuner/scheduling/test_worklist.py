@@ -11,7 +11,7 @@ from search_spaces.reading import studies
 from trainables.store.ledger import open_ledger
 from tuner.scheduling.adaptive import Cell
 from tuner.scheduling.level_searches import known_result
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import worklist
 from tuner.storage import state
 
 TEXT = """
@@ -71,20 +71,20 @@ def finish(ledger, cell):
 
 
 def train(of, ledger, settle=False, count=10**6, failing=lambda cell: False):
-    """Trains what an agenda hands out, at most `count`; gives the keys."""
-    plan, trained = agenda(of, ledger, settle), []
-    while len(trained) < count and (name := plan.schedule.next()):
+    """Trains what a worklist hands out, at most `count`; gives the keys."""
+    plan, trained = worklist(of, ledger, settle), []
+    while len(trained) < count and (name := plan.queue.next()):
         trained.append(name)
-        if failing(plan.cells[name]):
-            plan.schedule.ended(name, None)
+        if failing(plan.grid.transfers[name]):
+            plan.queue.ended(name, None)
             continue
-        finish(ledger, plan.cells[name])
-        plan.schedule.ended(name, plan.schedule.known(name))
+        finish(ledger, plan.grid.transfers[name])
+        plan.queue.ended(name, plan.queue.known(name))
     return trained
 
 
 def test_a_search_for_each_theta_pruning_and_task(ledger):
-    plan = agenda(study(), ledger)
+    plan = worklist(study(), ledger)
     # imp from both thetas, random from one; the listed task has none.
     assert len(plan.searches) == 3
     assert [search.search.plan.levels for search in plan.searches] == [
@@ -94,15 +94,15 @@ def test_a_search_for_each_theta_pruning_and_task(ledger):
     ]
     assert {search.search.plan.seeds for search in plan.searches} == {tuple(range(6))}
     assert {search.search.plan.budget for search in plan.searches} == {30}
-    settling = agenda(study(), ledger, settle=True)
+    settling = worklist(study(), ledger, settle=True)
     assert all(search.search.plan.budget > 10**6 for search in settling.searches)
 
 
 def test_jobs_are_the_cells_of_the_study(ledger):
-    plan = agenda(study(), ledger)
+    plan = worklist(study(), ledger)
     for search in plan.searches:
         for cell in (Cell(0, "standard", 5), Cell(4, "adversarial", 0)):
-            found = plan.cells[search.job(cell)]
+            found = plan.grid.transfers[search.job(cell)]
             assert (found.ticket_cell.level, found.regime, found.transfer.seed) == cell
             assert found.task.adaptive
     theirs = plan.searches[1:]  # of one theta, they share its dense network
@@ -112,7 +112,7 @@ def test_jobs_are_the_cells_of_the_study(ledger):
 
 
 def test_wanted_are_the_listed_and_what_searches_have_asked_for(ledger):
-    plan = agenda(study(), ledger)
+    plan = worklist(study(), ledger)
     found = Counter(
         (c.labels["dataset"], c.labels["theta"], c.labels["pruning"]) for c in plan.wanted.values()
     )
@@ -125,14 +125,14 @@ def test_wanted_are_the_listed_and_what_searches_have_asked_for(ledger):
         **{("listed", theta, "dense"): 2 for theta in ("standard", "adversarial")},
         **{("listed", theta, "imp"): 2 for theta in ("standard", "adversarial")},
     }
-    assert plan.schedule.left == len(plan.wanted)
+    assert plan.queue.left == len(plan.wanted)
 
 
 def test_all_of_it_is_trained_once_and_then_nothing_is_left(ledger):
     trained = train(study(), ledger)
     assert len(set(trained)) == len(trained)
-    plan = agenda(study(), ledger)
-    assert plan.schedule.over and set(plan.wanted) == set(trained)
+    plan = worklist(study(), ledger)
+    assert plan.queue.over and set(plan.wanted) == set(trained)
     assert [search.search.finding().extreme for search in plan.searches] == [3, 3, 0]
     assert train(study(), ledger) == []
 
@@ -151,7 +151,7 @@ def test_what_is_lost_is_restored(ledger):
     from shutil import rmtree
 
     whole = train(study(), ledger)
-    cells = agenda(study(), ledger).cells
+    cells = worklist(study(), ledger).grid.transfers
     lost = whole[::4]
     for name in lost:
         rmtree(ledger.folder(cells[name].transfer))
@@ -161,14 +161,14 @@ def test_what_is_lost_is_restored(ledger):
 def test_settle_goes_on_beyond_the_budget(ledger):
     narrow = study(levels={"bounds": [2, 6], "budget": 12, "most_seeds": 6}, margin=0.006)
     first = train(narrow, ledger)
-    plan = agenda(narrow, ledger)
+    plan = worklist(narrow, ledger)
     assert all(len(search.jobs) <= 12 for search in plan.searches)
     more = train(narrow, ledger, settle=True)
     assert more and not set(more) & set(first)
     assert train(narrow, ledger, settle=True) == []
     # Once more without it: nothing is left, and the table holds what settling trained.
     assert train(narrow, ledger) == []
-    table, correct = state.table(agenda(narrow, ledger), ledger)
+    table, correct = state.table(worklist(narrow, ledger))
     assert set(table["key"]) == {*first, *more} == set(correct)
     assert not table["SA"].isna().any()
 
@@ -180,17 +180,17 @@ def test_tickets_that_are_not_there_do_not_stop_the_others(ledger):
         return (cell.ticket_cell.pruning, cell.ticket_cell.level) == broken
 
     trained = train(study(), ledger, failing=failing)
-    plan = agenda(study(), ledger)
-    tried = [n for n in trained if failing(plan.cells[n])]
+    plan = worklist(study(), ledger)
+    tried = [n for n in trained if failing(plan.grid.transfers[n])]
     assert len(tried) <= 2 * 2 * 2
     done = {
         (c.ticket_cell.pruning, c.ticket_cell.level)
-        for c in plan.cells.values()
+        for c in plan.grid.transfers.values()
         if ledger.has(c.transfer)
     }
     assert {("dense", 0), ("imp", 3), ("imp", 5), ("random", 2)} <= done
     # The next run tries them again.
-    assert not plan.schedule.over
+    assert not plan.queue.over
 
 
 def test_a_known_result_is_the_ledgers(ledger):
@@ -205,14 +205,14 @@ def test_a_known_result_is_the_ledgers(ledger):
 
 
 def test_a_table_has_what_is_wanted_and_what_is_there(ledger):
-    plan = agenda(study(), ledger)
+    plan = worklist(study(), ledger)
     extra = next(
         c
-        for c in plan.cells.values()
+        for c in plan.grid.transfers.values()
         if c.optional and c.key not in plan.wanted and c.labels["level"]
     )
     finish(ledger, extra)
-    table, correct = state.table(agenda(study(), ledger), ledger)
+    table, correct = state.table(worklist(study(), ledger))
     assert len(table) == len(plan.wanted) + 1
     assert list(table[table["state"] == "complete"]["key"]) == [extra.key] == list(correct)
     assert table["SA"].isna().sum() == len(plan.wanted)
@@ -224,11 +224,12 @@ def test_a_study_without_searches_loads_no_statistics(ledger):
 
     code = (
         "import sys\n"
-        "from search_spaces import reading\n"
-        "from trainables.ledger import Ledger\n"
         "from pathlib import Path\n"
-        "from tuner.state import rows, standing\n"
-        "rows(standing(reading.load('quickstart'), Ledger(Path('nowhere'))))\n"
+        "from search_spaces.reading import studies\n"
+        "from trainables.store.ledger import Ledger\n"
+        "from tuner.scheduling.worklist import worklist\n"
+        "from tuner.storage.state import counts\n"
+        "counts(worklist(studies.load('quickstart'), Ledger(Path('nowhere'))))\n"
         "heavy = {'scipy', 'pandas', 'torch', 'ray', 'mlflow'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

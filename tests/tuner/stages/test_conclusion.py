@@ -13,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 from search_spaces import grid
 from tests.support import made_up
 from trainables.store.ledger import open_ledger
-from tuner.scheduling.worklist import agenda
+from tuner.scheduling.worklist import worklist
 from tuner.stages import conclusion
 from tuner.stages.conclusion import conclude, from_ledger
 from tuner.storage import failures
@@ -56,12 +56,12 @@ def again(client, study, ledger):
 
     def conclude_again(looked_at=None, flags=None):
         answered = study.model_copy(update={"looked_at": looked_at or {}})
-        tracker = tracking.open_tracker(client, answered, ledger)
+        tracker = tracking.open_tracker(client, worklist(answered, ledger))
         tracker.catch_up()
         content = {"index.json": {"tables": {"flags": "signs"}}, "flags.json": flags or []}
         files = {name: json.dumps(value).encode() for name, value in content.items()}
         tracker.attach(files, "evidence")
-        return tracker, conclude(agenda(answered, ledger), tracker)
+        return tracker, conclude(worklist(answered, ledger), tracker)
 
     return conclude_again
 
@@ -178,9 +178,9 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     why = failures.FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(lost[0]), study.name, why)
 
-    tracker = tracking.open_tracker(client, study, ledger)
+    tracker = tracking.open_tracker(client, worklist(study, ledger))
     tracker.catch_up()
-    found = conclude(agenda(study, ledger), tracker)
+    found = conclude(worklist(study, ledger), tracker)
     assert (found.done, found.total) == (15, 20)
     text = "\n".join(found.lines)
     assert found.lines[0].startswith("INCOMPLETE: 5 of 20 transfers are missing (1 failed)")
@@ -189,7 +189,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     assert "missing seeds: 36.00 % (1 of 2)" in text
     assert "incomplete: 48.80 %, the extreme may be higher" in text
     assert "confirmed" not in text
-    assert from_ledger(agenda(study, ledger), study, ledger).lines == found.lines
+    assert from_ledger(worklist(study, ledger)).lines == found.lines
     run = client.get_run(tracker.parent)
     assert (run.info.status, run.data.tags["state"]) == ("FAILED", "incomplete")
     assert "15 of 20 transfers are complete (what is said below" in run.data.tags[notes.NOTE]
@@ -198,7 +198,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
 
 def test_the_ledger_alone_gives_the_same_verdict(again, study, ledger):
     _, found = again()
-    alone = from_ledger(agenda(study, ledger), study, ledger)
+    alone = from_ledger(worklist(study, ledger))
     assert alone.lines == found.lines and (alone.done, alone.total) == (20, 20)
     assert (alone.reported, alone.models) == (False, [])
 
@@ -216,8 +216,8 @@ def test_what_did_not_go_as_planned_is_said():
 def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
     ledger = open_ledger(tmp_path)
     theta = grid.thetas(study)[0].theta
-    assert conclusion._of_thetas(study, ledger) == []
+    assert from_ledger(worklist(study, ledger)).notes == []
     ledger.write(theta, {**made_up.WHERE, "state": "diverged", "best_epoch": 3}, {})
-    assert conclusion._of_thetas(study, ledger) == [
+    assert from_ledger(worklist(study, ledger)).notes == [
         "theta one diverged: tickets start from its best state before, of epoch 3"
     ]

@@ -10,7 +10,7 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from tests.support import made_up
 from trainables.store.ledger import open_ledger
-from tuner.commands import cli
+from tuner import cli
 from tuner.runtime.lock import only_run
 from tuner.storage import cleaning, failures
 from tuner.storage.entries import transfer_entry

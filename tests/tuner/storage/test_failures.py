@@ -17,8 +17,8 @@ from search_spaces.errors import InputError
 from search_spaces.keys import key
 from tests.support import made_up
 from trainables.store.ledger import DamagedError, open_ledger
-from tuner.commands import cli
-from tuner.scheduling.worklist import agenda
+from tuner import cli
+from tuner.scheduling.worklist import worklist
 from tuner.stages import source
 from tuner.storage import failures
 from tuner.storage.entries import entries, transfer_entry
@@ -130,21 +130,23 @@ def test_records_that_cannot_be_read_or_written_stop_nothing(ledger, fail):
 
 
 def chain_keys(study, ledger, given_up):
-    return {key(spec) for c in source.chains(study, ledger, given_up) for spec in c.results}
+    return {
+        key(spec) for c in source.chains(worklist(study, ledger), given_up) for spec in c.results
+    }
 
 
 def test_what_waits_for_a_failure_is_beyond_reach_and_nothing_else(study, ledger):
     tickets = {(c.pruning, c.level): c.key for c in grid.tickets(study)}
     (theta,) = (c.key for c in grid.thetas(study))
-    assert source.beyond_reach(study, ledger, set()) == set()
-    assert source.beyond_reach(study, ledger, {theta}) == grid.keys_of(study)
+    assert source.beyond_reach(worklist(study, ledger), set()) == set()
+    assert source.beyond_reach(worklist(study, ledger), {theta}) == grid.expand(study).keys
     assert chain_keys(study, ledger, {theta}) == set()
 
     for cell in grid.thetas(study):
         ledger.write(cell.theta, {}, {})
     ledger.write(next(c for c in grid.tickets(study) if c.level == 1).ticket, {}, {})
     given_up = {tickets["imp", 2]}
-    lost = source.beyond_reach(study, ledger, given_up)
+    lost = source.beyond_reach(worklist(study, ledger), given_up)
     deep = {c.key for c in grid.transfers(study) if c.ticket_cell.level > 1}
     assert lost == deep | {tickets["imp", 2], tickets["imp", 3]}
     assert chain_keys(study, ledger, given_up) == {theta, tickets["random", 1]}
@@ -158,14 +160,16 @@ def test_another_study_s_failures_are_none_of_this_one_s(study, ledger, fail, ce
     other = study.model_copy(update={"downstream": (task,)})
     lasting = failures.lasting(ledger.root)
     assert lasting == {cell.key}
-    assert source.beyond_reach(study, ledger, lasting) == lasting
-    assert source.beyond_reach(other, ledger, lasting) == set()
-    assert failures.of_runs(other, ledger.root) == []
-    assert failures.of_runs(study, ledger.root) == failures.of_study(study, ledger.root)
+    assert source.beyond_reach(worklist(study, ledger), lasting) == lasting
+    assert source.beyond_reach(worklist(other, ledger), lasting) == set()
+    assert failures.of_runs(grid.expand(other).keys, ledger.root) == []
+    assert failures.of_runs(grid.expand(study).keys, ledger.root) == failures.of_study(
+        grid.expand(study).keys, study.name, ledger.root
+    )
 
 
 def test_what_is_given_up_is_not_handed_out(study, ledger, cell):
-    whole, less = agenda(study, ledger).schedule, agenda(study, ledger, False, {cell.key}).schedule
+    whole, less = worklist(study, ledger).queue, worklist(study, ledger).refreshed({cell.key}).queue
     assert whole.left == 20 and less.left == 19
     handed = []
     while job := less.next():
@@ -177,8 +181,8 @@ def test_what_is_given_up_is_not_handed_out(study, ledger, cell):
 def test_a_search_is_told_of_what_is_given_up(study, ledger):
     task = study.downstream[0].model_dump() | {"levels": "adaptive"}
     searched = study.model_validate(study.model_dump() | {"downstream": [task]})
-    first = agenda(searched, ledger).schedule.next()
-    other = agenda(searched, ledger, False, {first}).schedule
+    first = worklist(searched, ledger).queue.next()
+    other = worklist(searched, ledger).refreshed({first}).queue
     handed = set()
     while job := other.next():
         handed.add(job)
@@ -214,7 +218,7 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     made_up.write_source(study, ledger)
 
     def opened():
-        tracker = tracking.open_tracker(tracking_store.connect(), study, ledger)
+        tracker = tracking.open_tracker(tracking_store.connect(), worklist(study, ledger))
         tracker.catch_up()
         return tracker
 
@@ -233,5 +237,5 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     tracker = opened()
     ((_, run),) = shown(tracker).items()
     assert run.info.status == "FINISHED" and run.data.metrics["SA"] > 0
-    known = {entry.key for entry in entries(study) if ledger.has(entry.spec)}
+    known = {entry.key for entry in entries(grid.expand(study)).values() if ledger.has(entry.spec)}
     assert tracker.runs.keys() == known and tracker.failed == {}

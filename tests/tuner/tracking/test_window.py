@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from search_spaces import grid
 from tests.support import made_up
 from trainables.store.ledger import open_ledger
+from tuner.scheduling.worklist import worklist
 from tuner.storage.entries import transfer_entry
 from tuner.tracking import store as tracking_store
 from tuner.tracking import tracker as tracking
@@ -84,23 +85,23 @@ def finish(study, ledger, shown, count):
 
 
 def everything(study, ledger):
-    done = ledger.all_keys() & grid.keys_of(study)
+    done = ledger.all_keys() & grid.expand(study).keys
     return sorted(done)
 
 
 def test_what_is_shown_is_written(study, ledger, door):
     said = []
-    shown = Window(study, ledger, said.append)
+    shown = Window(worklist(study, ledger), said.append)
     shown.catch_up()
     finish(study, ledger, shown, 3)
-    assert shown.settle(lambda tracker: len(tracker.runs)) == 1 + 4 + 3
+    assert shown.finish(lambda tracker: len(tracker.runs)) == 1 + 4 + 3
     assert runs(door) == everything(study, ledger) and said == []
 
 
 def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch):
     monkeypatch.setattr(window, "PAUSE", 0.05)
     said = []
-    shown = Window(study, ledger, said.append)
+    shown = Window(worklist(study, ledger), said.append)
     shown.catch_up()
     finish(study, ledger, shown, 3)
     until(lambda: shown._written == 8)
@@ -112,35 +113,35 @@ def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch
     assert len(runs(door)) == 8
     door.shut = False
     finish(study, ledger, shown, 2)
-    assert shown.settle(lambda tracker: "told") == "told"
+    assert shown.finish(lambda tracker: "told") == "told"
     assert len(said) == 1 and "Connection refused" in said[0]
     assert runs(door) == everything(study, ledger)
 
 
 def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     said = []
-    shown = Window(study, ledger, said.append)
+    shown = Window(worklist(study, ledger), said.append)
     shown.catch_up()
     until(lambda: shown._written == 5)
     door.shut = True
     finish(study, ledger, shown, 4)
-    assert shown.settle(lambda tracker: "told") is None
+    assert shown.finish(lambda tracker: "told") is None
     assert len(said) == 1 and len(runs(door)) == 5
     door.shut = False
-    tracking.open_tracker(door, study, ledger).catch_up()
+    tracking.open_tracker(door, worklist(study, ledger)).catch_up()
     assert runs(door) == everything(study, ledger)
 
 
 def test_a_stuck_server_holds_nothing_up(study, ledger, door, monkeypatch):
     monkeypatch.setattr(window, "PATIENCE", 0.3)
     said = []
-    shown = Window(study, ledger, said.append)
+    shown = Window(worklist(study, ledger), said.append)
     door.free.clear()
     started = time.monotonic()
     shown.catch_up()
     finish(study, ledger, shown, 3)
     assert time.monotonic() - started < window.PAUSE / 2
-    assert shown.settle(lambda tracker: pytest.fail("it is stuck")) is None
+    assert shown.finish(lambda tracker: pytest.fail("it is stuck")) is None
     assert said == ["MLflow: is too slow: what it misses is written later; all else goes on"]
     door.free.set()
     shown._thread.join(30)
@@ -166,18 +167,18 @@ def test_answers_that_are_lost_leave_no_second_run(study, ledger, door, monkeypa
         return once
 
     said = []
-    shown = Window(study, ledger, said.append)
+    shown = Window(worklist(study, ledger), said.append)
     monkeypatch.setattr(Door, "__getattr__", losing)
     shown.catch_up()
     finish(study, ledger, shown, 4)
-    assert shown.settle(lambda tracker: "told") == "told"
+    assert shown.finish(lambda tracker: "told") == "told"
     assert lost == set() and len(said) == 1
     assert runs(door) == everything(study, ledger)
 
 
 def test_a_bug_is_raised_where_it_is_seen(study, ledger, door, monkeypatch):
-    shown = Window(study, ledger, lambda line: None)
+    shown = Window(worklist(study, ledger), lambda line: None)
     monkeypatch.setattr(tracking.Tracker, "show", lambda *_: 1 / 0)
     finish(study, ledger, shown, 1)
     with pytest.raises(ZeroDivisionError):
-        shown.settle(lambda tracker: "told")
+        shown.finish(lambda tracker: "told")

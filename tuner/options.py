@@ -1,10 +1,11 @@
-"""What the commands share: arguments, options, reading a study."""
+"""What the commands share: arguments, options, reading a study, a word beside the answer."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.study import Study
 
@@ -39,3 +40,19 @@ def load(
     from tuner.storage.inputs import resolve
 
     return resolve(studies.load(study, overrides, fragment), data)
+
+
+def reachable(study: str, overrides: list[str] | None, fragment: Path | None, data: Path) -> Study:
+    """A study with its data found, as far as they are there."""
+    unresolved = studies.load(study, overrides, fragment)
+    try:
+        return load(study, overrides, data, fragment)
+    except InputError as error:
+        # What is not there yet does not keep anybody from seeing what would be done with it.
+        typer.echo(f"note: {error}")
+        return unresolved
+
+
+def note(line: str) -> None:
+    """Says something beside the answer."""
+    typer.echo(line, err=True)

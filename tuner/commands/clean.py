@@ -1,0 +1,60 @@
+"""python -m tuner clean: what a storage holds that nothing needs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from search_spaces import grid
+from search_spaces.study import Study
+from trainables.store.ledger import Ledger
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, reachable
+from tuner.runtime.console import volume
+from tuner.runtime.settings import Settings
+from tuner.storage import cleaning
+from tuner.storage.cleaning import Remains
+
+
+def clean(
+    study: StudyArg = "quickstart",
+    overrides: SetOpt = None,
+    fragment: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
+    data: DataOpt = Settings.data,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Show, then remove, what no complete result and no unfinished training needs.
+
+    Complete results stay, of whatever study, and so does what an unfinished training goes on from.
+    """
+    loaded, ledger = reachable(study, overrides, fragment, data), Ledger(storage.resolve())
+    cleaning.check_idle(ledger.root)
+    remains = cleaning.remains(ledger)
+    _show(remains, loaded, ledger)
+    if remains and (yes or (sys.stdin.isatty() and typer.confirm("remove these?"))):
+        cleaning.check_idle(ledger.root)
+        typer.echo(f"removed: {volume(cleaning.remove(remains))}")
+    elif remains:
+        typer.echo("nothing removed yet: --yes removes these")
+
+
+def _show(remains: list[Remains], study: Study, ledger: Ledger) -> None:
+    """Prints what of a storage may go, and what stays."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("may go", "number", "size"):
+        table.add_column(title, justify="left" if title == "may go" else "right")
+    for kind in remains:
+        table.add_row(kind.what, str(len(kind.paths)), volume(kind.size))
+    number, size = sum(len(kind.paths) for kind in remains), sum(kind.size for kind in remains)
+    table.add_row("in all", str(number), volume(size))
+    Console(highlight=False).print(table)
+    unfinished, own = cleaning.kept(ledger), grid.expand(study).keys
+    here = sum(path.stem in own for path in unfinished)
+    much = volume(sum(map(cleaning.size, unfinished)))
+    typer.echo(
+        f"stays: {len(ledger.all_keys())} complete results, {len(unfinished)} unfinished trainings "
+        f"({here} of {study.name}; {much})"
+    )
