@@ -66,10 +66,6 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 """File names that count as images, in lower case."""
 
 
-# A wild label would ask for a head of as many outputs.
-_MOST_CLASSES = 100_000
-
-
 def place(dataset: Dataset) -> Path:
     """Where a dataset's files are. Raises InputError where it does not say."""
     if dataset.path is None:
@@ -129,15 +125,31 @@ def _of_npz(dataset: Dataset) -> tuple[int, int]:
     for split, (shape, kind) in images.items():
         check_arrays(dataset, split, shape, kind, labels[split])
     (*_, channels), (*_, others) = images["train"][0], images["test"][0]
-    classes = 1 + max(int(array.max()) for array in labels.values())
-    wrong = None
-    if channels != others:
-        wrong = "train_x and test_x differ in channels"
-    elif classes > _MOST_CLASSES:
-        wrong = f"labels go up to {classes - 1}: number classes from 0"
-    if wrong:
+    wrong = "train_x and test_x differ in channels" if channels != others else None
+    if wrong := wrong or _mislabelled(labels["train"], labels["test"]):
         raise InputError(f"dataset {dataset.title}: {path}: {wrong}")
-    return channels, classes
+    return channels, 1 + int(labels["train"].max())
+
+
+def _mislabelled(train: "NDArray[Any]", test: "NDArray[Any]") -> str | None:
+    """What is wrong with labels that are not the numbers from 0 up, each of them in train; None if
+    nothing. A network would have an output for each number, whether it occurs or not."""
+    import numpy as np
+
+    classes = np.unique(train)
+    lowest, highest, count = int(classes[0]), int(classes[-1]), len(classes)
+    if lowest == 0 and highest == count - 1:
+        if unseen := np.setdiff1d(test, classes).tolist():
+            return f"label {unseen[0]} occurs in test_y and not in train_y: leave such images out"
+        return None
+    if highest - lowest == count - 1:
+        return f"labels count from {lowest}: subtract {lowest}, so that they count from 0"
+    missing = int(np.setdiff1d(np.arange(count), classes)[0])
+    return (
+        f"train_y holds {count} classes under labels from {lowest} to {highest}, and {missing} is "
+        f"none of them: number them 0 to {count - 1} without gaps, as "
+        "numpy.searchsorted(numpy.unique(train_y), labels) does"
+    )
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from search_spaces.spec import Dataset, DatasetName, Transfer
 from trainables.data import readers
 from trainables.data.catalogue import NORMALISATION, Normalisation, channels_and_classes
-from trainables.data.images import Images, ImageSet, Splits, balanced
+from trainables.data.images import Images, ImageSet, Splits, balanced, chunks
 from trainables.runtime.seeding import generator
 
 READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
@@ -39,11 +39,11 @@ def splits(dataset: Dataset) -> Splits:
     Normalisation is the published one where the dataset has it, otherwise measured on the training
     pixels. Raises InputError for files that are absent or not what they should be.
     """
+    classes = channels_and_classes(dataset)[1]
     train, val, test = (
         _seen(part[: dataset.limit], dataset) for part in READERS[dataset.name](dataset)
     )
     mean, std = NORMALISATION.get(dataset.name) or _measured(train)
-    classes = channels_and_classes(dataset)[1]
     return Splits(train, val, test, classes, mean, std)
 
 
@@ -75,20 +75,32 @@ def _seen(images: ImageSet, dataset: Dataset) -> ImageSet:
 def _sized(images: Images, size: int) -> Images:
     if images.x.shape[2:] == (size, size):
         return images
-    x = F.interpolate(
-        images.x.to(torch.float32),
-        size=(size, size),
-        mode="bilinear",
-        antialias=True,
-        align_corners=False,
-    )
-    return Images(x.round_().clamp_(0, 255).to(torch.uint8), images.y)
+    out = torch.empty((*images.x.shape[:2], size, size), dtype=torch.uint8)
+    for part in chunks(len(images), images.x[0].numel()):
+        x = F.interpolate(
+            images.x[part].to(torch.float32),
+            size=(size, size),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
+        )
+        out[part] = x.round_().clamp_(0, 255).to(torch.uint8)
+    return Images(out, images.y)
 
 
 def _measured(train: ImageSet) -> Normalisation:
-    """Mean and std over all training pixels, channel by channel."""
+    """Mean and std over all training pixels, channel by channel, from how often each of the 256
+    values occurs: exact sums, whatever the number of pixels."""
     assert isinstance(train, Images), "files are normalised by published numbers"
-    values = train.x.to(torch.float64) / 255
+    channels = train.x.shape[1]
+    occurs = torch.zeros(channels, 256, dtype=torch.int64)
+    for part in chunks(len(train), train.x[0].numel()):
+        for channel in range(channels):
+            occurs[channel] += train.x[part, channel].flatten().bincount(minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    count = occurs[0].sum()
+    mean = (occurs * values).sum(1) / count
+    squares = (occurs * (values - mean[:, None]) ** 2).sum(1)
     # A floor keeps constant channels from dividing by zero.
-    std = values.std(dim=(0, 2, 3)).clamp_min(1e-3)
-    return tuple(values.mean(dim=(0, 2, 3)).tolist()), tuple(std.tolist())
+    std = (squares / (count - 1)).sqrt().clamp_min(1e-3)
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -172,7 +172,24 @@ def balanced(labels: Tensor, rng: torch.Generator) -> Tensor:
 S = TypeVar("S", bound=ImageSet)
 
 
+def parted(labels: Tensor, *counts: int) -> list[Tensor]:
+    """The places of images with these labels, in parts of the given sizes and the rest, each
+    balanced over classes; the same on every call. A class's only image is in the rest, which is
+    what is trained on."""
+    order = balanced(labels, generator(0, "split"))
+    alone = labels.bincount()[labels[order]] == 1
+    held, others = sum(counts), order[~alone]
+    order = torch.cat([others[:held], order[alone], others[held:]]) if counts else order
+    return list(order.split([*counts, len(order) - held]))
+
+
 def held_out(images: S, *counts: int) -> list[S]:
-    """Parts of the given sizes and the rest, each balanced over classes; the same on every call."""
-    order = balanced(images.y, generator(0, "split"))
-    return [images[part] for part in order.split([*counts, len(images) - sum(counts)])]
+    """`parted` images."""
+    return [images[part] for part in parted(images.y, *counts)]
+
+
+def chunks(images: int, size: int) -> Iterator[slice]:
+    """Slices of so many images that their `size` bytes each are about 4 MB: what is computed from
+    a whole set piece by piece takes no memory to speak of."""
+    step = max(1, (4 << 20) // size)
+    return (slice(start, start + step) for start in range(0, images, step))

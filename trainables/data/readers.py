@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from search_spaces.errors import InputError
 from search_spaces.spec import Dataset
-from trainables.data.catalogue import HOW_TO_GET, absent, check_arrays, file_sha256, place
+from trainables.data.catalogue import (
+    HOW_TO_GET,
+    absent,
+    channels_and_classes,
+    file_sha256,
+    place,
+)
 from trainables.data.folders import Folder, folder
-from trainables.data.images import Images, held_out
+from trainables.data.images import Images, chunks, held_out, parted
 from trainables.data.layouts import MOST_HELD_OUT, held_out_of, layout
 
 Three = tuple[Images, Images, Images]
@@ -98,39 +105,39 @@ def _published(name: str, root: Path, train: bool) -> Images:
 
 
 def npz(dataset: Dataset) -> Three:
-    """The user's own arrays; a tenth of train, balanced over classes, is held out as val."""
+    """The user's own arrays; a tenth of train, balanced over classes, is held out as val. Holds at
+    most two copies of a split while it reads."""
+    channels_and_classes(dataset)  # Says what is wrong with them.
     path = place(dataset)
-    arrays = _arrays(dataset, path)
-    train, test = (_checked(dataset, arrays, split) for split in ("train", "test"))
-    if train.x.shape[1] != test.x.shape[1]:
-        raise InputError(f"dataset {dataset.title}: {path}: train_x and test_x differ in channels")
-    val, rest = held_out(train, held_out_of(len(train)))
-    # A balanced order, so that a limit keeps all classes of files that are sorted by class.
-    return rest, val, held_out(test)[0]
-
-
-def _arrays(dataset: Dataset, path: Path) -> dict[str, NDArray[Any]]:
+    if dataset.sha256 is not None and (sha256 := file_sha256(path)) != dataset.sha256:
+        raise InputError(
+            f"dataset {dataset.title}: {path} has sha256 {sha256}, not {dataset.sha256}: use the "
+            "file that the study means, or correct the study"
+        )
     try:
-        if dataset.sha256 is not None and file_sha256(path) != dataset.sha256:
-            raise InputError(
-                f"dataset {dataset.title}: {path} has sha256 {file_sha256(path)}, not "
-                f"{dataset.sha256}: use the file that the study means, or correct the study"
+        with np.load(path, allow_pickle=False) as arrays:
+            train_y, test_y = (
+                torch.from_numpy(arrays[y].astype(np.int64)) for y in ("train_y", "test_y")
             )
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("train_x", "train_y", "test_x", "test_y")}
-    except FileNotFoundError as error:
-        raise absent(dataset, path) from error
-    except InputError:
-        raise
+            places = parted(train_y, held_out_of(len(train_y)))
+            val, rest = _gathered(arrays["train_x"], train_y, places)
+            # A balanced order, so that a limit keeps all classes of files sorted by class.
+            (test,) = _gathered(arrays["test_x"], test_y, parted(test_y))
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         how = HOW_TO_GET["npz"]
         raise InputError(f"dataset {dataset.title}: {path}: {error}: {how}") from error
+    return rest, val, test
 
 
-def _checked(dataset: Dataset, arrays: dict[str, NDArray[Any]], split: str) -> Images:
-    x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
-    check_arrays(dataset, split, x.shape, x.dtype, y)
-    return _images(x, y)
+def _gathered(x: NDArray[np.uint8], y: Tensor, places: list[Tensor]) -> list[Images]:
+    """Images (N, H, W, C) and their labels, in parts by their places."""
+    parts = []
+    for part in places:
+        out = torch.empty(len(part), x.shape[3], *x.shape[1:3], dtype=torch.uint8)
+        for some in chunks(len(part), x[0].size):
+            out[some] = torch.from_numpy(x[part[some].numpy()]).permute(0, 3, 1, 2)
+        parts.append(Images(out, y[part]))
+    return parts
 
 
 def folders(dataset: Dataset) -> tuple[Folder, Folder, Folder]:
