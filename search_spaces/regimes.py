@@ -86,6 +86,15 @@ class Recipe(Spec):
         1, ge=1, description="first epoch (from 1) whose end is validated; the last always is"
     )
 
+    def batches(self, images: int, ranks: int = 1) -> list[int]:
+        """The sizes of an epoch's batches: batch_size, and the rest in the last. A rest of one
+        image (of fewer than two for each rank), which BatchNorm cannot normalise on a 1x1 map, is
+        joined to the batch before."""
+        whole, rest = divmod(images, self.batch_size)
+        if whole and rest < 2 * ranks:
+            return [self.batch_size] * (whole - 1) + [self.batch_size + rest]
+        return [self.batch_size] * whole + [rest] * bool(rest)
+
 
 class Containment(Spec):
     """When a training with a one-step attack counts as collapsed, and what happens then.

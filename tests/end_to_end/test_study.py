@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import Ledger, open_ledger
-from trainables.training.loop import Shard
+from trainables.training.ranks import Shard
 
 pytestmark = pytest.mark.long
 

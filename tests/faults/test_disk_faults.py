@@ -22,7 +22,8 @@ from trainables.jobs.theta import Worker
 from trainables.store import ledger
 from trainables.store.checkpoints import Keeper
 from trainables.store.ledger import DamagedError, open_ledger
-from trainables.training.loop import Progress, Shard
+from trainables.training.loop import Progress
+from trainables.training.ranks import Shard
 from tuner.scheduling.worklist import worklist
 from tuner.storage.integrity import on_sound_storage, set_damaged_aside
 

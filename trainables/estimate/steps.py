@@ -101,7 +101,7 @@ def steps(training: Training, workers: int = 1) -> dict[Step, float]:
     if regime := training.regime:
         train = max(1, round(training.fraction * split_sizes(data).train))
         batch = min(regime.recipe.batch_size, train)
-        count = regime.recipe.epochs * (train // batch)
+        count = regime.recipe.epochs * train / batch
         add(count, training.model, max(2, batch // workers), regime=_plain(regime))
     for images, attacked, model in _evaluations(training):
         attack = ATTACKED if attacked else None

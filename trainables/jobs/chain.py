@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
@@ -18,6 +17,7 @@ from trainables.runtime.seeding import derived
 from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes
 from trainables.training.loop import Epoch, Progress, fit
+from trainables.training.ranks import from_first
 
 
 class Chain(Spec):
@@ -51,7 +51,8 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
     """
     wanted = chain.results
     # The first process looks once for all: later the ledger changes under the others' eyes.
-    missing = {spec for spec, has in zip(wanted, _agreed(wanted, worker), strict=True) if not has}
+    present = from_first([worker.ledger.has(spec) for spec in wanted])
+    missing = {spec for spec, has in zip(wanted, present, strict=True) if not has}
     if chain.theta in missing:
         theta = make_theta(chain.theta, worker)
         yield chain.theta
@@ -67,13 +68,6 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
         raise FloatingPointError("; ".join(diverged))
 
 
-def _agreed(wanted: list[Theta | Ticket], worker: Worker) -> list[bool]:
-    present = [worker.ledger.has(spec) for spec in wanted]
-    if worker.shard.world > 1:
-        dist.broadcast_object_list(present, 0)
-    return present
-
-
 def _prune(
     chain: Chain,
     plan: PruningPlan,
@@ -86,7 +80,6 @@ def _prune(
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
     for level, mask in _masks(chain, plan, theta, absent, worker):
-        mask = _same_everywhere(mask, worker)
         if worker.shard.rank == 0:
             result = {**_mask_record(mask), **_provenance(started, worker)}
             files = {"mask.safetensors": to_bytes(mask)}
@@ -122,7 +115,8 @@ def _masks(
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
             return _retrain(spec, plan, weights, mask, level, worker)
 
-        yield from tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start)
+        rounds = max(absent)
+        yield from tickets.imp(theta, dense, plan.pruning, rounds, retrain, start, from_first)
 
 
 def _retrain(
@@ -158,18 +152,6 @@ def _retrain(
             f"ticket from level {level + 1} on"
         ) from None
     return net.state_dict()
-
-
-def _same_everywhere(mask: Mask, worker: Worker) -> Mask:
-    """The first process's mask, in every process."""
-    if worker.shard.world == 1:
-        return mask
-    shared = {}
-    for name, m in mask.items():
-        bits = m.to(device=worker.device, dtype=torch.uint8)
-        dist.broadcast(bits, 0)
-        shared[name] = bits.bool().cpu()
-    return shared
 
 
 def _mask_record(mask: Mask) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from trainables.checkpoints import formats
 from trainables.data.images import Splits
 from trainables.models import resnets
 from trainables.runtime.seeding import derived, generator
+from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
 from trainables.training.evaluation import BATCH, evaluating, first_images
 
@@ -99,4 +100,4 @@ def withstands_other(
 def _correct(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad():
         logits = torch.cat([net(part) for part in x.split(BATCH)])
-    return (logits.argmax(1) == y).cpu()
+    return correct(logits, y).cpu()

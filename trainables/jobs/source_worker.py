@@ -12,7 +12,7 @@ from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.runtime.allocation import keep_freed
 from trainables.store.ledger import Ledger
-from trainables.training.loop import Shard
+from trainables.training.ranks import Shard
 
 
 def source_worker(config: dict[str, str]) -> None:

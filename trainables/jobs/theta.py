@@ -20,7 +20,8 @@ from trainables.store.records import now, provenance, signals
 from trainables.store.tensors import to_bytes
 from trainables.training import overfitting
 from trainables.training.evaluation import judge_test
-from trainables.training.loop import Best, Epoch, Progress, Shard, fit
+from trainables.training.loop import Best, Epoch, Progress, fit
+from trainables.training.ranks import Shard
 
 
 @dataclass(frozen=True)

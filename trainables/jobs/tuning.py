@@ -14,8 +14,9 @@ from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import Ledger
 from trainables.store.records import epoch_record, now, provenance
-from trainables.training.loop import Epoch, Shard
+from trainables.training.loop import Epoch
 from trainables.training.overfitting import must_stop
+from trainables.training.ranks import Shard
 
 
 def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str, Any]]:

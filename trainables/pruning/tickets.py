@@ -20,6 +20,7 @@ def imp(
     rounds: int,
     retrain: Retrain,
     found: tuple[int, Mask] | None = None,
+    agreed: Callable[[Mask], Mask] = lambda mask: mask,
 ) -> Iterator[tuple[int, Mask]]:
     """Iterative magnitude pruning with rewinding to theta, yielding (level, mask) round by round.
 
@@ -28,6 +29,8 @@ def imp(
     first round prunes theta itself, and the last round's weights, which nothing reads, are not
     re-trained. `found` is the last ticket of an earlier, interrupted run: a mask is all that the
     next round needs, so the rounds after it come out as if there had been no interruption.
+    `agreed`: what several processes that do this together make of each one's mask, before any of
+    them goes on with it.
 
     Source: Chen et al., ICML 2022, section 3; the order prune, rewind, train is that of the
     authors' published scripts.
@@ -37,7 +40,7 @@ def imp(
     while level < rounds:
         weights = theta if level == 0 else retrain(rewind(theta, mask), mask, level)
         level += 1
-        mask = prune_by_magnitude(weights, mask, kept(total, level, pruning.rate))
+        mask = agreed(prune_by_magnitude(weights, mask, kept(total, level, pruning.rate)))
         yield level, mask
 
 

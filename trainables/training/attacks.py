@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
 from trainables.runtime.precision import raised
+from trainables.training.accuracy import correct
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def withstood(
     with frozen(model):
         while here := _filled(here, arriving, size - piece):
             slope, logits = _gradient(model, here.x, here.y)
-            right = logits.argmax(1) == here.y
+            right = correct(logits, here.y)
             last = here.steps == attack.steps
             stood.append(here.place[right & last])
             x = torch.clamp(here.x.add(slope.sign_(), alpha=attack.alpha), here.low, here.high)
@@ -148,9 +149,9 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Gene
 
 
 def n_fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
-    """One step from uniform noise in [-2 epsilon, 2 epsilon], kept in [0, 1] but not projected onto
-    the epsilon-ball (de Jorge et al. 2022)."""
-    noisy = x + uniform(x, 2 * attack.epsilon, rng)
+    """One step from uniform noise in [-2 epsilon, 2 epsilon]; noisy and attacked images are kept in
+    [0, 1], but not projected onto the epsilon-ball (de Jorge et al. 2022, and their code)."""
+    noisy = (x + uniform(x, 2 * attack.epsilon, rng)).clamp_(0, 1)
     with frozen(model):
         step = ascent(model, noisy, y)
     return noisy.add(step, alpha=attack.alpha).clamp_(0, 1)

@@ -15,6 +15,7 @@ from trainables.data.images import ImageSet
 from trainables.models.resnets import folded
 from trainables.runtime import memory
 from trainables.runtime.seeding import generator
+from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb, withstood
 
 BATCH = 256
@@ -151,4 +152,4 @@ def _mean(right: Tensor | None) -> float | None:
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """(N,) bool: is each image classified correctly?"""
     with torch.no_grad():
-        return model(x).argmax(1) == y
+        return correct(model(x), y)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import distributed as dist
 from torch import nn
 
 from search_spaces.regimes import Evaluation, Recipe, Regime
@@ -19,15 +18,8 @@ from trainables.runtime.compilation import compile_
 from trainables.runtime.seeding import derived, generator
 from trainables.training.evaluation import judge
 from trainables.training.overfitting import Signals, must_lower_alpha, probe
+from trainables.training.ranks import Shard, any_of, from_first, share_buffers
 from trainables.training.step import bare, train_step
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which part of every batch this process trains on: all, or one rank's of several."""
-
-    rank: int = 0
-    world: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,10 +111,10 @@ def fit(
     the caller's. With `mask`, pruned weights are zero before the first step and after every one.
 
     A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
-    same weights, statistics and best state. Everything random comes from `seed`; an epoch's
-    batches do not depend on earlier epochs: with `resume`, the epochs after it come out as if there
-    had been no interruption, bit for bit on a CPU. The last, incomplete batch of an epoch is left
-    out.
+    same weights, statistics and best state, and decide as the first does. Everything random comes
+    from `seed`; an epoch's batches do not depend on earlier epochs: with `resume`, the epochs after
+    it come out as if there had been no interruption, bit for bit on a CPU. The last, incomplete
+    batch of an epoch is trained on too; see Recipe.batches.
 
     Raises FloatingPointError when the loss or a weight is not finite at the end of an epoch,
     OutOfMemoryError where the recipe's micro_batch or the evaluation's batch_size is too large.
@@ -138,7 +130,8 @@ def fit(
         net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )
     at_once = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
-    steps = max(1, len(data.train) // recipe.batch_size)
+    sizes = recipe.batches(len(data.train), shard.world)
+    steps = len(sizes)
     best: Best | None = None
     history: list[Signals] = []
     if resume:
@@ -162,23 +155,24 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
+            weight = len(batch) * shard.world / sizes[step]
             with memory.naming(at_once, "training", "the recipe's micro_batch"):
-                loss, hits = train_step(model, optimizer, kept, x, batch.y, regime, rng)
+                loss, hits = train_step(model, optimizer, kept, x, batch.y, regime, rng, weight)
             loss_sum += loss * len(batch)
             right += hits
             seen += len(batch)
-        if net is not model:
-            _same_buffers(net)
+        share_buffers(net)
         mean_loss = loss_sum.item() / seen
-        if not _finite(net, mean_loss, alone=net is model):
+        if not _finite(net, mean_loss):
             raise FloatingPointError(f"diverged in epoch {number} (training loss {mean_loss:g})")
         val = None
         if evaluation and _validates(regime, number):
-            val = validate(net, data.val, regime, evaluation)
+            val = from_first(validate(net, data.val, regime, evaluation))
             if best is None or _score(val, regime) >= _score(best.scores, regime):
                 best = Best(number, val, snapshot(net))
         if evaluation and regime.attack and regime.containment:
-            history.append(probe(net, data.val, regime.attack, regime.containment, seed=0))
+            shown = probe(net, data.val, regime.attack, regime.containment, seed=0)
+            history.append(from_first(shown))
         yield Epoch(
             number,
             loss=mean_loss,
@@ -232,16 +226,13 @@ def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> 
             optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
-def _finite(net: nn.Module, loss: float, alone: bool) -> bool:
-    """Can a training go on? All of its processes answer alike."""
+def _finite(net: nn.Module, loss: float) -> bool:
+    """Can a training go on? All of its ranks answer alike."""
     values = [value for value in net.state_dict().values() if value.is_floating_point()]
     # A sum is not finite if a summand is not, and much faster to look at.
     lost = ~torch.stack([value.sum() for value in values]).isfinite().all()
     lost |= not math.isfinite(loss)
-    if not alone:
-        lost = lost.to(torch.uint8)
-        dist.all_reduce(lost, dist.ReduceOp.MAX)
-    return not lost
+    return not any_of(lost)
 
 
 def _batches(
@@ -250,9 +241,8 @@ def _batches(
     """One epoch's batches in an order drawn from (seed, epoch); of each, this rank's part."""
     order = torch.randperm(len(images), generator=generator(seed, "order", epoch))
     order = order.to(images.y.device)
-    size = min(recipe.batch_size, len(images))
-    starts = range(0, len(images) - size + 1, size)
-    parts = [order[start : start + size][shard.rank :: shard.world] for start in starts]
+    sizes = recipe.batches(len(images), shard.world)
+    parts = [batch[shard.rank :: shard.world] for batch in order.split(sizes)]
     return images.stream(parts, derived(seed, "views", epoch))
 
 
@@ -268,9 +258,3 @@ def _score(scores: Scores, regime: Regime) -> float:
     score = scores.sa if regime.attack is None else scores.ra
     assert score is not None
     return score
-
-
-def _same_buffers(net: nn.Module) -> None:
-    """BatchNorm's running statistics differ between ranks after a step; take the first rank's."""
-    for buffer in net.buffers():
-        dist.broadcast(buffer, 0)

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from search_spaces.regimes import Regime
 from trainables.pruning.masks import apply_
 from trainables.runtime.precision import lowered, raised
+from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
 from trainables.training.evaluation import evaluating
 
@@ -28,25 +29,32 @@ def train_step(
     y: Tensor,
     regime: Regime,
     rng: torch.Generator,
+    weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on a batch x (N, C, H, W) in [0, 1], y (N,); returns (mean loss, number of
     images classified correctly), both on the images as trained on (attacked, if the regime says
     so), as tensors without dimensions: nothing here waits for the device.
 
-    kept: the mask's `factors`; the attack's draws come from `rng`. The optimiser's own settings,
-    its learning rate among them, are the caller's.
+    kept: the mask's `factors`; the attack's draws come from `rng`; weight: see gradients. The
+    optimiser's own settings, its learning rate among them, are the caller's.
     """
-    loss, right = gradients(model, x, y, regime, rng)
+    loss, right = gradients(model, x, y, regime, rng, weight)
     optimizer.step()
     apply_(bare(model), kept)
     return loss, right
 
 
 def gradients(
-    model: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    regime: Regime,
+    rng: torch.Generator,
+    weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """(mean loss, number of images classified correctly) of a batch; leaves the mean loss's
-    gradient in the parameters.
+    gradient, times `weight`, in the parameters. Ranks average their gradients: one with more than
+    its equal share of the images weighs as much more.
 
     With the recipe's `micro_batch`, the gradients of micro-batches add up to the batch's, but each
     is attacked and, in train mode, normalised by itself.
@@ -61,10 +69,11 @@ def gradients(
         with _exchange(model, now=number == len(sizes)):
             with lowered(x.device):
                 logits = model(attacked)
-            loss = F.cross_entropy(raised(logits), labels) * (len(labels) / len(y))
-            loss.backward()
-        total += loss.detach()
-        right += (logits.argmax(1) == labels).sum()
+            loss = F.cross_entropy(raised(logits), labels)
+            share = len(labels) / len(y)
+            (loss * (share * weight)).backward()
+        total += loss.detach() * share
+        right += correct(logits, labels).sum()
     return total, right
 
 

@@ -25,7 +25,7 @@ from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import open_ledger
 from trainables.store.tensors import read
-from trainables.training.loop import Shard
+from trainables.training.ranks import Shard
 from tuner.evidence import plan, records
 from tuner.evidence.plan import Wish
 from tuner.scheduling.worklist import worklist

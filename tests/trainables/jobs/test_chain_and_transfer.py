@@ -12,7 +12,7 @@ from trainables.pruning import masks
 from trainables.store.ledger import open_ledger
 from trainables.store.records import epoch_record
 from trainables.store.tensors import read
-from trainables.training.loop import Shard
+from trainables.training.ranks import Shard
 
 YAML = """
 name: tiny

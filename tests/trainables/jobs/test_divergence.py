@@ -19,7 +19,8 @@ from trainables.pruning import masks
 from trainables.store.checkpoints import Keeper
 from trainables.store.ledger import open_ledger
 from trainables.store.tensors import read
-from trainables.training.loop import Shard, fit, snapshot
+from trainables.training.loop import fit, snapshot
+from trainables.training.ranks import Shard
 
 YAML = """
 name: tiny

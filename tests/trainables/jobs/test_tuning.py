@@ -16,7 +16,7 @@ from trainables.jobs import transfer, tuning
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import open_ledger
-from trainables.training.loop import Shard
+from trainables.training.ranks import Shard
 from tuner.storage import state
 
 YAML = """

@@ -103,11 +103,12 @@ def test_fgsm_is_one_step_of_pgd(net, batch):
 
 
 def test_n_fgsm_is_noise_plus_one_step(net, batch):
-    """de Jorge et al. 2022: x + eta + alpha * sign(gradient at x + eta), eta in [-2 eps, 2 eps]."""
+    """de Jorge et al. 2022 and their code: x + eta + alpha * sign(gradient at x + eta), eta in
+    [-2 eps, 2 eps] clipped so that x + eta is an image."""
     net.eval()
     x, y = batch
     noise = torch.empty_like(x).uniform_(-0.2, 0.2, generator=generator(0, "test"))
-    start = (x + noise).requires_grad_(True)
+    start = (x + noise).clamp(0, 1).requires_grad_(True)
     (gradient,) = torch.autograd.grad(F.cross_entropy(net(start), y), start)
     expected = (start + EPSILON * gradient.sign()).clamp(0, 1).detach()
     torch.testing.assert_close(attacked(net, batch, ATTACKS[1]), expected)

@@ -18,13 +18,15 @@ from search_spaces.regimes import (
     Regime,
 )
 from search_spaces.spec import Augmentation
+from tests.conftest import striped
 from trainables.models.resnets import ResNet
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
 from trainables.training import loop
-from trainables.training.loop import Shard, _batches, fit, learning_rate
+from trainables.training.loop import _batches, fit, learning_rate
 from trainables.training.loop import snapshot as weights
 from trainables.training.overfitting import Signals
+from trainables.training.ranks import Shard
 
 FGSM = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=3)
@@ -284,9 +286,10 @@ def test_ranks_share_each_batch(stripes):
     recipe = Recipe(epochs=1, batch_size=10, lr=0.1)
     whole = list(_batches(stripes.train, recipe, 0, 1, Shard()))
     parts = [list(_batches(stripes.train, recipe, 0, 1, Shard(rank, 2))) for rank in (0, 1)]
-    assert len(whole) == len(parts[0]) == len(parts[1]) == 6
+    assert len(whole) == len(parts[0]) == len(parts[1]) == 7
+    assert [len(batch) for batch in whole] == [10, 10, 10, 10, 10, 10, 4]
     for batch, first, second in zip(whole, *parts, strict=True):
-        assert len(batch) == 10 and len(first) == len(second) == 5
+        assert len(first) == len(second) == len(batch) / 2
         together = torch.cat([first.x, second.x])
         assert sorted(map(bytes, together.numpy())) == sorted(map(bytes, batch.x.numpy()))
 
@@ -296,3 +299,65 @@ def test_each_epoch_has_its_own_order_and_no_image_twice(stripes):
     orders = [next(_batches(stripes.train, recipe, 0, epoch, Shard())).x for epoch in (1, 2)]
     assert not torch.equal(*orders)
     assert len(set(map(bytes, orders[0].numpy()))) == 64
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "ranks", "expected"),
+    [
+        (64, 16, 1, [16, 16, 16, 16]),
+        (70, 16, 1, [16, 16, 16, 16, 6]),
+        (66, 16, 1, [16, 16, 16, 16, 2]),
+        (65, 16, 1, [16, 16, 16, 17]),  # BatchNorm cannot normalise one image on a 1x1 map
+        (67, 16, 2, [16, 16, 16, 19]),  # two processes would have two images and one
+        (68, 16, 2, [16, 16, 16, 16, 4]),
+        (10, 16, 1, [10]),
+        (1, 16, 1, [1]),
+    ],
+)
+def test_the_last_incomplete_batch_is_trained_on(images, size, ranks, expected):
+    recipe = Recipe(epochs=1, batch_size=size, lr=0.1)
+    assert recipe.batches(images, ranks) == expected
+    order = [
+        batch
+        for rank in range(ranks)
+        for batch in _batches(striped(images, 0), recipe, 0, 1, Shard(rank, ranks))
+    ]
+    assert sum(map(len, order)) == images
+    assert len(order) == ranks * len(expected)
+
+
+def test_every_image_is_trained_on_in_every_epoch(net, stripes, monkeypatch):
+    """70 images in batches of 16: 8.6 % of them were left out. Schedules end with the last step."""
+    import dataclasses
+
+    seen, rates_of = [], []
+    real = loop.train_step
+
+    def spied(model, optimizer, kept, x, y, *rest):
+        seen.append(len(y))
+        rates_of.append(optimizer.param_groups[0]["lr"])
+        return real(model, optimizer, kept, x, y, *rest)
+
+    monkeypatch.setattr(loop, "train_step", spied)
+    data = dataclasses.replace(stripes, train=striped(70, 0))
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.1, schedule=Cosine(kind="cosine"))
+    epochs = list(fit(net, data, Regime(recipe=recipe), 0))
+    assert seen == [16, 16, 16, 16, 6] * 2
+    assert rates_of == pytest.approx([0.05 * (1 + math.cos(math.pi * k / 10)) for k in range(10)])
+    assert epochs[0].accuracy * 70 == pytest.approx(round(epochs[0].accuracy * 70), abs=1e-4)
+
+
+def test_a_rest_of_one_image_trains_on_a_1x1_map(stripes):
+    """The deepest maps of this network are 1x1: BatchNorm raises for one image alone."""
+    import dataclasses
+
+    from torchvision.models.resnet import BasicBlock
+
+    from trainables.models.resnets import Architecture
+
+    plan = Architecture(BasicBlock, (1, 1, 1, 1), 4, "half")
+    model = ResNet(plan, classes=2, mean=[0.5], std=[0.5])
+    data = dataclasses.replace(stripes, train=striped(33, 0))
+    recipe = Recipe(epochs=1, batch_size=16, lr=0.01)
+    (epoch,) = fit(model, data, Regime(recipe=recipe), 0)
+    assert math.isfinite(epoch.loss)

@@ -1,0 +1,58 @@
+"""What is no number is never right, wherever right answers are counted."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.regimes import Attack, Recipe, Regime
+from trainables.data.images import Images
+from trainables.jobs.checks import withstands_other
+from trainables.runtime.seeding import generator
+from trainables.training.accuracy import correct
+from trainables.training.evaluation import judge
+from trainables.training.step import gradients
+
+PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
+
+
+class Broken(nn.Module):
+    """Logits that do not depend on the image, and with `bad` among them."""
+
+    def __init__(self, *logits):
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, x):
+        return self.logits + 0 * x.flatten(1)[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ((1.0, 0.0, -1.0), [True, False]),
+        ((0.0, 1.0, -1.0), [False, True]),
+        ((math.nan, 0.0, 0.0), [False, False]),  # argmax says 0
+        ((0.0, math.nan, 0.0), [False, False]),
+        ((math.nan, math.nan, math.nan), [False, False]),
+        ((math.inf, 0.0, 0.0), [False, False]),
+        ((1.0, 0.0, -math.inf), [False, False]),
+    ],
+)
+def test_correct(logits, expected):
+    y = torch.tensor([0, 1])
+    assert correct(torch.tensor([logits, logits]), y).tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("protocol", ["plain", "worst_iterate"])
+def test_nothing_counts_a_broken_network_as_right(bad, protocol):
+    net = Broken(bad, 0.0)
+    x, y = torch.rand(8, 1, 4, 4), torch.zeros(8, dtype=torch.int64)
+    images = Images((x * 255).to(torch.uint8), y)
+    found = judge(net, images, PGD, protocol)
+    assert (found.scores.sa, found.scores.ra) == (0.0, 0.0)
+    regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
+    assert gradients(net, x, y, regime, generator(0, "x"))[1] == 0
+    assert not withstands_other(net, Broken(1.0, 0.0), x, y, PGD).any()
