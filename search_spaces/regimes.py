@@ -100,9 +100,11 @@ class Containment(Spec):
     """When a training with a one-step attack counts as collapsed, and what happens then.
 
     Catastrophic overfitting shows on a fixed held-out probe, after each epoch: PGD accuracy has
-    fallen by more than `fall` from its best, while FGSM accuracy stands more than `gap` above it or
-    the cosine of the input gradients at an image and at a random neighbour is below `bend` times
-    its best. `patience` such epochs in a row are a collapse. Then the training stops; or goes on;
+    fallen from its best by more than the share `fall` of it, while FGSM accuracy stands above it by
+    more than the share `gap` of that best, or the cosine of the input gradients at an image and at
+    a random neighbour is below `bend` times its best. Falls and gaps of less than three standard
+    errors of the best accuracy on the probe do not count. `patience` such epochs in a row are a
+    collapse. Then the training stops; or goes on;
     or returns to its best state and goes on with half the attack's alpha. What counts in the end
     is the best state by validation accuracy under attack; so every epoch is validated.
     """

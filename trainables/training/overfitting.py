@@ -6,6 +6,7 @@ that its gradient at an image says nothing about the gradient nearby (Andriushch
 2020).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,15 +72,24 @@ def gradient_cosine(model: nn.Module, images: ImageSet, epsilon: float, seed: in
 def hit(history: Sequence[Signals], containment: Containment) -> bool:
     """Does the last epoch look collapsed?
 
-    PGD accuracy has fallen from its best by more than `fall`, and overfitting did it: FGSM accuracy
-    is more than `gap` above it, or the cosine has fallen below `bend` times its best. (Gap and bend
-    alone also occur while PGD accuracy rises.)
+    PGD accuracy has fallen from its best by more than the share `fall` of it, and overfitting did
+    it: FGSM accuracy is above it by more than the share `gap` of that best, or the cosine has
+    fallen below `bend` times its best. (Gap and bend alone also occur while PGD accuracy rises.)
+    Neither fall nor gap counts that could be the probe's noise.
     """
     last = history[-1]
-    fell = max(s.pgd for s in history) - last.pgd > containment.fall
-    gapes = last.fgsm - last.pgd > containment.gap
+    best = max(s.pgd for s in history)
+    floor = noise(best, containment.probe_images)
+    fell = best - last.pgd > max(containment.fall * best, floor)
+    gapes = last.fgsm - last.pgd > max(containment.gap * best, floor)
     bends = last.cosine < containment.bend * max(s.cosine for s in history)
     return fell and (gapes or bends)
+
+
+def noise(accuracy: float, images: int) -> float:
+    """Three standard errors of an accuracy on so many images: less is no difference. An accuracy of
+    less than 9 / (images + 9), 3.4 % of 256, cannot fall by more."""
+    return 3 * math.sqrt(accuracy * (1 - accuracy) / images)
 
 
 def collapsed(history: Sequence[Signals], containment: Containment) -> bool:

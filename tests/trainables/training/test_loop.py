@@ -137,7 +137,9 @@ def nervous(on_collapse, epochs=4):
     return Regime(
         recipe=Recipe(epochs=epochs, batch_size=16, lr=0.2),
         attack=Attack(kind="fgsm", epsilon=0.5, alpha=1.0),
-        containment=Containment(on_collapse=on_collapse, fall=0.001, gap=0.001, patience=1),
+        containment=Containment(
+            on_collapse=on_collapse, fall=0.001, gap=0.001, patience=1, probe_images=10_000
+        ),
     )
 
 

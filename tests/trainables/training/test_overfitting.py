@@ -13,10 +13,11 @@ from trainables.training.overfitting import (
     hit,
     must_lower_alpha,
     must_stop,
+    noise,
     probe,
 )
 
-WATCH = Containment(fall=0.2, gap=0.2, bend=0.5, patience=2)
+WATCH = Containment(fall=0.4, gap=0.4, bend=0.5, patience=2, probe_images=10_000)
 
 
 def history(*epochs):
@@ -24,7 +25,7 @@ def history(*epochs):
 
 
 # (FGSM, PGD, cosine). At its best PGD is 0.5 and the cosine 0.8: below 0.3 PGD has fallen, below
-# 0.4 the cosine has bent, and FGSM gapes from 0.2 above PGD on.
+# 0.4 the cosine has bent, and FGSM gapes from 0.2 above PGD on; the probe's noise is 0.015.
 RISE = [(0.5, 0.3, 0.8), (0.6, 0.5, 0.7)]
 BOTH = (0.95, 0.05, 0.1)
 GAP = (0.95, 0.05, 0.7)
@@ -65,16 +66,49 @@ def test_a_hit_is_a_fall_with_a_gap_or_a_bend(last, expected):
     [
         ((0.9, 0.26, 0.7), False),
         ((0.9, 0.24, 0.7), True),
-        ((0.27, 0.125, 0.7), False),
-        ((0.375, 0.125, 0.7), True),
+        ((0.32, 0.125, 0.7), False),
+        ((0.33, 0.125, 0.7), True),
         ((0.1, 0.1, 0.41), False),
         ((0.1, 0.1, 0.39), True),
     ],
     ids=["no fall", "fall", "no gap", "gap", "no bend", "bend"],
 )
 def test_thresholds_are_the_containments(last, expected):
-    watch = Containment(fall=0.25, gap=0.2, bend=0.5)
+    watch = Containment(fall=0.5, gap=0.4, bend=0.5, probe_images=10_000)
     assert hit(history(*RISE, last), watch) is expected
+
+
+@pytest.mark.parametrize("images", [256, 1024])
+@pytest.mark.parametrize("best", [0.05, 0.1, 0.15, 0.3, 0.6])
+def test_a_collapse_is_seen_at_any_accuracy(best, images):
+    """CIFAR-100, or one per cent of CIFAR-10: PGD accuracy of 0.15 that falls to 0 is a collapse,
+    whether FGSM accuracy soars or only stays."""
+    watch = Containment(probe_images=images)
+    for fgsm in (best, 3 * best / 2):
+        epochs = history((best, best, 0.9), (fgsm, 0.0, 0.6), (fgsm, 0.0, 0.6))
+        assert collapsed(epochs, watch)
+
+
+@pytest.mark.parametrize("images", [64, 256, 1024])
+@pytest.mark.parametrize("accuracy", [0.01, 0.02, 0.05, 0.15, 0.5])
+def test_the_probes_noise_is_no_collapse(accuracy, images):
+    """Accuracies that only scatter, FGSM's with PGD's, for a hundred epochs of which each second
+    one has a loss that bends."""
+    rng = torch.Generator().manual_seed(0)
+    shown = torch.rand(100, images, generator=rng) < accuracy
+    epochs = [
+        (pgd.item(), pgd.item(), cosine)
+        for pgd, cosine in zip(shown.double().mean(1), [0.9, 0.1] * 50, strict=True)
+    ]
+    watch = Containment(probe_images=images, fall=0.001, gap=0.001, patience=2)
+    assert not any(collapsed(history(*epochs[:n]), watch) for n in range(1, 101))
+
+
+@pytest.mark.parametrize(("best", "images"), [(0.15, 256), (0.5, 1024), (0.02, 256)])
+def test_noise_is_three_standard_errors(best, images):
+    expected = 3 * (best * (1 - best) / images) ** 0.5
+    assert noise(best, images) == pytest.approx(expected)
+    assert (noise(best, images) < best) is (best > 9 / (images + 9))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +123,8 @@ def test_thresholds_are_the_containments(last, expected):
         ([*RISE, FALL, FALL], False),
         ([*RISE, RISING, RISING], False),
         ([*RISE, GAP, FALL], False),
-        ([(0.9, 0.1, 0.8), (0.95, 0.05, 0.1), (0.99, 0.0, 0.1)], False),
+        ([(0.9, 0.1, 0.8), (0.95, 0.05, 0.1), (0.99, 0.0, 0.1)], True),
+        ([(0.9, 0.0005, 0.8), (0.95, 0.0, 0.1), (0.99, 0.0, 0.1)], False),
     ],
     ids=[
         "nothing yet",
@@ -101,6 +136,7 @@ def test_thresholds_are_the_containments(last, expected):
         "PGD and FGSM fall together",
         "false alarms",
         "a hit, then a fall alone",
+        "a little robustness, lost",
         "never was robust: nothing to fall from",
     ],
 )
