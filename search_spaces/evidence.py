@@ -16,16 +16,18 @@ class MaskEvidence(Spec):
     """The tickets of one pruning at one level, one a theta: how each mask is built, and how alike
     each two are."""
 
-    kind: Literal["masks"] = "masks"
-    tickets: tuple[Ticket, ...] = Field(min_length=1)
+    kind: Literal["masks"] = Field("masks", description="masks")
+    tickets: tuple[Ticket, ...] = Field(
+        min_length=1, description="of one pruning and level, one for each theta"
+    )
 
 
 class RecordEvidence(Spec):
     """Transfers to the same test images, by their stored per-image records: accuracy class by
     class, and on how many images each two agree."""
 
-    kind: Literal["records"] = "records"
-    transfers: tuple[Transfer, ...] = Field(min_length=1)
+    kind: Literal["records"] = Field("records", description="records")
+    transfers: tuple[Transfer, ...] = Field(min_length=1, description="to the same test images")
 
     @model_validator(mode="after")
     def _same_images(self) -> Self:
@@ -41,9 +43,14 @@ class Retraining(Spec):
     `snapshots` states at even distances, the first and the last among them.
     """
 
-    kind: Literal["retraining"] = "retraining"
-    transfer: Transfer
-    snapshots: int = Field(16, ge=2, le=1000)
+    kind: Literal["retraining"] = Field("retraining", description="retraining")
+    transfer: Transfer = Field(description="what is trained again")
+    snapshots: int = Field(
+        16,
+        ge=2,
+        le=1000,
+        description="states along the path of training, the first and the last among them",
+    )
 
 
 class Landscape(Spec):
@@ -58,14 +65,20 @@ class Landscape(Spec):
     Hessian eigenvalue (on images attacked once).
     """
 
-    kind: Literal["landscape"] = "landscape"
-    network: Retraining
+    kind: Literal["landscape"] = Field("landscape", description="landscape")
+    network: Retraining = Field(description="whose loss is drawn")
     points: int = Field(11, ge=3, le=201, description="of a plane, along each direction; odd")
-    span: float = Field(1.0, gt=0)
-    radius: float = Field(0.5, gt=0)
-    images: int = Field(128, ge=1)
-    seed: Seed = 0
-    reattack: int = Field(2, ge=0, le=1000)
+    span: float = Field(
+        1.0, gt=0, description="half the side of the plane, in norms of the filters"
+    )
+    radius: float = Field(
+        0.5, gt=0, description="within which flatness is measured, in norms of the filters"
+    )
+    images: int = Field(128, ge=1, description="the first so many test images")
+    seed: Seed = Field(0, description="of the random directions")
+    reattack: int = Field(
+        2, ge=0, le=1000, description="PGD steps at each point; 0: images are attacked once"
+    )
 
     @model_validator(mode="after")
     def _centre_is_a_point(self) -> Self:
@@ -80,33 +93,37 @@ class Calibration(Spec):
     """Confidence and correctness of each test image, clean and attacked, and the expected
     calibration error over `bins` equal bins (Guo et al. 2017)."""
 
-    kind: Literal["calibration"] = "calibration"
-    network: Retraining
-    bins: int = Field(15, ge=1, le=1000)
+    kind: Literal["calibration"] = Field("calibration", description="calibration")
+    network: Retraining = Field(description="whose confidence is looked at")
+    bins: int = Field(15, ge=1, le=1000, description="equal ones of confidence in [0, 1]")
 
 
 class AttackEvidence(Spec):
     """Signs of masked gradients (Athalye et al. 2018, Carlini et al. 2019): accuracy under PGD of
     more and more steps, under a huge epsilon, under attacks made on another network, and the share
     of images whose input gradient is zero.
-
-    surrogate: the other network, trained again as well; None: no such attack.
     """
 
-    kind: Literal["attacks"] = "attacks"
-    network: Retraining
-    surrogate: Retraining | None = None
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = (1, 5, 20)
-    huge_epsilon: Pixels = 0.5
+    kind: Literal["attacks"] = Field("attacks", description="attacks")
+    network: Retraining = Field(description="that is attacked")
+    surrogate: Retraining | None = Field(
+        None, description="the network that attacks are made on; default: no such attack"
+    )
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 5, 20), description="of PGD, one attack for each number"
+    )
+    huge_epsilon: Pixels = Field(
+        0.5, description="a radius at which nothing should withstand, in pixels of [0, 1]"
+    )
     images: int = Field(1000, ge=1, description="use at most the first so many test images")
 
 
 class AutoAttackEvidence(Spec):
     """AutoAttack on a transfer that was trained again, with the library's own warnings."""
 
-    kind: Literal["autoattack"] = "autoattack"
-    network: Retraining
-    check: AutoAttackCheck
+    kind: Literal["autoattack"] = Field("autoattack", description="autoattack")
+    network: Retraining = Field(description="that is attacked")
+    check: AutoAttackCheck = Field(description="how")
 
 
 Probe = Landscape | Calibration | AttackEvidence | AutoAttackEvidence

@@ -23,11 +23,17 @@ class Attack(Spec):
             restarts, an image counts as fooled if any restart fools it
     """
 
-    kind: Literal["fgsm", "n_fgsm", "pgd"]
-    epsilon: Pixels
-    alpha: Pixels
-    steps: int = Field(1, ge=1, le=10_000)
-    restarts: int = Field(1, ge=1, le=1000)
+    kind: Literal["fgsm", "n_fgsm", "pgd"] = Field(
+        description="fgsm, n_fgsm (both one step) or pgd"
+    )
+    epsilon: Pixels = Field(
+        description="radius of the L-infinity ball, in pixels of [0, 1]; 8/255 may be written so"
+    )
+    alpha: Pixels = Field(description="size of a step, in pixels of [0, 1]")
+    steps: int = Field(1, ge=1, le=10_000, description="gradient steps; one for fgsm and n_fgsm")
+    restarts: int = Field(
+        1, ge=1, le=1000, description="random starts when images are evaluated; training uses one"
+    )
 
     @model_validator(mode="after")
     def _one_step(self) -> Self:
@@ -39,28 +45,36 @@ class Attack(Spec):
 class Constant(Spec):
     """The learning rate stays as it is."""
 
-    kind: Literal["constant"] = "constant"
+    kind: Literal["constant"] = Field("constant", description="the learning rate stays as it is")
 
 
 class MultiStep(Spec):
     """The learning rate is multiplied by gamma at the start of each epoch in milestones."""
 
-    kind: Literal["multistep"]
-    milestones: tuple[int, ...]
-    gamma: float = Field(0.1, gt=0, lt=1)
+    kind: Literal["multistep"] = Field(description="the learning rate falls in steps")
+    milestones: tuple[int, ...] = Field(
+        description="epochs (from 0) at whose start the learning rate falls"
+    )
+    gamma: float = Field(
+        0.1, gt=0, lt=1, description="factor of the learning rate at each milestone"
+    )
 
 
 class Cosine(Spec):
     """The learning rate falls to zero along half a cosine over all steps."""
 
-    kind: Literal["cosine"]
+    kind: Literal["cosine"] = Field(
+        description="the learning rate falls to zero along half a cosine"
+    )
 
 
 class OneCycle(Spec):
     """The learning rate rises linearly from zero for a share of all steps, then falls to zero."""
 
-    kind: Literal["one_cycle"]
-    warmup: float = Field(0.3, gt=0, lt=1)
+    kind: Literal["one_cycle"] = Field(
+        description="the learning rate rises linearly from zero, then falls to zero"
+    )
+    warmup: float = Field(0.3, gt=0, lt=1, description="share of all steps in which it rises")
 
 
 Schedule = Annotated[Constant | MultiStep | Cosine | OneCycle, Field(discriminator="kind")]
@@ -69,8 +83,12 @@ Schedule = Annotated[Constant | MultiStep | Cosine | OneCycle, Field(discriminat
 class Recipe(Spec):
     """SGD with momentum and a schedule."""
 
-    epochs: int = Field(ge=1, le=100_000)
-    batch_size: int = Field(128, ge=2)
+    epochs: int = Field(ge=1, le=100_000, description="passes over the training images")
+    batch_size: int = Field(
+        128,
+        ge=2,
+        description="images of an optimiser step; an epoch's last, incomplete batch is left out",
+    )
     micro_batch: int | None = Field(
         None,
         ge=2,
@@ -78,10 +96,12 @@ class Recipe(Spec):
         "memory; their gradients add up to the batch's, but BatchNorm normalises each micro-batch "
         "by itself. Default: the whole batch",
     )
-    lr: float = Field(gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    schedule: Schedule = Constant()
+    lr: float = Field(gt=0, description="highest learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="of SGD, on all weights (L2)")
+    schedule: Schedule = Field(
+        Constant(), description="how the learning rate changes from step to step"
+    )
     validate_from: int = Field(
         1, ge=1, description="first epoch (from 1) whose end is validated; the last always is"
     )
@@ -109,24 +129,51 @@ class Containment(Spec):
     is the best state by validation accuracy under attack; so every epoch is validated.
     """
 
-    on_collapse: Literal["stop", "continue", "lower_alpha"] = "stop"
-    probe_images: int = Field(256, ge=16)
-    probe_steps: int = Field(10, ge=2)
-    fall: float = Field(0.2, gt=0, lt=1)
-    gap: float = Field(0.2, gt=0, lt=1)
-    bend: float = Field(0.5, gt=0, lt=1)
-    patience: int = Field(2, ge=1)
+    on_collapse: Literal["stop", "continue", "lower_alpha"] = Field(
+        "stop",
+        description="stop; continue; or lower_alpha: back to its best state, with half the alpha",
+    )
+    probe_images: int = Field(256, ge=16, description="validation images that are watched")
+    probe_steps: int = Field(10, ge=2, description="steps of the PGD that watches")
+    fall: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="a sign is a fall of PGD accuracy from its best by more than this (accuracy "
+        "in [0, 1])",
+    )
+    gap: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="... while FGSM accuracy is above it by more than this (accuracy in [0, 1])",
+    )
+    bend: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="... or the cosine of input gradients is below this share of its best",
+    )
+    patience: int = Field(2, ge=1, description="epochs in a row with the signs that are a collapse")
 
 
 class Regime(Spec):
     """How one training runs. No attack means standard training."""
 
-    recipe: Recipe
-    attack: Attack | None = None
+    recipe: Recipe = Field(description="the optimiser and its schedule")
+    attack: Attack | None = Field(
+        None,
+        description="what training images are attacked by; default: none, which is standard "
+        "training",
+    )
     attack_mode: Literal["train", "eval"] = Field(
         "train", description="BatchNorm mode while training images are attacked"
     )
-    containment: Containment | None = None
+    containment: Containment | None = Field(
+        None,
+        description="how catastrophic overfitting is detected and answered; default: as "
+        "Containment says for one-step attacks, none for others",
+    )
 
     @property
     def passes(self) -> int:
@@ -161,9 +208,13 @@ class Evaluation(Spec):
     batch as soon as they are fooled, which saves work.
     """
 
-    attack: Attack
-    validation: Attack
-    protocol: Protocol = "plain"
+    attack: Attack = Field(description="on test images")
+    validation: Attack = Field(
+        description="on validation images, which choose the best epoch; default: attack"
+    )
+    protocol: Protocol = Field(
+        "plain", description="plain: the attack's last iterate decides; worst_iterate: all of them"
+    )
     batch_size: int | None = Field(
         None,
         ge=1,

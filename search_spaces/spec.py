@@ -53,14 +53,31 @@ class Dataset(Spec):
     says where, `sha256` what. The others are looked up by name in the data folder, or embedded.
     """
 
-    name: DatasetName
-    size: int = Field(ge=8, le=512)
-    augment: Augmentation = Augmentation()
-    view: Literal["resize", "crop"] = "resize"
+    name: DatasetName = Field(
+        description="mnist-mini and digits come with the program; npz and folder are files of "
+        "your own; the others lie in the data folder"
+    )
+    size: int = Field(
+        ge=8, le=512, description="height and width that images are brought to, in pixels"
+    )
+    augment: Augmentation = Field(Augmentation(), description="random changes to training images")
+    view: Literal["resize", "crop"] = Field(
+        "resize",
+        description="resize: the whole image, scaled; crop: a random part of it in training, its "
+        "centre otherwise",
+    )
     limit: int | None = Field(None, ge=16, description="use only this many images of each split")
     label: Name | None = Field(None, description="what tables call it; default: its name")
-    path: str | None = Field(None, json_schema_extra=UNHASHED)
-    sha256: Sha256 | None = None
+    path: str | None = Field(
+        None,
+        json_schema_extra=UNHASHED,
+        description="where the files are, from the data folder; not part of the key",
+    )
+    sha256: Sha256 | None = Field(
+        None,
+        description="of your own file, or of a folder's file names and sizes; default: found out "
+        "by the run",
+    )
 
     @property
     def title(self) -> str:
@@ -82,8 +99,12 @@ Channels = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_
 class Normalisation(Spec):
     """Pixels in [0, 1] become (pixels - mean) / std, a number for each colour channel."""
 
-    mean: Channels
-    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    mean: Channels = Field(
+        description="subtracted from pixels in [0, 1], one number for each channel"
+    )
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+        description="divided by, one number for each channel"
+    )
 
     @model_validator(mode="after")
     def _one_of_each_a_channel(self) -> Self:
@@ -99,13 +120,18 @@ class Model(Spec):
     transfers always use their own dataset's.
     """
 
-    arch: Arch
+    arch: Arch = Field(
+        description="resnet8, 20, 32, 44, 56 are those of CIFAR; 18, 34, 50 those of ImageNet"
+    )
     width: int | None = Field(None, ge=1, le=1024, description="channels of the first stage")
     stem: Literal["imagenet", "cifar", "half"] | None = Field(
         None,
         description="7x7/2 and max-pool; 3x3/1; 3x3/2. Default: the architecture's own",
     )
-    normalisation: Normalisation | None = None
+    normalisation: Normalisation | None = Field(
+        None,
+        description="of pixels, where the weights were trained with another than the dataset's",
+    )
 
 
 class Checkpoint(Spec):
@@ -119,10 +145,19 @@ class Checkpoint(Spec):
     state_dict:       parameters by name, or such a dict under `state_dict`, with or without module.
     """
 
-    format: Literal["torchvision", "robustness", "fast_adversarial", "state_dict"]
-    weights: Name | None = None
-    path: str | None = Field(None, json_schema_extra=UNHASHED)
-    sha256: Sha256 | None = None
+    format: Literal["torchvision", "robustness", "fast_adversarial", "state_dict"] = Field(
+        description="who wrote the file: torchvision, robustness (MadryLab), fast_adversarial "
+        "(locuslab), or state_dict for any other"
+    )
+    weights: Name | None = Field(
+        None, description="torchvision's name of the weights, as IMAGENET1K_V1"
+    )
+    path: str | None = Field(
+        None,
+        json_schema_extra=UNHASHED,
+        description="the file, from the data folder; not part of the key",
+    )
+    sha256: Sha256 | None = Field(None, description="of the file; default: found out by the run")
 
     @model_validator(mode="after")
     def _name_or_path(self) -> Self:
@@ -137,8 +172,10 @@ class Checkpoint(Spec):
 class Pretraining(Spec):
     """Where a theta comes from: trained on the source, or loaded."""
 
-    train: Regime | None = None
-    load: Checkpoint | None = None
+    train: Regime | None = Field(
+        None, description="how theta is trained on the source; either this or load"
+    )
+    load: Checkpoint | None = Field(None, description="published weights; either this or train")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -150,11 +187,11 @@ class Pretraining(Spec):
 class Theta(Spec):
     """One pre-trained network: source data, architecture, pre-training, seed."""
 
-    dataset: Dataset
-    model: Model
-    pretraining: Pretraining
-    evaluation: Evaluation
-    seed: Seed = 0
+    dataset: Dataset = Field(description="the source task")
+    model: Model = Field(description="the network")
+    pretraining: Pretraining = Field(description="how its weights come about")
+    evaluation: Evaluation = Field(description="how it is evaluated")
+    seed: Seed = Field(0, description="of its initialisation and training")
 
 
 class Pruning(Spec):
@@ -166,10 +203,20 @@ class Pruning(Spec):
     random:   uniformly drawn weights
     """
 
-    method: Literal["imp", "one_shot", "random"]
-    rate: float = Field(0.2, gt=0, lt=1)
-    retraining: Regime | None = None
-    seed: Seed = 0
+    method: Literal["imp", "one_shot", "random"] = Field(
+        description="imp: in rounds with re-training; one_shot: by magnitude, at once; random"
+    )
+    rate: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the remaining weights that a round prunes; level k keeps (1 - "
+        "rate)^k",
+    )
+    retraining: Regime | None = Field(
+        None, description="how imp trains between rounds, on the source"
+    )
+    seed: Seed = Field(0, description="of re-training, or of the random choice")
 
     @model_validator(mode="after")
     def _retraining_is_for_imp(self) -> Self:
@@ -181,9 +228,11 @@ class Pruning(Spec):
 class Ticket(Spec):
     """A mask and the theta it rewinds to. Level 0 is the dense network and has no pruning."""
 
-    theta: Theta
-    pruning: Pruning | None = None
-    level: int = Field(ge=0)
+    theta: Theta = Field(description="what it rewinds to")
+    pruning: Pruning | None = Field(
+        None, description="how its mask is found; default: none, for level 0"
+    )
+    level: int = Field(ge=0, description="pruning rounds; 0 is the dense network")
 
     @model_validator(mode="after")
     def _dense_has_no_pruning(self) -> Self:
@@ -195,9 +244,11 @@ class Ticket(Spec):
 class AutoAttackCheck(Spec):
     """AutoAttack (Croce and Hein 2020) on the first `images` test images (default: all)."""
 
-    kind: Literal["autoattack"]
-    epsilon: Pixels
-    images: int | None = Field(None, ge=1)
+    kind: Literal["autoattack"] = Field(description="AutoAttack, the standard ensemble")
+    epsilon: Pixels = Field(description="radius of the L-infinity ball, in pixels of [0, 1]")
+    images: int | None = Field(
+        None, ge=1, description="the first so many test images; default: all"
+    )
 
 
 class TransferAttackCheck(Spec):
@@ -206,11 +257,13 @@ class TransferAttackCheck(Spec):
     The surrogate is a network for the same classes, with published weights.
     """
 
-    kind: Literal["transfer_attack"]
-    attack: Attack
-    model: Model
-    load: Checkpoint
-    images: int | None = Field(None, ge=1)
+    kind: Literal["transfer_attack"] = Field(description="images attacked on another network")
+    attack: Attack = Field(description="on the other network")
+    model: Model = Field(description="the other network")
+    load: Checkpoint = Field(description="its published weights")
+    images: int | None = Field(
+        None, ge=1, description="the first so many test images; default: all"
+    )
 
 
 Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="kind")]
@@ -219,18 +272,25 @@ Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="ki
 class Transfer(Spec):
     """One downstream training: ticket, data, regime, seed -> scores, and further checks if any."""
 
-    ticket: Ticket
-    dataset: Dataset
-    fraction: float = Field(1.0, gt=0, le=1)
-    subset: Literal["balanced", "first_n"] = "balanced"
-    regime: Regime
-    evaluation: Evaluation
-    seed: Seed
-    checks: tuple[Check, ...] | None = Field(None, min_length=1)
+    ticket: Ticket = Field(description="what the training starts from")
+    dataset: Dataset = Field(description="the downstream task")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of its training images, in (0, 1]")
+    subset: Literal["balanced", "first_n"] = Field(
+        "balanced",
+        description="which: balanced over classes and drawn by the seed, or the first ones",
+    )
+    regime: Regime = Field(description="how it is trained")
+    evaluation: Evaluation = Field(description="how it is evaluated")
+    seed: Seed = Field(description="of its head, its images and its training")
+    checks: tuple[Check, ...] | None = Field(
+        None, min_length=1, description="further evaluations of the trained network"
+    )
 
 
 class Scores(Spec):
     """Accuracies in [0, 1] on clean images (sa) and under attack (ra; None where not measured)."""
 
-    sa: float = Field(ge=0, le=1)
-    ra: float | None = Field(None, ge=0, le=1)
+    sa: float = Field(ge=0, le=1, description="accuracy on clean images, in [0, 1]")
+    ra: float | None = Field(
+        None, ge=0, le=1, description="accuracy under attack, in [0, 1]; none where not measured"
+    )

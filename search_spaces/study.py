@@ -18,9 +18,15 @@ class PruningPlan(Pruning):
     `pretrainings` names the thetas that it starts from; default: all of them.
     """
 
-    rounds: int | None = Field(None, ge=1, le=60)
-    levels: tuple[Annotated[int, Field(ge=1, le=60)], ...] | None = Field(None, min_length=1)
-    pretrainings: tuple[Name, ...] | None = None
+    rounds: int | None = Field(
+        None, ge=1, le=60, description="of imp: every level up to this is made"
+    )
+    levels: tuple[Annotated[int, Field(ge=1, le=60)], ...] | None = Field(
+        None, min_length=1, description="of one_shot and random: the levels to make"
+    )
+    pretrainings: tuple[Name, ...] | None = Field(
+        None, description="the thetas it starts from; default: all"
+    )
 
     def starts_from(self, pretraining: str) -> bool:
         """Are tickets made from this theta?"""
@@ -50,23 +56,30 @@ class PruningPlan(Pruning):
 class Only(Spec):
     """Restricts a regime to part of its downstream's cells; what is not named is not restricted."""
 
-    pretrainings: tuple[Name, ...] | None = None
-    pruning: tuple[Name, ...] | None = None
-    levels: tuple[int, ...] | None = None
+    pretrainings: tuple[Name, ...] | None = Field(None, description="names of thetas; default: all")
+    pruning: tuple[Name, ...] | None = Field(
+        None, description="names of prunings (the dense network belongs to each); default: all"
+    )
+    levels: tuple[int, ...] | None = Field(None, description="levels; default: all")
 
 
 class ChosenCheck(Spec):
     """A further check, and the transfers it is made on."""
 
-    check: Check
-    regimes: tuple[RegimeName, ...] = ("adversarial",)
-    only: Only = Only()
+    check: Check = Field(description="the evaluation")
+    regimes: tuple[RegimeName, ...] = Field(
+        ("adversarial",), description="the regimes whose transfers are checked"
+    )
+    only: Only = Field(Only(), description="the transfers that are checked")
 
 
 class DownstreamRegime(Regime):
     """A regime and the cells of its downstream that it covers (all, unless `only` says less)."""
 
-    only: Only = Only()
+    only: Only = Field(
+        Only(),
+        description="the part of the downstream's transfers that is trained under it; default: all",
+    )
 
     @property
     def regime(self) -> Regime:
@@ -77,31 +90,46 @@ class DownstreamRegime(Regime):
 class Source(Spec):
     """The task that tickets are found on."""
 
-    dataset: Dataset
-    model: Model
-    pretrainings: dict[Name, Pretraining] = Field(min_length=1)
+    dataset: Dataset = Field(description="the task that tickets are found on")
+    model: Model = Field(description="the network")
+    pretrainings: dict[Name, Pretraining] = Field(
+        min_length=1, description="thetas by the names that tables show"
+    )
     evaluation: Evaluation | None = Field(None, description="default: the study's")
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of all pre-trainings")
 
 
 class Downstream(Spec):
-    """A task that tickets are transferred to.
+    """A task that tickets are transferred to."""
 
-    levels: the levels to transfer, 0 being dense, or how to search for the extreme one; seeds: of
-    every transfer, or those that a search gives the dense network first (it goes on counting).
-    """
-
-    dataset: Dataset
-    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
-    subset: Literal["balanced", "first_n"] = "balanced"
-    levels: Levels
-    regimes: dict[RegimeName, DownstreamRegime] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    dataset: Dataset = Field(description="the task that tickets are transferred to")
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,), description="shares of its training images, in (0, 1]; each is a task of its own"
+    )
+    subset: Literal["balanced", "first_n"] = Field(
+        "balanced",
+        description="which images a fraction has: balanced over classes and drawn by the seed, or"
+        " the first ones",
+    )
+    levels: Levels = Field(
+        description="levels to transfer, 0 being dense; or adaptive, or the settings of an "
+        "adaptive "
+        "search"
+    )
+    regimes: dict[RegimeName, DownstreamRegime] = Field(
+        min_length=1,
+        description="how tickets are trained; a verdict needs standard and adversarial",
+    )
+    seeds: tuple[Seed, ...] = Field(
+        min_length=1,
+        description="of every transfer; of an adaptive search, those that the dense network "
+        "starts with",
+    )
     margin: float = Field(
         0.01, gt=0, lt=1, description="loss in accuracy that counts as matching: non-inferiority"
     )
     evaluation: Evaluation | None = Field(None, description="default: the study's")
-    checks: tuple[ChosenCheck, ...] = ()
+    checks: tuple[ChosenCheck, ...] = Field((), description="further evaluations of some transfers")
 
     @model_validator(mode="after")
     def _names_mean_what_they_say(self) -> Self:
@@ -162,20 +190,31 @@ class Downstream(Spec):
 
 
 class Study(Spec):
-    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds.
+    """One YAML file: source task, pre-trainings, pruning, downstream transfers, seeds."""
 
-    looked_at: by the key of a transfer that evidence flags for masked gradients, why its robust
-    accuracy is sound all the same; without, the flag stands between its level and a verdict.
-    """
-
-    name: Name
-    source: Source
-    pruning: dict[Name, PruningPlan] = Field(default={})
-    downstream: tuple[Downstream, ...] = Field(min_length=1)
-    evaluation: Evaluation
-    search: Search | None = Field(None, json_schema_extra=UNHASHED)
+    name: Name = Field(description="the study's name in tables and in MLflow")
+    source: Source = Field(description="the task that tickets are found on, and the pre-trainings")
+    pruning: dict[Name, PruningPlan] = Field(
+        default={},
+        description="how tickets are found, by the names that tables show; default: dense "
+        "networks alone",
+    )
+    downstream: tuple[Downstream, ...] = Field(
+        min_length=1, description="the tasks that tickets are transferred to"
+    )
+    evaluation: Evaluation = Field(
+        description="the attack that decides, for all tasks that have none of their own"
+    )
+    search: Search | None = Field(
+        None,
+        json_schema_extra=UNHASHED,
+        description="what `search` looks for; a run does not need it",
+    )
     looked_at: dict[Key, Annotated[str, Field(min_length=1)]] = Field(
-        default={}, json_schema_extra=UNHASHED
+        default={},
+        json_schema_extra=UNHASHED,
+        description="keys of transfers that evidence flags for masked gradients, each with why its "
+        "robust accuracy is sound; without, the flag stands between its level and a verdict",
     )
 
     @model_validator(mode="after")

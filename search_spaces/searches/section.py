@@ -14,31 +14,49 @@ Objective = Literal["ra", "sa"]
 class Search(Spec):
     """A search for better hyper-parameters of one training, judged on validation images.
 
-    task: a downstream task by its dataset's title or its place from 0; the ticket is the dense
-    network of `pretraining`, or `level` of `pruning`. A trial trains once for each of `seeds` and
-    scores their mean; `objectives` are validation accuracies, of the best epoch. `space` sets
-    recipe.*, attack.* and pruning.rate; the study's own values are the first point, `points`
-    follow. With a `scheduler`, trials that are behind after `grace` epochs or later are stopped:
-    asha by successive halving, hyperband by several halvings that start later and later (both
-    asynchronous, by the first objective). In the end the best and the study's own recipe are
-    trained on `confirm` further seeds.
+    The ticket is the dense network of `pretraining`, or `level` of `pruning`. A trial trains once
+    for each of `seeds` and scores their mean; `objectives` are validation accuracies, of the best
+    epoch. `space` sets recipe.*, attack.* and pruning.rate; the study's own values are the first
+    point, `points` follow. With a `scheduler`, trials that are behind after `grace` epochs or later
+    are stopped: asha by successive halving, hyperband by several halvings that start later and
+    later (both asynchronous, by the first objective). In the end the best and the study's own
+    recipe are trained on `confirm` further seeds.
     """
 
-    task: Annotated[int, Field(ge=0)] | Name = 0
-    regime: RegimeName
-    pretraining: Name
-    pruning: Name | None = None
-    level: int = Field(0, ge=0, le=60)
+    task: Annotated[int, Field(ge=0)] | Name = Field(
+        0, description="the downstream task: its dataset's title, or its place from 0"
+    )
+    regime: RegimeName = Field(description="the regime whose training is tuned")
+    pretraining: Name = Field(description="the theta that is trained")
+    pruning: Name | None = Field(
+        None, description="the ticket's pruning; default: the dense network is trained"
+    )
+    level: int = Field(0, ge=0, le=60, description="the ticket's level; 0 is the dense network")
     fraction: float | None = Field(None, gt=0, le=1, description="default: the task's first")
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    objectives: tuple[Objective, ...] = Field(min_length=1)
-    space: Space = Field(min_length=1)
-    points: tuple[Point, ...] = ()
-    scheduler: Literal["none", "asha", "hyperband"] = "none"
-    grace: int = Field(2, ge=1)
-    trials: int = Field(20, ge=1, le=100_000)
-    confirm: int = Field(5, ge=2, le=1000)
-    seed: Seed = 0
+    seeds: tuple[Seed, ...] = Field(
+        (0,), min_length=1, description="a trial trains once for each and scores their mean"
+    )
+    objectives: tuple[Objective, ...] = Field(
+        min_length=1, description="validation accuracies to raise: ra, sa or both"
+    )
+    space: Space = Field(
+        min_length=1,
+        description="what is searched, by path (recipe.lr, attack.alpha, pruning.rate), and its "
+        "domain",
+    )
+    points: tuple[Point, ...] = Field((), description="values to try first, after the study's own")
+    scheduler: Literal["none", "asha", "hyperband"] = Field(
+        "none", description="whether trials that are behind are stopped, and how"
+    )
+    grace: int = Field(2, ge=1, description="epochs that every trial may train")
+    trials: int = Field(20, ge=1, le=100_000, description="how many are wanted in all")
+    confirm: int = Field(
+        5,
+        ge=2,
+        le=1000,
+        description="further seeds on which the best recipe and the study's own are compared",
+    )
+    seed: Seed = Field(0, description="of the sampler")
 
     @property
     def further_seeds(self) -> tuple[int, ...]:

@@ -42,7 +42,9 @@ class Domain(Spec):
     """What all domains share: `when` says at which values of earlier parameters this one exists;
     elsewhere it keeps the study's own value."""
 
-    when: dict[str, tuple[Value, ...]] | None = None
+    when: dict[str, tuple[Value, ...]] | None = Field(
+        None, description="values of earlier parameters at which this one exists; default: always"
+    )
 
     def active(self, point: Point) -> bool:
         """Does the parameter exist, given the earlier parameters' values?"""
@@ -62,7 +64,9 @@ class Domain(Spec):
 class LogUniform(Domain):
     """Real numbers in [a, b], every factor as likely as another."""
 
-    log_uniform: tuple[Number, Number]
+    log_uniform: tuple[Number, Number] = Field(
+        description="[a, b]: real numbers, every factor as likely as another"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -80,7 +84,7 @@ class LogUniform(Domain):
 class Uniform(Domain):
     """Real numbers in [a, b]."""
 
-    uniform: tuple[Number, Number]
+    uniform: tuple[Number, Number] = Field(description="[a, b]: real numbers")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -100,7 +104,7 @@ class Whole(Domain):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    bounds: tuple[StrictInt, StrictInt] = Field(alias="int")
+    bounds: tuple[StrictInt, StrictInt] = Field(alias="int", description="[a, b]: whole numbers")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -120,7 +124,9 @@ class Whole(Domain):
 class LogWhole(Domain):
     """Whole numbers from a to b, every factor as likely as another."""
 
-    log_int: tuple[StrictInt, StrictInt]
+    log_int: tuple[StrictInt, StrictInt] = Field(
+        description="[a, b]: whole numbers, every factor as likely as another"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -140,7 +146,7 @@ class LogWhole(Domain):
 class Choice(Domain):
     """One of the values listed, without an order."""
 
-    choice: tuple[Value, ...] = Field(min_length=1)
+    choice: tuple[Value, ...] = Field(min_length=1, description="the values, without an order")
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

@@ -21,6 +21,7 @@ from search_spaces.study import Study
 # may have one, the other is in a spec of its own: LOADED, NAMED.
 RECIPE = {
     "epochs": 3,
+    "micro_batch": 16,
     "lr": 0.1,
     "schedule": {"kind": "multistep", "milestones": [1, 2], "gamma": 0.1},
 }
@@ -30,7 +31,7 @@ REGIME = {
     "containment": {"patience": 3},
 }
 PGD = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05, "steps": 3}
-EVALUATION = {"attack": {**PGD, "steps": 20}, "validation": PGD}
+EVALUATION = {"attack": {**PGD, "steps": 20}, "validation": PGD, "batch_size": 64}
 HASH = "0" * 64
 DATASET = {
     "name": "npz",

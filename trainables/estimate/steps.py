@@ -13,7 +13,7 @@ from search_spaces.spec import Check, Dataset, Model, Theta, Ticket, Transfer
 from trainables.data.catalogue import channels_and_classes
 from trainables.data.layouts import split_sizes
 
-JUDGED, ATTACKED = 256, Attack(kind="pgd", epsilon=8 / 255, alpha=2 / 255, steps=10)
+JUDGED, ATTACKED = 256, Attack(kind="pgd", epsilon=8 / 255, alpha=2 / 255, steps=5)
 """Images of a step that evaluates, and its attack: others cost in proportion to their steps."""
 # Under worst_iterate, images that are fooled are attacked no further: shares of the attack's steps
 # that are computed on the quickstart's networks, with adversarial training and without.

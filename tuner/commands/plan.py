@@ -82,9 +82,10 @@ def _plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:
         columns["time"] = [roughly(seconds) if seconds else "" for seconds in times]
     work_table(counts, columns)
     summarise(work, origin, settings.storage)
-    on = f"on {where.title}, {capacity.trials} transfers side by side"
     if estimate:
-        typer.echo(f"time: {estimate}, {on}; disk: {volume(estimate.size or 0)}")
+        disk = f"; disk: {volume(estimate.size)}" if estimate.size else ""
+        typer.echo(f"time: {estimate}{disk}")
+        typer.echo(f"on: {where.title}, {capacity.trials} transfers side by side")
     elif why:
         typer.echo(f"time: not known: {why}")
 

@@ -61,9 +61,9 @@ def counts(work: Worklist) -> list[WorkCount]:
 def transfer_kind(cell: grid.TransferCell) -> str:
     """A transfer's data and regime, for people."""
     transfer = cell.transfer
-    part = "" if transfer.fraction == 1 else f" {100 * transfer.fraction:g} % of the data"
+    part = "" if transfer.fraction == 1 else f"{100 * transfer.fraction:g} % of "
     search = " (search)" if cell.optional else ""
-    return f"{transfer.dataset.title}{part} {cell.regime}{search}"
+    return f"{part}{transfer.dataset.title} {cell.regime}{search}"
 
 
 def table(work: Worklist) -> "tuple[pd.DataFrame, Correct]":

@@ -34,7 +34,7 @@ def estimated(study, ledger, capacity=TWO_CORES):
 
 
 def price(training):
-    return SECONDS * sum(steps(training).values()) if training else 0
+    return cost.IN_PRACTICE * SECONDS * sum(steps(training).values()) if training else 0
 
 
 def test_an_estimate_is_counted_steps_times_their_price(study, tmp_path):
