@@ -1,10 +1,13 @@
 """Small collaborators that the fast tests share: no downloads, no Ray."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from search_spaces.regimes import Attack, Evaluation, Recipe
+from tests.support.commands import Ended
 from trainables.data.images import Images, Splits
 from trainables.models.resnets import Architecture, ResNet
 
@@ -15,6 +18,33 @@ PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
 def _one_thread():
     """Sums run in one order: the same bits on every machine of a type."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tuner(monkeypatch, capfd):
+    """Runs `python -m tuner ARGUMENTS` in this process."""
+    from tuner.cli import main
+
+    def run(*arguments) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tuner", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ended(ended.value.code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def analysis(capfd):
+    """Runs `python -m analysis ARGUMENTS` in this process."""
+    from analysis.cli import main
+
+    def run(*arguments) -> Ended:
+        capfd.readouterr()
+        return Ended(main([*map(str, arguments)]), *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -7,34 +7,19 @@ from shutil import rmtree
 import pytest
 
 from search_spaces import grid
-from search_spaces.reading import studies
-from tests.end_to_end.test_study import call, results
+from tests.support import storage
+from tests.support.commands import call
+from tests.support.studies import tiny, write
 
 pytestmark = pytest.mark.long
 
-YAML = """
-name: tiny
-source:
-  dataset: {name: mnist-mini, size: 8, limit: 256}
-  model: {arch: resnet8, width: 4}
-  pretrainings: {standard: {train: {recipe: {epochs: 1, batch_size: 32, lr: 0.1}}}}
-pruning:
-  random: {method: random, levels: [1, 2, 12]}
-  one-shot: {method: one_shot, levels: [9]}
-downstream:
-  - dataset: {name: digits, size: 8, limit: 200}
+OVERRIDES = (
+    "pruning={random: {method: random, levels: [1, 2, 12]}, one-shot: {method: one_shot,"
+    " levels: [9]}}",
     # A narrow margin on few images: no budget this small can settle it.
-    levels: {budget: 10, most_seeds: 3}
-    margin: 0.02
-    seeds: [0, 1]
-    regimes:
-      standard: {recipe: {epochs: 1, batch_size: 32, lr: 0.1}}
-      adversarial:
-        attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: {epochs: 1, batch_size: 32, lr: 0.1}
-evaluation:
-  attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-"""
+    "downstream.0.levels={budget: 10, most_seeds: 3}",
+    "downstream.0.margin=0.02",
+)
 
 
 def verdict(out):
@@ -47,34 +32,27 @@ def verdict(out):
 
 def run(folder, *arguments):
     code, out, err = call("tuner", "run", "tiny.yaml", *arguments, cwd=folder)
-    assert code == 0, out + err + "".join(p.read_text() for p in folder.glob("results/logs/*"))
+    assert code == 0, out + err + storage.logs(folder / "results")
     return out
 
 
 def transfers(folder):
     """Keys of the finished transfers."""
-    return {path.parent.name for path in (folder / "results").glob("transfers/*/result.json")}
+    return storage.keys(folder / "results", "transfers")
 
 
 def scores(folder):
     """Test scores of the finished transfers by key."""
-    found = (folder / "results").glob("transfers/*/result.json")
-    return {path.parent.name: json.loads(path.read_text())["test"] for path in found}
+    results = (folder / "results").glob("transfers/*/result.json")
+    return {path.parent.name: json.loads(path.read_text())["test"] for path in results}
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("search")
-    (folder / "tiny.yaml").write_text(YAML)
-    return folder, run(folder)
-
-
-def test_a_search_from_first_run_to_settled(first):
+def test_a_search_from_first_run_to_settled(tmp_path):
     """One story in one test: each step goes on from the one before."""
-    folder, out = first
-    study = studies.load(str(folder / "tiny.yaml"))
+    folder, study = tmp_path, write(tiny(*OVERRIDES), tmp_path)
+    out = run(folder)
     cells = {cell.key: cell for cell in grid.transfers(study)}
-    done, files = transfers(folder), results(folder)
+    done, files = transfers(folder), storage.files(folder / "results")
     tried = {(cells[k].labels["pruning"], cells[k].labels["level"]) for k in done}
     assert {("dense", 0), ("random", 12), ("one-shot", 9)} <= tried
     # Two searches of at most ten each share the four transfers of the dense network.
@@ -84,7 +62,7 @@ def test_a_search_from_first_run_to_settled(first):
 
     # Again: nothing is trained, the same is printed, and MLflow alone tells it too.
     again = run(folder)
-    assert results(folder) == files and "stage" not in again
+    assert storage.files(folder / "results") == files and "stage" not in again
     assert verdict(again) == verdict(out)
     code, printed, err = call("analysis", "extreme", cwd=folder)
     assert (code, err) == (0, "")
@@ -101,11 +79,11 @@ def test_a_search_from_first_run_to_settled(first):
     assert scores(folder) == before
 
     # On to the end: more seeds, none of what is there again, up to the most seeds of the study.
-    files = results(folder)
+    files = storage.files(folder / "results")
     settled = run(folder, "--settle")
     after = transfers(folder)
     assert done < after
-    assert {name: content for name, content in results(folder).items() if name in files} == files
+    assert files.items() <= storage.files(folder / "results").items()
     assert {cells[name].labels["seed"] for name in after} <= set(range(3))
     code, printed, err = call("analysis", "extreme", cwd=folder)
     assert (code, err) == (0, "") and verdict(printed) == verdict(settled)

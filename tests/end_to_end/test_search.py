@@ -1,11 +1,6 @@
 """A search for real: killed and taken up again, its recipe run, MLflow and analysis."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -13,88 +8,57 @@ from search_spaces import grid
 from search_spaces.keys import key
 from search_spaces.reading import studies
 from search_spaces.trials import Trial
-from tests.support.paths import ROOT
+from tests.support import storage
+from tests.support.commands import Command, call, left
+from tests.support.studies import tiny, write
 from trainables.store.ledger import Ledger
 from tuner.storage import state
 
 pytestmark = pytest.mark.long
 
-YAML = """
-name: tiny
-source:
-  dataset: {name: mnist-mini, size: 8, limit: 128}
-  model: {arch: resnet8, width: 4}
-  pretrainings: {standard: {train: {recipe: {epochs: 1, batch_size: 32, lr: 0.1}}}}
-downstream:
-  - dataset: {name: digits, size: 8, limit: 128}
-    levels: [0]
-    seeds: [0]
-    regimes:
-      adversarial:
-        attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: {epochs: 4, batch_size: 32, lr: 0.002}
-evaluation: {attack: {kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}}
-search:
-  regime: adversarial
-  pretraining: standard
-  objectives: [ra, sa]
-  scheduler: asha
-  grace: 1
-  trials: 12
-  confirm: 2
-  # The study's own recipe hardly learns, the second point diverges, the third learns.
-  points: [{recipe.lr: 1.0e+8}, {recipe.lr: 0.1}]
-  space:
-    recipe.lr: {log_uniform: [1.0e-4, 1.0e+8]}
-    recipe.epochs: {int: [2, 6]}
-    attack.alpha: {uniform: [0.01, 0.2]}
-"""
-
-
-def start(module, *arguments, cwd):
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    environment["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", module, *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
-
-
-def call(module, *arguments, cwd):
-    process = start(module, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
+STUDY = tiny(
+    "source.dataset.limit=128",
+    "pruning={}",
+    "downstream.0.dataset.limit=128",
+    "downstream.0.levels=[0]",
+    "downstream.0.seeds=[0]",
+    "downstream.0.regimes={adversarial: {attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1},"
+    " recipe: {epochs: 4, batch_size: 32, lr: 0.002}}}",
+    "evaluation.attack={kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}",
+    "search={regime: adversarial, pretraining: standard, objectives: [ra, sa], scheduler: asha,"
+    " grace: 1, trials: 12, confirm: 2,"
+    # The study's own recipe hardly learns, the second point diverges, the third learns.
+    " points: [{recipe.lr: 1.0e+8}, {recipe.lr: 0.1}],"
+    " space: {recipe.lr: {log_uniform: [1.0e-4, 1.0e+8]}, recipe.epochs: {int: [2, 6]},"
+    " attack.alpha: {uniform: [0.01, 0.2]}}}",
+)
 
 
 def finished(folder):
-    study = studies.load(str(folder / "tiny.yaml"))
-    return state.trials(study, Ledger(folder / "results"))
+    return state.trials(STUDY, Ledger(folder / "results"))
 
 
 def trial_files(folder):
-    return {path: path.read_bytes() for path in (folder / "results/trials").glob("[!.]*/*.json")}
-
-
-def logs(folder):
-    return "".join(path.read_text() for path in folder.glob("results/logs/*"))
+    return {
+        name: content
+        for name, content in storage.files(folder / "results").items()
+        if name.startswith("trials/") and name.endswith(".json")
+    }
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A search that was killed in the middle and run again: folder, files before, output."""
     folder = tmp_path_factory.mktemp("search")
-    (folder / "tiny.yaml").write_text(YAML)
-    first = start("tuner", "search", "tiny.yaml", cwd=folder)
-    deadline = time.monotonic() + 300
-    while len(trial_files(folder)) < 2 * 4:
-        assert time.monotonic() < deadline and first.poll() is None, logs(folder)
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    # Ray's processes notice that their driver is gone.
-    time.sleep(5)
+    write(STUDY, folder)
+    with Command("tuner", "search", "tiny.yaml", cwd=folder) as first:
+        first.until(lambda: len(storage.keys(folder / "results", "trials")) >= 4)
+        started = first.below()
+        first.process.kill()
+    assert left(started, 90) == []
     before = trial_files(folder)
     code, out, err = call("tuner", "search", "tiny.yaml", cwd=folder)
-    assert code == 0, out + err + logs(folder)
+    assert code == 0, out + err + storage.logs(folder / "results")
     return folder, before, out
 
 
@@ -174,7 +138,7 @@ def test_run_takes_the_winning_recipe(searched):
     line = next(line for line in out.splitlines() if line.startswith("winning recipe: "))
     file = line.removeprefix("winning recipe: ")
     code, _, err = call("tuner", "run", "tiny.yaml", "--with", file, cwd=folder)
-    assert code == 0, err + logs(folder)
+    assert code == 0, err + storage.logs(folder / "results")
     tuned = studies.load(str(folder / "tiny.yaml"), None, folder / file)
     best = next(f for f in finished(folder) if file.endswith(f"-{key(f.trial)}.yaml"))
     regime = tuned.downstream[0].regimes["adversarial"]
@@ -184,12 +148,3 @@ def test_run_takes_the_winning_recipe(searched):
     result = Ledger(folder / "results").result(grid.transfers(tuned)[0].transfer)
     assert result["epochs"][-1]["loss"] == best.result["epochs"][-1]["loss"]
     assert result["val"] == best.result["best"]
-
-
-def test_a_search_of_a_study_without_one_is_refused(tmp_path):
-    text = YAML[: YAML.index("search:")]
-    (tmp_path / "plain.yaml").write_text(text)
-    code, out, err = call("tuner", "search", "plain.yaml", cwd=tmp_path)
-    assert (code, out) == (2, "")
-    assert err == "error: study tiny: has no search: section: add one to its YAML\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["plain.yaml"]

@@ -8,38 +8,22 @@ import safetensors.numpy
 
 from search_spaces import grid
 from search_spaces.levels import kept
-from search_spaces.reading import studies
 from search_spaces.study import Study
+from tests.support.studies import tiny
 from trainables.store.ledger import Ledger
 
-YAML = """
-name: made-up
-source:
-  dataset: {name: mnist-mini, size: 8}
-  model: {arch: resnet8, width: 4}
-  pretrainings:
-    one: {train: {recipe: &recipe {epochs: 1, batch_size: 32, lr: 0.05}}}
-pruning:
-  imp: {method: imp, rounds: 3, retraining: {recipe: *recipe}}
-  random: {method: random, levels: [1]}
-downstream:
-  - dataset: {name: digits, size: 8}
-    levels: [0, 1, 2, 3]
-    seeds: [0, 1]
-    regimes:
-      standard: {recipe: *recipe}
-      adversarial:
-        attack: &pgd {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
-        recipe: *recipe
-evaluation: {attack: *pgd}
-"""
 WHERE = {"host": "h", "device": "cpu", "workers": 1, "torch": "2", "started": 1.0, "ended": 2.0}
 IMAGES = 100
 
 
 def study() -> Study:
     """One theta, three rounds of imp and a random ticket: 20 transfers to digits."""
-    return studies.validate(studies.parse(YAML, "made-up"), "made-up")
+    return tiny(
+        "name=made-up",
+        "pruning.imp.rounds=3",
+        "pruning.random.levels=[1]",
+        "downstream.0.levels=[0,1,2,3]",
+    )
 
 
 def scored(level: int, pruning: str) -> dict[str, float]:

@@ -1,10 +1,8 @@
 """Ray clusters of several nodes on one machine: each a raylet with resources of its own, started
 by `ray start`, all behind a token that nobody else has."""
 
-import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.chaos_processes import below
-from tests.support.paths import ROOT
+import psutil
+
+from tests.support.commands import environment
 
 START_SECONDS = 90.0
 
@@ -24,18 +23,17 @@ START_SECONDS = 90.0
 class RayNode:
     """A node, by the `ray start --block` that all its processes descend from."""
 
-    starter: subprocess.Popen
+    starter: psutil.Popen
     ip: str
 
     def kill(self):
         """SIGKILL to the raylet, then to all that it and its starter have started."""
-        doomed = below(self.starter.pid)
-        first = [
-            pid for pid, (_, title) in doomed.items() if Path(title.split(" ")[0]).name == "raylet"
-        ]
-        for pid in [*first, *(doomed.keys() - first), self.starter.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            below = self.starter.children(recursive=True)
+            for process in sorted(below, key=lambda process: process.name() != "raylet"):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.starter.kill()
         self.starter.wait()
 
 
@@ -52,6 +50,11 @@ class Cluster:
     def address(self):
         return f"127.0.0.2:{self.port}"
 
+    @property
+    def own(self):
+        """What a command that is to use it needs of its environment."""
+        return {name: value for name, value in self.environment.items() if name.startswith("RAY_")}
+
     def add(self, last, **environment):
         """Starts a node with one CPU on 127.0.0.`last`; 2 is the head."""
         ip, head = f"127.0.0.{last}", last == 2
@@ -65,7 +68,7 @@ class Cluster:
             command += ["--include-dashboard=false", f"--temp-dir={self.folder}"]
         log = self.folder / f"{ip}-{time.monotonic_ns()}.log"
         with log.open("w") as sink:
-            starter = subprocess.Popen(
+            starter = psutil.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -84,13 +87,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(**environment):
+def cluster(**more):
     """A cluster without nodes; those that are added are killed at the end."""
     # Ray puts sockets there, whose paths may not be long.
     folder = Path(tempfile.mkdtemp(prefix="dw", dir="/tmp"))
-    own = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "MLFLOW_"))}
-    own |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token"}
-    own |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), **environment}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    own = environment(**token, **more)
     with socket.socket() as free:
         free.bind(("127.0.0.2", 0))
         port = free.getsockname()[1]

@@ -18,6 +18,7 @@ from search_spaces import grid
 from search_spaces.keys import keys
 from search_spaces.reading import studies
 from search_spaces.study import Study
+from tests.support.mlflow_store import empty_store
 
 # 3 pre-trainings x 4 prunings x 20 levels, as many datasets, fractions and seeds as are asked for.
 TEMPLATE = """
@@ -95,6 +96,9 @@ class Bulk:
     """An MLflow store in a sqlite file, filled through SQLAlchemy: 10,000 runs in seconds."""
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        empty_store(self.folder)
 
     @property
     def uri(self) -> str:

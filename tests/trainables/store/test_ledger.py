@@ -1,6 +1,7 @@
 """The ledger: whole results or none, under the key of their spec."""
 
 import os
+import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -47,6 +48,16 @@ def test_round_trip(ledger, spec, kind):
     assert folder == ledger.root / kind / key(spec)
     assert {name: (folder / name).read_bytes() for name in FILES} == FILES
     assert type(spec).model_validate_json((folder / "spec.json").read_text()) == spec
+
+
+def test_files_have_the_users_own_rights(tmp_path):
+    before = os.umask(0o027)
+    try:
+        open_ledger(tmp_path / "results").write(THETA, {"state": "complete"}, FILES)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "results").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
 
 
 def test_results_are_found_by_content(ledger):

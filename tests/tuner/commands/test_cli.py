@@ -1,7 +1,6 @@
 """The command line: bad input is refused in one line and leaves nothing behind."""
 
 import os
-import sys
 import time
 
 import pytest
@@ -11,7 +10,6 @@ from search_spaces import grid
 from search_spaces.reading import studies
 from tests.support.paths import ROOT
 from trainables.store.ledger import open_ledger
-from tuner import cli
 from tuner.tracking import store as tracking_store
 
 SMALL = """\
@@ -41,20 +39,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     return tmp_path
-
-
-@pytest.fixture
-def tuner(monkeypatch, capfd):
-    """Runs `python -m tuner ARGUMENTS`; gives exit code, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tuner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return ended.value.code, out, err
-
-    return run
 
 
 def assert_refused(result, words):

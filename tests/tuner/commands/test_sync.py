@@ -8,6 +8,7 @@ from analysis.store import load
 from search_spaces import grid
 from search_spaces.errors import InputError
 from tests.support import made_up
+from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.commands.sync import sync_study
 from tuner.runtime.lock import only_run
@@ -20,7 +21,7 @@ from tuner.tracking import store as tracking_store
 
 def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     study, settings = made_up.study(), Settings(storage=tmp_path / "results")
     ledger = open_ledger(settings.storage)
     made_up.write_source(study, ledger)

@@ -12,6 +12,7 @@ from mlflow.artifacts import download_artifacts
 
 from search_spaces import grid
 from tests.support import made_up
+from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.scheduling.worklist import worklist
 from tuner.stages import conclusion
@@ -23,7 +24,7 @@ from tuner.tracking import store as tracking_store
 from tuner.tracking import tracker as tracking
 from tuner.tracking.cards import ALIAS
 
-MODEL = "made-up-one-digits"
+MODEL = "made-up-standard-digits"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def client(tmp_path_factory):
     """MLflow in a folder of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
         client = tracking_store.connect()
         client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
         yield client
@@ -150,9 +151,12 @@ def test_a_flagged_ticket_holds_no_alias_until_looked_at(again, client, study):
 
 
 def test_models_are_named_by_study_theta_and_task(study):
-    assert registry.model_name(study, "one", "imp", "digits", 1.0) == MODEL
-    assert registry.model_name(study, "one", "imp", "a/b:c", 0.1) == "made-up-one-a-b-c-10-percent"
-    assert registry.model_name(study, "one", "random", "digits", 1.0) == f"{MODEL}-random"
+    assert registry.model_name(study, "standard", "imp", "digits", 1.0) == MODEL
+    assert (
+        registry.model_name(study, "standard", "imp", "a/b:c", 0.1)
+        == "made-up-standard-a-b-c-10-percent"
+    )
+    assert registry.model_name(study, "standard", "random", "digits", 1.0) == f"{MODEL}-random"
 
 
 def test_a_long_verdict_is_cut_in_descriptions():
@@ -163,7 +167,7 @@ def test_a_long_verdict_is_cut_in_descriptions():
 
 def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     """Of level 2 a seed is missing, of level 3 everything; one transfer has failed."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)
     client, ledger = tracking_store.connect(), open_ledger(tmp_path / "results")
     made_up.write_source(study, ledger)
@@ -185,7 +189,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     text = "\n".join(found.lines)
     assert found.lines[0].startswith("INCOMPLETE: 5 of 20 transfers are missing (1 failed)")
     assert "36.00 %*" in text and "0.00 %*" not in text.replace("20.00 %*", "")
-    assert "* one imp on digits: 5 of 16 transfers are missing: may still change" in text
+    assert "* standard imp on digits: 5 of 16 transfers are missing: may still change" in text
     assert "missing seeds: 36.00 % (1 of 2)" in text
     assert "incomplete: 48.80 %, the extreme may be higher" in text
     assert "confirmed" not in text
@@ -219,5 +223,5 @@ def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
     assert from_ledger(worklist(study, ledger)).notes == []
     ledger.write(theta, {**made_up.WHERE, "state": "diverged", "best_epoch": 3}, {})
     assert from_ledger(worklist(study, ledger)).notes == [
-        "theta one diverged: tickets start from its best state before, of epoch 3"
+        "theta standard diverged: tickets start from its best state before, of epoch 3"
     ]

@@ -1,16 +1,15 @@
 """clean removes what nothing will read again, and nothing else."""
 
 import os
-import sys
 import time
+from functools import partial
 
 import pytest
 
 from search_spaces import grid
 from search_spaces.errors import InputError
-from tests.support import made_up
+from tests.support import made_up, studies
 from trainables.store.ledger import open_ledger
-from tuner import cli
 from tuner.runtime.lock import only_run
 from tuner.storage import cleaning, failures
 from tuner.storage.entries import transfer_entry
@@ -37,19 +36,19 @@ def ledger(study, tmp_path):
     for cell in (done, missing):
         failures.record(ledger, transfer_entry(cell), study.name, why)
     unfinished = ledger.root / "unfinished"
-    write(unfinished / f"{done.key}.progress", 5000)
-    write(unfinished / f"{missing.key}.progress", 7000)
-    write(unfinished / f"{OTHER}.progress", 11000)
-    write(unfinished / f"{OTHER}.damaged", 300)
-    write(unfinished / f".{OTHER}.progress.abcdef03", 200, old=True)
-    write(unfinished / f".{OTHER}.progress.abcdef04", 200)
-    write(ledger.root / "transfers" / f".{OTHER}.abcdef01" / "result.json", 40, old=True)
-    write(ledger.root / "tickets" / f".{OTHER}.abcdef02" / "mask.safetensors", 40)
-    write(ledger.root / "ray" / "transfers-1234" / "trial" / "error.pkl", 60)
+    written(unfinished / f"{done.key}.progress", 5000)
+    written(unfinished / f"{missing.key}.progress", 7000)
+    written(unfinished / f"{OTHER}.progress", 11000)
+    written(unfinished / f"{OTHER}.damaged", 300)
+    written(unfinished / f".{OTHER}.progress.abcdef03", 200, old=True)
+    written(unfinished / f".{OTHER}.progress.abcdef04", 200)
+    written(ledger.root / "transfers" / f".{OTHER}.abcdef01" / "result.json", 40, old=True)
+    written(ledger.root / "tickets" / f".{OTHER}.abcdef02" / "mask.safetensors", 40)
+    written(ledger.root / "ray" / "transfers-1234" / "trial" / "error.pkl", 60)
     return ledger
 
 
-def write(path, size, old=False):
+def written(path, size, old=False):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
     if old:
@@ -68,19 +67,11 @@ def files(root):
 
 
 @pytest.fixture
-def clean(study, ledger, monkeypatch, capfd):
+def clean(study, ledger, monkeypatch, tuner):
     """Runs `python -m tuner clean made-up.yaml ARGUMENTS`; gives exit code, output, errors."""
-    folder = ledger.root.parent
-    (folder / "made-up.yaml").write_text(made_up.YAML)
-    monkeypatch.chdir(folder)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tuner", "clean", "made-up.yaml", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+    monkeypatch.chdir(ledger.root.parent)
+    studies.write(study, ledger.root.parent)
+    return partial(tuner, "clean", "made-up.yaml")
 
 
 def test_every_kind_is_found_and_measured(ledger, study):

@@ -1,7 +1,6 @@
 """Failures are kept, told, shown and, if they last, not tried again."""
 
 import errno
-import sys
 
 import pytest
 import torch
@@ -16,8 +15,9 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from tests.support import made_up
+from tests.support.mlflow_store import empty_store
+from tests.support.studies import write
 from trainables.store.ledger import DamagedError, open_ledger
-from tuner import cli
 from tuner.scheduling.worklist import worklist
 from tuner.stages import source
 from tuner.storage import failures
@@ -190,16 +190,13 @@ def test_a_search_is_told_of_what_is_given_up(study, ledger):
     assert first not in handed and other.over
 
 
-def test_status_names_what_failed_why_and_where(study, fail, tmp_path, monkeypatch, capfd, cell):
+def test_status_names_what_failed_why_and_where(study, fail, tmp_path, monkeypatch, tuner, cell):
     fail(BOOM)
     failure = fail(BOOM)
-    (tmp_path / "made-up.yaml").write_text(made_up.YAML)
+    write(study, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["tuner", "status", "made-up.yaml"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out = capfd.readouterr().out
-    assert ended.value.code == 0
+    code, out, _ = tuner("status", "made-up.yaml")
+    assert code == 0
     lines = out.splitlines()
     place = lines.index("1 failed:")
     assert lines[place + 1] == (
@@ -212,7 +209,7 @@ def test_status_names_what_failed_why_and_where(study, fail, tmp_path, monkeypat
 def test_mlflow_shows_a_failure_until_there_is_a_result(
     study, ledger, fail, cell, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)
     failure = fail(BOOM)
     made_up.write_source(study, ledger)

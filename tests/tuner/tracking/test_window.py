@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from search_spaces import grid
 from tests.support import made_up
+from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.scheduling.worklist import worklist
 from tuner.storage.entries import transfer_entry
@@ -49,7 +50,7 @@ def ledger(study, tmp_path):
 
 @pytest.fixture
 def door(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)
     door = Door(tracking_store.connect())
 

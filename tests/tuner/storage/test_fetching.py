@@ -1,0 +1,53 @@
+"""What is fetched writes nothing outside its folder."""
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+from torchvision.datasets import CIFAR10
+
+from search_spaces.errors import InputError
+from tests.support.studies import tiny
+from trainables.data.catalogue import file_sha256
+from tuner.storage.fetching import fetch
+
+
+def member(name, kind=tarfile.REGTYPE, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    info.size = 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        member("../outside"),
+        member("inside/../../outside"),
+        member("link", tarfile.SYMTYPE, ".."),
+        member("link", tarfile.SYMTYPE, "/tmp"),
+        member("hard", tarfile.LNKTYPE, "../secret"),
+        member("pipe", tarfile.FIFOTYPE),
+        member("/tmp/double-win-outside"),
+    ],
+    ids=lambda planted: planted.name + planted.linkname,
+)
+def test_an_archive_that_reaches_out_of_its_folder_is_refused(planted, tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("mine")
+    archive = tmp_path / "data" / CIFAR10.filename
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as file:
+        file.addfile(planted, io.BytesIO(b"evil"))
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    colours = "{name: cifar10, size: 8}"
+    study = tiny(f"source.dataset={colours}", f"downstream.0.dataset={colours}")
+    digest = file_sha256(archive)
+    with pytest.raises(InputError, match=archive.name):
+        fetch(study, tmp_path / "data")
+    assert file_sha256(archive) == digest
+    assert {path.name for path in tmp_path.iterdir()} == {"secret", "data"}
+    assert (tmp_path / "secret").read_text() == "mine"
+    inside = {path.name for path in (tmp_path / "data").iterdir()}
+    assert inside <= {archive.name, ".lock", "tmp"}
+    assert tarfile.TarFile.extraction_filter is None, "as it was before"
