@@ -62,9 +62,6 @@ HOW_TO_GET = {
     "folder": "lay images out as SPLIT/CLASS/FILE with splits train and val, optionally test",
 }
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""File names that count as images, in lower case."""
-
 
 def place(dataset: Dataset) -> Path:
     """Where a dataset's files are. Raises InputError where it does not say."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from search_spaces.errors import InputError
+from trainables.data.image_files import rgb
 from trainables.data.images import Images, central_box, random_boxes
 from trainables.runtime.seeding import generator
 
@@ -54,15 +55,16 @@ class Folder:
         loader = DataLoader(
             _Batches(self, [self.place[batch.cpu()] for batch in batches], seed),
             batch_size=None,
+            collate_fn=_unchanged,
             num_workers=min(loader_workers(), len(batches)),
             pin_memory=device.type == "cuda",
             # A loader draws from the global generator unless it is given one.
             generator=torch.Generator(),
         )
-        for batch, x in zip(batches, loader, strict=True):
-            if isinstance(x, str):
-                raise InputError(x)
-            yield Images(x.to(device, non_blocking=True), self.y[batch.to(device)])
+        for batch, decoded in zip(batches, loader, strict=True):
+            if decoded.wrong is not None:
+                raise InputError(decoded.wrong)
+            yield Images(decoded.x().to(device, non_blocking=True), self.y[batch.to(device)])
 
     def read(self, place: int, seed: int | None) -> NDArray[np.uint8]:
         """One image (3, size, size), by its place in names."""
@@ -73,7 +75,27 @@ class Folder:
         return decode(path, self.size, self.view, rng)
 
 
-class _Batches(Dataset[Tensor | str]):
+@dataclass
+class _Decoded:
+    """One batch on its way from a loader process: as an array, which goes through a pipe. A tensor
+    would go through shared memory, and for ever where /dev/shm is small, as in containers."""
+
+    array: NDArray[np.uint8] | None
+    wrong: str | None = None
+    pinned: Tensor | None = None
+
+    def pin_memory(self) -> "_Decoded":
+        """What the loader's thread does to batches for a GPU."""
+        if self.array is not None:
+            self.pinned = torch.from_numpy(self.array).pin_memory()
+        return self
+
+    def x(self) -> Tensor:
+        """(N, 3, size, size)"""
+        return torch.from_numpy(self.array) if self.pinned is None else self.pinned
+
+
+class _Batches(Dataset[_Decoded]):
     """Item k is the k-th batch, or what went wrong with it: an exception would reach the training
     process wrapped in the loader process's traceback."""
 
@@ -83,7 +105,7 @@ class _Batches(Dataset[Tensor | str]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, number: int) -> Tensor | str:
+    def __getitem__(self, number: int) -> _Decoded:
         size = self.images.size
         places = self.batches[number].tolist()
         out = np.empty((len(places), 3, size, size), np.uint8)
@@ -91,16 +113,22 @@ class _Batches(Dataset[Tensor | str]):
             for row, place in enumerate(places):
                 out[row] = self.images.read(place, self.seed)
         except InputError as error:
-            return str(error)
-        return torch.from_numpy(out)
+            return _Decoded(None, str(error))
+        return _Decoded(out)
+
+
+def _unchanged(batch: Any) -> Any:
+    """A loader makes tensors of what its processes return, unless it is told what to do."""
+    return batch
 
 
 def loader_workers() -> int:
-    """Processes that decode images for one training: DOUBLE_WIN_LOADER_WORKERS, by default up to
-    four while one CPU is left; 0 decodes in the training process itself. Results are the same.
+    """Processes that decode images for one training: DOUBLE_WIN_LOADER_WORKERS, by default as many
+    as cores that this process may use, less one, and at most sixteen; 0 decodes in the training
+    process itself. Results are the same.
 
     Raises InputError for anything but a whole number from 0."""
-    default = min(4, max(0, (os.cpu_count() or 1) - 1))
+    default = min(16, len(os.sched_getaffinity(0)) - 1)
     text = os.environ.get(WORKERS, str(default))
     if not (text.isascii() and text.isdigit()):
         raise InputError(f"{WORKERS}={text}: takes a whole number of processes, 0 or more")
@@ -126,9 +154,11 @@ def decode(
     crop drawn from `rng`, without it the central 7/8. Raises InputError where it can't be read."""
     try:
         with Image.open(path) as file:
-            image = _rgb(file)
+            image = rgb(file)
             box = _box(image, rng) if view == "crop" else None
             seen = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    except InputError as error:
+        raise InputError(f"image {path}: {error}") from error
     # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, zlib.error.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -143,13 +173,3 @@ def _box(image: Image.Image, rng: torch.Generator | None) -> tuple[float, float,
     left, top, w, h = box.tolist()
     # Rounding must not leave the image by a hair.
     return left, top, min(left + w, width), min(top + h, height)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB: 16-bit grey by its high byte, transparency dropped."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    elif "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")

@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from search_spaces.spec import Dataset
 from trainables.data.catalogue import (
     CHANNELS_AND_CLASSES,
     SPLIT_SIZES,
-    SUFFIXES,
     absent,
     class_names,
     place,
 )
+from trainables.data.image_files import Seen, walk
 
 Listing = list[tuple[str, int]]
 
@@ -110,25 +111,30 @@ def _imagenet(dataset: Dataset, root: Path) -> dict[str, Listing]:
 
 
 def _in_classes(dataset: Dataset, root: Path, split: str, classes: list[str]) -> Listing:
-    labels = {name: label for label, name in enumerate(classes)}
+    """The images of a split, whose class folders are those of train, none of them empty."""
+    where = root / split
     listing: Listing = []
-    for name in class_names(dataset, root / split):
+    seen: Seen = {}
+    there, labels = class_names(dataset, where), {name: k for k, name in enumerate(classes)}
+    for name in sorted({*there, *classes}):
         if name not in labels:
             raise InputError(
-                f"dataset {dataset.title}: {root / split / name}: no such class in train"
+                f"dataset {dataset.title}: {where / name}: no such class in train: remove the "
+                "folder, or add its training images"
             )
-        files = _image_files(root / split / name)
-        listing += [(os.path.relpath(file, root), labels[name]) for file in files]
+        if name not in there:
+            raise InputError(
+                f"dataset {dataset.title}: {where / name} not there, a class of train: add its "
+                "images, or remove the class from every split"
+            )
+        files = [os.path.join(at, f) for at, names in walk(str(where / name), seen) for f in names]
+        if not files:
+            raise InputError(
+                f"dataset {dataset.title}: {where / name}: no images of this class: add some, or "
+                "remove its folder from every split"
+            )
+        listing += [(os.path.relpath(file, root), labels[name]) for file in sorted(files)]
     return listing
-
-
-def _image_files(folder: Path) -> list[str]:
-    return sorted(
-        os.path.join(where, name)
-        for where, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."
-    )
 
 
 def _cub200(dataset: Dataset, root: Path) -> dict[str, Listing]:
@@ -146,6 +152,7 @@ def _cub200(dataset: Dataset, root: Path) -> dict[str, Listing]:
             )
         label = _label(dataset, root / "image_class_labels.txt", labels[number], first=1)
         splits["train" if in_train[number] == "1" else "test"].append((f"images/{name}", label))
+    _require(dataset, root, splits)
     return splits
 
 
@@ -158,7 +165,18 @@ def _visda17(dataset: Dataset, root: Path) -> dict[str, Listing]:
             (f"{folder}/{name}", _label(dataset, path, label, first=0))
             for name, label in _pairs(dataset, path)
         ]
+    _require(dataset, root, splits)
     return splits
+
+
+def _require(dataset: Dataset, root: Path, splits: dict[str, Listing]) -> None:
+    """Raises InputError if an image that is in a list is not in its folder."""
+    for name, _ in chain.from_iterable(splits.values()):
+        if not os.path.isfile(root / name):
+            raise InputError(
+                f"dataset {dataset.title}: {root / name} is in a list and not there: unpack it "
+                "again"
+            )
 
 
 def _pairs(dataset: Dataset, path: Path) -> list[tuple[str, str]]:

@@ -3,9 +3,6 @@
 Imports torch only where a study uses published sets or weights.
 """
 
-import hashlib
-import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,22 +12,17 @@ from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
     EMBEDDED,
     NORMALISATION,
-    SUFFIXES,
     TORCHVISION,
     absent,
     channels_and_classes,
     file_sha256,
 )
+from trainables.data.layouts import layout
+from tuner.storage import digests
 
-# What of a folder is data, and where named ones lie below the data folder.
-PARTS = {
-    "folder": ("train", "val", "test"),
-    "imagenet": ("train", "val"),
-    "cub200": ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt"),
-    "visda17": ("train", "validation"),
-}
 # Trained networks have hardly a weight that is exactly zero.
 SPARSE = 0.01
+# Where named folders lie below the data folder.
 HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
 
 
@@ -104,11 +96,12 @@ def _located(dataset: Dataset, root: Path) -> Dataset:
     if dataset.name == "npz":
         if not path.is_file():
             raise absent(dataset, path)
-        found = file_sha256(path)
+        sha256 = file_sha256(path)
     else:
-        found = folder_digest(dataset, path)
-    same(f"dataset {dataset.title}", path, dataset.sha256, found)
-    return dataset.model_copy(update={"sha256": found})
+        layout(dataset)  # Says what is wrong with its classes, before a pixel is read.
+        sha256 = digests.contents(dataset, path).digest
+    same(f"dataset {dataset.title}", path, dataset.sha256, sha256)
+    return dataset.model_copy(update={"sha256": sha256})
 
 
 def same(what: str, path: Path, said: str | None, found: str) -> None:
@@ -117,35 +110,6 @@ def same(what: str, path: Path, said: str | None, found: str) -> None:
             f"{what}: {path} has sha256 {found}, the study says {said}: "
             "use the data that the study means, or correct the study"
         )
-
-
-def folder_digest(dataset: Dataset, root: Path) -> str:
-    """Hexadecimal SHA-256 over a folder's image files, sorted by name: each one's name and size.
-
-    Lists (.txt), which hold labels, count with their content. Raises InputError if the folder or a
-    part of it that the dataset needs is not there.
-    """
-    for part in PARTS[dataset.name]:
-        if part != "test" and not (root / part).exists():
-            raise absent(dataset, root / part)
-    digest = hashlib.sha256()
-    for name, content in sorted(_contents(dataset, root)):
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content.encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _contents(dataset: Dataset, root: Path) -> Iterator[tuple[str, str]]:
-    """(name relative to root, size in bytes or content's SHA-256) of a folder's files."""
-    for part in PARTS[dataset.name]:
-        if (root / part).is_file():
-            yield part, file_sha256(root / part)
-        for where, _, names in os.walk(root / part, followlinks=True):
-            for name in names:
-                file = Path(where, name)
-                if name == "image_list.txt":
-                    yield file.relative_to(root).as_posix(), file_sha256(file)
-                elif file.suffix.lower() in SUFFIXES:
-                    yield file.relative_to(root).as_posix(), str(file.stat().st_size)
 
 
 def _below(root: Path, path: str) -> Path:
@@ -188,6 +152,11 @@ def check(study: Study) -> list[str]:
             from trainables.data.readers import require
 
             require(dataset)
+        elif dataset.name in digests.PARTS and (rotated := _rotated(dataset)):
+            remarks.append(
+                f"dataset {dataset.title}: {rotated} of its images have a rotation in their EXIF, "
+                "which is not applied: rotate the pixels themselves if it is meant"
+            )
     for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:
             zero = _fits(pretraining.load, study.source.model, study.source.dataset)
@@ -213,6 +182,10 @@ def check(study: Study) -> list[str]:
                 f"downstream.{place}.checks: autoattack needs at least 4 classes: leave it out"
             )
     return remarks
+
+
+def _rotated(dataset: Dataset) -> int:
+    return digests.contents(dataset, Path(dataset.path or "")).rotated
 
 
 def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> float:

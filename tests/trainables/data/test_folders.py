@@ -1,5 +1,11 @@
 """Streamed image folders: file formats, the same images however they are read, never all."""
 
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +14,11 @@ from PIL import Image
 from search_spaces.errors import InputError
 from search_spaces.regimes import Recipe, Regime
 from search_spaces.spec import Dataset, Model
+from tests.support.paths import ROOT
 from trainables.data import folders
 from trainables.data.datasets import splits
 from trainables.data.folders import WORKERS, decode, folder, loader_workers
+from trainables.data.image_files import SUFFIXES, examine
 from trainables.models import resnets
 from trainables.runtime.seeding import generator
 from trainables.training.loop import fit, snapshot
@@ -111,6 +119,88 @@ def test_all_kinds_of_files_become_rgb(tmp_path):
             assert np.array_equal(decode(path, 8, "resize", None), np.full((3, 8, 8), 77)), path
 
 
+AMBIGUOUS = {
+    "float": np.linspace(0, 1, 81, dtype=np.float32).reshape(9, 9),
+    "32-bit": np.full((9, 9), 1 << 20, np.int32),
+}
+
+
+@pytest.mark.parametrize("kind", list(AMBIGUOUS))
+def test_pixels_of_no_stated_range_are_refused(kind, tmp_path):
+    path = tmp_path / "grey.tif"
+    Image.fromarray(AMBIGUOUS[kind]).save(path)
+    assert kind in examine(path).wrong
+    with pytest.raises(InputError, match=kind):
+        decode(path, 8, "resize", None)
+
+
+def test_sixteen_bits_are_read_by_their_high_byte(tmp_path):
+    grey = np.full((9, 9), 77 * 256 + 5, np.uint16)
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(grey).save(tmp_path / name)
+    (tmp_path / "grey.pgm").write_bytes(b"P5 9 9 65535\n" + grey.astype(">u2").tobytes())
+    for path in tmp_path.iterdir():
+        assert examine(path).wrong is None
+        assert np.array_equal(decode(path, 8, "resize", None), np.full((3, 8, 8), 77)), path
+
+
+def test_a_rotation_in_the_exif_is_not_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 255
+    path = tmp_path / "phone.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert examine(path).rotated
+    assert np.array_equal(decode(path, 8, "resize", None), pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_what_is_cut_off_is_noticed_and_what_is_whole_is_not(suffix, tmp_path):
+    path = tmp_path / f"image{suffix}"
+    noise(path, 0, (64, 64))
+    if suffix == ".pgm":
+        Image.open(path).convert("L").save(path)
+    assert examine(path).wrong is None
+    content = path.read_bytes()
+    assert examine(path).sha256 == hashlib.sha256(content).hexdigest()
+    for part in (0, 10, len(content) // 2, len(content) - len(content) // 10):
+        path.write_bytes(content[:part])
+        assert str(path) in examine(path).wrong
+
+
+SMALL = """
+import sys
+import torch
+from pathlib import Path
+from trainables.data.folders import folder
+root = Path(sys.argv[1])
+names = sorted(path.name for path in root.iterdir())
+images = folder(root, [(name, 0) for name in names], 256, "resize")
+for batch in images.stream([torch.arange(12)] * 8, None):
+    print(len(batch))
+"""
+
+
+def test_a_small_shared_memory_holds_nothing_up(noisy, tmp_path):
+    """As in a container: less shared memory than a batch takes."""
+    inside = 'mount -t tmpfs -o size=1m none /dev/shm && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", inside, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("a /dev/shm of its own takes user namespaces (unshare -rm)")
+    program = [sys.executable, "-c", SMALL, str(tmp_path)]
+    done = subprocess.run(
+        [*command, *program],
+        cwd=ROOT,
+        env={**os.environ, WORKERS: "2"},
+        timeout=100,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["12"] * 8
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, workers, monkeypatch):
     monkeypatch.setenv(WORKERS, workers)
@@ -133,8 +223,8 @@ def test_no_image_at_all_is_damaged_too(tmp_path):
 
 def test_loader_workers(monkeypatch):
     monkeypatch.delenv(WORKERS)
-    for cpus, expected in ((None, 0), (1, 0), (3, 2), (64, 4)):
-        monkeypatch.setattr(folders.os, "cpu_count", lambda cpus=cpus: cpus)
+    for cpus, expected in ((1, 0), (3, 2), (64, 16)):
+        monkeypatch.setattr(folders.os, "sched_getaffinity", lambda _, cpus=cpus: set(range(cpus)))
         assert loader_workers() == expected
     for text in ("-1", "many", "", "1.5"):
         monkeypatch.setenv(WORKERS, text)

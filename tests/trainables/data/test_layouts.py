@@ -94,6 +94,55 @@ def test_an_unknown_class_is_named(root):
         splits(wanted(root))
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_empty_class_is_named(root, split):
+    classes_in(root, "test", {"cat": 3, "dog": 3})
+    (root / split / "eel").mkdir()
+    with pytest.raises(InputError, match=rf"{split}/eel: no "):
+        splits(wanted(root))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_of_train_alone_is_named(root, split):
+    classes_in(root, "test", {"cat": 3, "dog": 3})
+    (root / split / "dog").rename(root / "elsewhere")
+    with pytest.raises(InputError, match=rf"{split}/dog not there"):
+        splits(wanted(root))
+
+
+def test_the_only_image_of_a_class_is_trained_on(root):
+    for split in ("train", "val"):
+        classes_in(root, split, {"eel": 1})
+    data = splits(wanted(root, limit=16))
+    assert data.train.y.bincount().tolist()[2] == 1
+    assert data.val.y.bincount(minlength=3).tolist()[2] == 0
+
+
+def test_what_is_hidden_is_not_there(root):
+    for hidden in ("train/cat/.ipynb_checkpoints", "train/cat/a/b/.cache", "val/.trash"):
+        save(root / hidden / "000.png")
+    save(root / "train/dog/._000.png")
+    save(root / "train/cat/deep/down/000.png")
+    data = splits(wanted(root))
+    assert len(data.train) + len(data.val) == 51
+    assert len(data.test) == 8
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../dog"])
+def test_folders_that_links_reach_twice_are_named(root, target):
+    (root / "train/cat/link").symlink_to(target)
+    with pytest.raises(InputError, match=r"train/cat/link|train/dog"):
+        splits(wanted(root))
+
+
+def test_links_to_elsewhere_are_followed(root, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    save(elsewhere / "x.png")
+    (root / "train/cat/link").symlink_to(elsewhere)
+    data = splits(wanted(root))
+    assert len(data.train) + len(data.val) == 51
+
+
 def test_imagenet(tmp_path, monkeypatch):
     monkeypatch.setitem(catalogue.CHANNELS_AND_CLASSES, "imagenet", (3, 3))
     classes_in(tmp_path, "train", {"n1": 10, "n2": 10, "n3": 10})
@@ -126,6 +175,9 @@ def test_cub200(tmp_path):
     x, y = read(data.test)
     assert sorted(x[:, 0, 0, 0].tolist()) == list(range(10, 20))
     assert torch.equal(x[:, 0, 0, 0].long() % 2, y)
+    (tmp_path / "images/001.Bird/0.jpg").rename(tmp_path / "lost.jpg")
+    with pytest.raises(InputError, match=r"001\.Bird/0\.jpg"):
+        splits(wanted(tmp_path, name="cub200", size=11))
     for line, words in (
         ("1 201", "label 201 is not one of 1 to 200"),
         ("1 2", "image 2 of images"),

@@ -15,12 +15,11 @@ from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.spec import Checkpoint, Dataset, Pretraining
 from search_spaces.study import ChosenCheck
-from tests.trainables.data.test_layouts import classes_in
 from tests.trainables.data.test_readers import write_cifar, write_npz
 from trainables.data.catalogue import file_sha256
 from trainables.models import resnets
 from tuner.storage.fetching import fetch
-from tuner.storage.inputs import check, folder_digest, places, resolve
+from tuner.storage.inputs import check, places, resolve
 
 
 @pytest.fixture
@@ -76,23 +75,6 @@ def test_channels_must_agree(study, tmp_path):
     colour = Dataset(name="svhn", size=32)
     with pytest.raises(InputError, match=r"downstream.1: npz has 1 colour channels.*svhn has 3"):
         resolve(on(study, colour, colour, own(path)), tmp_path)
-
-
-def test_folders_are_named_by_their_files(study, tmp_path):
-    classes_in(tmp_path, "train", {"a": 3, "b": 3})
-    with pytest.raises(InputError, match="val not there"):
-        resolve(on(study, *[Dataset(name="folder", path=str(tmp_path), size=8)] * 2), tmp_path)
-    classes_in(tmp_path, "val", {"a": 1, "b": 1})
-    dataset = Dataset(name="folder", path=str(tmp_path), size=8)
-    digest = folder_digest(dataset, tmp_path)
-    (tmp_path / "train" / "a" / ".DS_Store").write_text("no image")
-    assert folder_digest(dataset, tmp_path) == digest
-    assert resolve(on(study, dataset, dataset), tmp_path).source.dataset.sha256 == digest
-    (tmp_path / "train" / "a" / "000.png").rename(tmp_path / "train" / "b" / "x.png")
-    assert folder_digest(dataset, tmp_path) != digest
-    (tmp_path / "train" / "b" / "x.png").rename(tmp_path / "train" / "a" / "000.png")
-    (tmp_path / "val" / "a" / "000.png").write_bytes(b"longer than before" * 100)
-    assert folder_digest(dataset, tmp_path) != digest
 
 
 def test_weights_are_named_by_their_content(study, tmp_path):
