@@ -141,8 +141,8 @@ DATA = [
     ),
     Bad(
         f"search small.yaml --data . --set {NPZ}",
-        "labels go up to 1000000",
-        "number classes from 0",
+        "labels count from 1000000",
+        "count from 0",
         {"own.npz": arrays(y=np.full(8, 10**6))},
     ),
     Bad(
