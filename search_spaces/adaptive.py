@@ -1,6 +1,6 @@
 """Levels as a study writes them: a list, or the terms of a search for the extreme one."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -48,5 +48,7 @@ _Listed = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)
 Levels = Annotated[
     _Listed | Annotated[Adaptive, Tag(SEARCHED)],
     Discriminator(_kind),
-    BeforeValidator(_from_name),
+    BeforeValidator(
+        _from_name, json_schema_input_type=Literal["adaptive"] | tuple[int, ...] | Adaptive
+    ),
 ]

@@ -17,8 +17,12 @@ def _from_fraction(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_from_fraction)]
-Pixels = Annotated[Number, Field(gt=0, le=1)]
+_Fraction = Annotated[str, Field(pattern=r"^[0-9.e+-]+/[0-9.e+-]+$")]
+Number = Annotated[float, BeforeValidator(_from_fraction, json_schema_input_type=float | _Fraction)]
+_Pixels = Annotated[float, Field(gt=0, le=1)]
+Pixels = Annotated[
+    _Pixels, BeforeValidator(_from_fraction, json_schema_input_type=_Pixels | _Fraction)
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """A content key, as `keys.key` gives it."""

@@ -6,7 +6,8 @@ fractions ("8/255").
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from search_spaces.base import Pixels, Spec
 
@@ -124,9 +125,9 @@ class Containment(Spec):
     more than the share `gap` of that best, or the cosine of the input gradients at an image and at
     a random neighbour is below `bend` times its best. Falls and gaps of less than three standard
     errors of the best accuracy on the probe do not count. `patience` such epochs in a row are a
-    collapse. Then the training stops; or goes on;
-    or returns to its best state and goes on with half the attack's alpha. What counts in the end
-    is the best state by validation accuracy under attack; so every epoch is validated.
+    collapse. Then the training stops; or goes on; or returns to its best state and goes on with
+    half the attack's alpha. What counts in the end is the best state by validation accuracy under
+    attack; so every epoch is validated.
     """
 
     on_collapse: Literal["stop", "continue", "lower_alpha"] = Field(
@@ -139,14 +140,13 @@ class Containment(Spec):
         0.2,
         gt=0,
         lt=1,
-        description="a sign is a fall of PGD accuracy from its best by more than this (accuracy "
-        "in [0, 1])",
+        description="a sign is a fall of PGD accuracy from its best by more than this share of it",
     )
     gap: float = Field(
         0.2,
         gt=0,
         lt=1,
-        description="... while FGSM accuracy is above it by more than this (accuracy in [0, 1])",
+        description="... while FGSM accuracy is above it by more than this share of that best",
     )
     bend: float = Field(
         0.5,
@@ -200,6 +200,11 @@ class Regime(Spec):
 Protocol = Literal["plain", "worst_iterate"]
 
 
+def _validation_is_optional(schema: JsonDict) -> None:
+    """Of a JSON schema: it is filled in before pydantic asks for it."""
+    schema["required"] = ["attack"]
+
+
 class Evaluation(Spec):
     """The attack that judges test images, and the cheaper one that chooses the best epoch.
 
@@ -207,6 +212,8 @@ class Evaluation(Spec):
     worst_iterate: if any iterate does. Robust accuracy is never above plain's, and images leave the
     batch as soon as they are fooled, which saves work.
     """
+
+    model_config = ConfigDict(json_schema_extra=_validation_is_optional)
 
     attack: Attack = Field(description="on test images")
     validation: Attack = Field(

@@ -17,7 +17,7 @@ from tuner.commands.run import run
 from tuner.commands.search import search
 from tuner.commands.simulate import simulate
 from tuner.commands.status import status
-from tuner.commands.studies import studies
+from tuner.commands.studies import schema, studies
 from tuner.commands.sync import sync
 from tuner.commands.ui import ui
 
@@ -38,6 +38,7 @@ for command in (
     bench,
     data,
     studies,
+    schema,
     ui,
 ):
     app.command()(command)

@@ -6,6 +6,7 @@ from typing import Any
 from search_spaces.study import Study
 
 ABSENT = "-"
+_IN_PIXELS = {"epsilon", "alpha"}
 
 
 def differences(first: Study, second: Study) -> list[tuple[str, str, str]]:
@@ -34,4 +35,12 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         for place, item in enumerate(value):
             yield from _leaves(item, (*path, str(place)))
     elif value != []:
-        yield ".".join(path), str(value)
+        yield ".".join(path), _written(path[-1], value)
+
+
+def _written(name: str, value: Any) -> str:
+    """A value as people write it: 2/255 where that is what it is."""
+    fraction = ""
+    if name in _IN_PIXELS and abs(510 * value - round(510 * value)) < 1e-9:
+        fraction = f"{round(510 * value) / 2:g}/255"
+    return fraction if 0 < len(fraction) < len(str(value)) else str(value)

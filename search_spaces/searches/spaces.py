@@ -65,7 +65,7 @@ class LogUniform(Domain):
     """Real numbers in [a, b], every factor as likely as another."""
 
     log_uniform: tuple[Number, Number] = Field(
-        description="[a, b]: real numbers, every factor as likely as another"
+        description="real numbers, every factor as likely as another"
     )
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class LogUniform(Domain):
 class Uniform(Domain):
     """Real numbers in [a, b]."""
 
-    uniform: tuple[Number, Number] = Field(description="[a, b]: real numbers")
+    uniform: tuple[Number, Number] = Field(description="real numbers")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -104,7 +104,7 @@ class Whole(Domain):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    bounds: tuple[StrictInt, StrictInt] = Field(alias="int", description="[a, b]: whole numbers")
+    bounds: tuple[StrictInt, StrictInt] = Field(alias="int", description="whole numbers")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -125,7 +125,7 @@ class LogWhole(Domain):
     """Whole numbers from a to b, every factor as likely as another."""
 
     log_int: tuple[StrictInt, StrictInt] = Field(
-        description="[a, b]: whole numbers, every factor as likely as another"
+        description="whole numbers, every factor as likely as another"
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """python -m tuner plan: what a run would do, what is complete, what the rest will take."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,12 +26,11 @@ from tuner.options import (
     WithOpt,
     WorkersOpt,
     note,
-    reachable,
 )
 from tuner.runtime.console import roughly, volume
 from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import worklist
-from tuner.storage import state
+from tuner.storage import inputs, state
 
 
 def plan(
@@ -57,7 +57,19 @@ def plan(
     if against is not None:
         return _compare(studies.load(study, overrides, fragment), studies.load(against))
     settings = Settings(storage, data, None, workers, cpus, gpus)
-    return _plan(study, reachable(study, overrides, fragment, data), settings, measure)
+    checked = _checked(studies.load(study, overrides, fragment), data)
+    return _plan(study, checked, settings, measure)
+
+
+def _checked(study: Study, data: Path) -> Study:
+    """A study with its data found, as far as they are there; prints what a run would refuse."""
+    try:
+        study = inputs.resolve(study, data)
+        for remark in inputs.check(study):
+            typer.echo(f"note: {remark}")
+    except InputError as error:
+        typer.echo(f"note: run refuses it as it is: {error}")
+    return study
 
 
 def _plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:

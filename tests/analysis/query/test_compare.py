@@ -94,7 +94,7 @@ def papers():
         (f"{STANDARD}.epochs", ("100", "150")),
         (f"{STANDARD}.schedule.milestones", ("[50, 75]", "[50, 100]")),
         ("downstream.0.regimes.adversarial.recipe.validate_from", ("1", "46")),
-        ("pruning.imp-adversarial.retraining.attack.alpha", (str(2 / 255), "0.0209150327")),
+        ("pruning.imp-adversarial.retraining.attack.alpha", ("2/255", "0.0209150327")),
         ("downstream.3.subset", ("balanced", "first_n")),
         ("downstream.4.subset", ("balanced", "first_n")),
     ],

@@ -1,5 +1,6 @@
 """The command line: bad input is refused in one line and leaves nothing behind."""
 
+import json
 import os
 import time
 
@@ -174,6 +175,24 @@ def test_plan_counts_the_work_and_writes_nothing(tuner, folder, small):
     assert left(folder) == ["small.yaml"]
 
 
+def test_plan_finds_what_a_run_would_refuse(tuner, folder, small):
+    code, out, err = tuner(
+        "plan", small, "--set", "downstream.0.dataset.name=cifar10", "--no-measure"
+    )
+    assert (code, err) == (0, "")
+    (note,) = [line for line in out.splitlines() if line.startswith("note: ")]
+    assert "colour channels" in note
+    assert "small: 0 of 27 results complete" in out
+
+
+def test_schema_is_json_and_a_page(tuner, folder):
+    code, out, _ = tuner("schema")
+    assert (code, json.loads(out)["title"]) == (0, "Study")
+    code, out, _ = tuner("schema", "--markdown")
+    assert (code, out.splitlines()[0]) == (0, "# Fields")
+    assert left(folder) == []
+
+
 def test_plan_takes_overrides(tuner, folder, small):
     arguments = ["--set", "downstream.0.seeds=[0]", "--set", "name=tiny", "--no-measure"]
     _, out, _ = tuner("plan", small, *arguments)
@@ -259,7 +278,7 @@ def test_studies_lists_what_is_shipped_with_its_head(tuner, folder):
 def test_help_names_every_command(tuner, folder):
     code, out, _ = tuner("--help")
     assert code == 0
-    for command in ("run", "search", "plan", "status", "sync", "clean", "studies", "ui"):
+    for command in ("run", "search", "plan", "status", "sync", "clean", "studies", "schema", "ui"):
         assert f"  {command} " in out
 
 
