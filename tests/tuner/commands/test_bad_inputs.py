@@ -305,7 +305,7 @@ QUERIES = [
     ("figure fig9", "'fig9'", "'fig3', 'fig4'"),
     ("figure fig6", "fig6: no evidence yet", "python -m tuner evidence small"),
     ("figure a10 --level 0", "--level", "greater than or equal to 1"),
-    ("figure fig3 --level 9", "--level 9: only a10 takes it", "leave it out"),
+    ("figure fig3 --level 9", "--level 9", "leave it out for fig3"),
     ("figure fig3 --out small.yaml", "--out small.yaml: cannot be written", "File exists"),
     ("table extrem", "'extrem'", "'extreme', 'levels'"),
     ("table ticks --level 99", "--level 99: no ticket", "there are 1, 9"),
