@@ -39,15 +39,14 @@ def extreme(
     tracking_uri: TrackingUri = None,
 ) -> int:
     """The largest sparsity that is a double win, for each theta, pruning and task."""
-    results = _load(study, tracking_uri)
+    results = _load(study, tracking_uri, with_correct=True)
 
-    from analysis.store import evidence, load, runs
+    from analysis.store import evidence, runs
     from analysis.tables import text as tables
     from analysis.verdict import completeness, flags, one_std
 
-    correct = load.correct(results, tracking_uri)
     raised = evidence.flags(results.parent, runs.address(tracking_uri))
-    judged, shown = flags.verdicts(results.study, results.expected, correct, raised)
+    judged, shown = flags.verdicts(results, raised)
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1
@@ -60,7 +59,7 @@ def extreme(
             "study": results.study.name,
             "rule": one_std.RULE,
             **{_FIELDS[name]: tables.records(table) for name, table in chosen.items()},
-            "missing": [{**cell.labels, "key": cell.key} for cell in results.missing],
+            "missing": results.missing.to_dict("records"),
         }
         print(json.dumps(content, indent=2, ensure_ascii=False))
     elif form == "csv":
@@ -234,7 +233,7 @@ def report(
     """Write the study on one page: verdicts, curves, tables, evidence, settings."""
     if out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {out}: is a web page: the name must end in .html")
-    results = _load(study, tracking_uri)
+    results = _load(study, tracking_uri, with_correct=True)
     if results.table.empty:
         return _nothing("report", results)
     from analysis.report import page

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from analysis.store.load import Results
+    from analysis.store.load import TrackedResults
+    from analysis.verdict.results import Results
 
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
 TableFormat = Annotated[
@@ -23,11 +24,13 @@ Storage = Annotated[Path, typer.Option(help="Folder of finished results that the
 SHOWN_MISSING = 3
 
 
-def load_study(study: str | None, tracking_uri: str | None) -> "Results":
-    """Reads a study and says on stderr what of it is missing."""
+def load_study(
+    study: str | None, tracking_uri: str | None, with_correct: bool = False
+) -> "TrackedResults":
+    """Reads a study, as `load` does, and says on stderr what of it is missing."""
     from analysis.store.load import load
 
-    results = load(study, tracking_uri)
+    results = load(study, tracking_uri, with_correct)
     _name_missing(results)
     return results
 
@@ -35,15 +38,15 @@ def load_study(study: str | None, tracking_uri: str | None) -> "Results":
 def _name_missing(results: "Results") -> None:
     """What is not there is said, and never on stdout."""
     missing = results.missing
-    if not missing:
+    if missing.empty:
         return
     named = [
-        ", ".join(f"{label}={value}" for label, value in cell.labels.items() if label != "sparsity")
-        for cell in missing[:SHOWN_MISSING]
+        ", ".join(f"{label}={value}" for label, value in row.items())
+        for row in missing.drop(columns=["sparsity", "key"]).head(SHOWN_MISSING).to_dict("records")
     ]
     if len(missing) > SHOWN_MISSING:
         named.append(f"and {len(missing) - SHOWN_MISSING} more")
-    total = len(missing) + len(results.table)
+    total = len(results.expected)
     print(f"missing: {len(missing)} of {total} transfers: {'; '.join(named)}", file=sys.stderr)
 
 

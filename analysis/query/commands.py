@@ -45,8 +45,8 @@ def trials(
     results = load_study(study, tracking_uri)
 
     from analysis.query import filters
-    from analysis.store.load import LABELS
     from analysis.tables import text as tables
+    from analysis.verdict.results import LABELS
 
     if group_by is None:
         chosen = filters.select(results.table, where, columns, sort)

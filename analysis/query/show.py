@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.query import find
 from analysis.store import artifacts
-from analysis.store.load import Results, latest
+from analysis.store.load import TrackedResults, latest
 from analysis.store.runs import Run, Store
 from analysis.tables.text import cell_text, format_table
 from search_spaces.grid import DENSE, ThetaCell, TicketCell, TransferCell
@@ -21,7 +21,7 @@ STAGES: dict[type, tuple[str, str]] = {
 
 
 def describe(
-    key: str, cell: find.Cell, results: Results, store: Store, storage: Path
+    key: str, cell: find.Cell, results: TrackedResults, store: Store, storage: Path
 ) -> dict[str, Any]:
     """Sections by name: what, settings, scores, epochs, parents, related, mlflow, files.
 
@@ -127,7 +127,7 @@ def _epochs(run: Run | None, store: Store) -> pd.DataFrame:
     return wide.reset_index().rename_axis(columns=None)
 
 
-def _related(key: str, cell: find.Cell, results: Results) -> pd.DataFrame:
+def _related(key: str, cell: find.Cell, results: TrackedResults) -> pd.DataFrame:
     """The parents, and the transfers one compares with: of a transfer its other seeds and the dense
     network's; of a ticket all; of a theta those of its dense network."""
     table = results.table
@@ -151,7 +151,7 @@ def _shown(table: pd.DataFrame) -> list[str]:
     return [*(name for name in labels if table[name].nunique() > 1), "SA", "RA"]
 
 
-def _window(run: Run | None, results: Results) -> dict[str, Any]:
+def _window(run: Run | None, results: TrackedResults) -> dict[str, Any]:
     if run is None:
         return {"study": results.study.name, "parent run": results.parent.run_id}
     return {

@@ -12,14 +12,13 @@ import pandas as pd
 from analysis.figures.evidence import Picture
 from analysis.report.report import Exhibit, Report, gather
 from analysis.store import load
-from analysis.store.load import Results
+from analysis.store.load import TrackedResults
 from analysis.tables.text import cell_text, records
 
 
-def of(results: Results, uri: str) -> str:
+def of(results: TrackedResults, uri: str) -> str:
     """The page of a study, of all that its store holds."""
-    correct, runs = load.correct(results, uri), load.tags(results, uri)
-    return render(gather(results, correct, uri, runs))
+    return render(gather(results, uri, load.tags(results, uri)))
 
 
 def render(report: Report) -> str:

@@ -11,12 +11,11 @@ import yaml
 from analysis.figures import evidence as pictures
 from analysis.store import evidence as evidence_of
 from analysis.store.disclosure import public
-from analysis.store.load import Results
+from analysis.store.load import TrackedResults
 from analysis.tables import paper
 from analysis.tables import text as tables
 from analysis.verdict import flags as flags_of
 from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
-from analysis.verdict.records import Correct
 from analysis.verdict.roles import pruners, random_prunings
 from search_spaces.grid import DENSE
 
@@ -56,14 +55,13 @@ class Report:
     commands: list[str]
 
 
-def gather(results: Results, correct: Correct, uri: str, runs: dict[str, set[str]]) -> Report:
-    """The report of a study. `correct`: the per-image records, where there are any; `uri` is the
-    store it was read from; `runs` holds the values of tags (torch, device, ...) over its
-    transfers."""
+def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Report:
+    """The report of a study. `uri` is the store it was read from; `runs` holds the values of tags
+    (torch, device, ...) over its transfers."""
     table, study = results.expected, results.study
     found = evidence_of.read(results.parent, uri)
     flags = found.table("flags") if found else pd.DataFrame()
-    verdict, shown = flags_of.verdicts(study, table, correct, flags)
+    verdict, shown = flags_of.verdicts(results, flags)
     levels = levels_table(table)
     open_flags = flags_of.open_flags(levels, flags, study.looked_at)
     return Report(
@@ -142,7 +140,7 @@ def sentences(verdict: pd.DataFrame, names: dict[str, str]) -> list[str]:
     return said
 
 
-def trouble(results: Results, flags: pd.DataFrame) -> list[str]:
+def trouble(results: TrackedResults, flags: pd.DataFrame) -> list[str]:
     """What a reader has to know before believing: missing, stopped and flagged transfers."""
     said = []
     missing, total = len(results.missing), len(results.cells)
@@ -233,7 +231,7 @@ def _brief(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[name for name in short if name not in constant]].head(MOST_ROWS)
 
 
-def _facts(results: Results, uri: str, runs: dict[str, set[str]]) -> dict[str, str]:
+def _facts(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> dict[str, str]:
     study, finished = results.study, len(results.table)
     seeds = sorted({int(seed) for task in study.downstream for seed in task.seeds})
     hours = results.table["seconds"].sum() / 3600

@@ -2,8 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,9 +13,9 @@ from analysis.store.disclosure import public
 from analysis.store.runs import Run, Store, address, opened
 from analysis.tables import search
 from analysis.verdict.records import Correct, unpack
+from analysis.verdict.results import LABELS, Results, frame, row
 from search_spaces import grid, trials
 from search_spaces.errors import InputError
-from search_spaces.keys import keys
 from search_spaces.reading import studies
 from search_spaces.study import Study
 
@@ -23,63 +23,24 @@ STUDY_FILE = "study.yaml"
 CORRECT_FILE = "correct.npz"
 FINISHED = "FINISHED"
 
-LABELS = {
-    "theta": "str",
-    "pruning": "str",
-    "level": "int64",
-    "sparsity": "float64",
-    "dataset": "str",
-    "fraction": "float64",
-    "regime": "str",
-    "seed": "int64",
-}
-SCORES = {
-    "SA": "float64",
-    "RA": "float64",
-    "last_SA": "float64",
-    "last_RA": "float64",
-    "best_epoch": "Int64",
-    "epochs": "Int64",
-    "seconds": "float64",
-}
 # Metric -> signal; with an underscore: as earlier versions called it.
 PROBES = {f"probe{mark}{signal}": signal for signal in ("FGSM", "PGD") for mark in "/_"}
-COLUMNS = {**LABELS, "key": "str", "state": "str", **SCORES, "run_id": "str"}
 
 
 @dataclass(frozen=True)
-class Results:
-    """A study and what MLflow holds of it.
+class TrackedResults(Results):
+    """Results that MLflow holds. cells: every transfer of the study by its key; of searches, those
+    that are finished. parent: the run that stands for the study."""
 
-    table: one row per finished transfer, in the study's order, with the columns of COLUMNS; SA, RA
-    and sparsity are shares in [0, 1], seconds is wall time. cells: every transfer of the study by
-    its key; of searches, those that are finished. parent: the run that stands for the study.
-    """
-
-    study: Study
-    table: pd.DataFrame
-    cells: dict[str, grid.TransferCell]
-    parent: Run
-
-    @property
-    def missing(self) -> list[grid.TransferCell]:
-        """The transfers without a finished run."""
-        return [self.cells[key] for key in self._missing]
-
-    @property
-    def expected(self) -> pd.DataFrame:
-        """The table with a row for every transfer of the study; the missing ones have no scores."""
-        rows = [_row(key, self.cells[key], None) for key in self._missing]
-        return pd.concat([self.table, _frame(rows)]) if rows else self.table
-
-    @property
-    def _missing(self) -> list[str]:
-        finished = set(self.table["key"])
-        return [key for key in self.cells if key not in finished]
+    cells: Mapping[str, grid.TransferCell] = field(kw_only=True)
+    parent: Run = field(kw_only=True)
 
 
-def load(study: str | None = None, tracking_uri: str | None = None) -> Results:
-    """Reads a study (default: the latest) from an MLflow store (default: as mlflow's own).
+def load(
+    study: str | None = None, tracking_uri: str | None = None, with_correct: bool = False
+) -> TrackedResults:
+    """Reads a study (default: the latest) from an MLflow store (default: as mlflow's own);
+    `with_correct`: also which test images its transfers get right.
 
     A transfer is found by its content key among the experiment's finished runs, so its labels are
     those of the study as it is now. Of several runs with one key the latest counts. Raises
@@ -90,12 +51,12 @@ def load(study: str | None = None, tracking_uri: str | None = None) -> Results:
         parent = _parent(store, study, uri)
         content = _study(parent, uri)
         runs = latest(store.runs(["transfer"], parent.experiment))
-    found = grid.transfers(content)
-    named = zip(keys([cell.transfer for cell in found]), found, strict=True)
+    transfers = grid.expand(content).transfers.items()
     # What a search has not asked for is not missing.
-    cells = {key: cell for key, cell in named if key in runs or not cell.optional}
-    rows = [_row(key, cell, runs[key]) for key, cell in cells.items() if key in runs]
-    return Results(content, _frame(rows), cells, parent)
+    cells = {key: cell for key, cell in transfers if key in runs or not cell.optional}
+    table = frame(_row(key, cell, runs.get(key)) for key, cell in cells.items())
+    correct = _correct(parent, uri) if with_correct else {}
+    return TrackedResults(content, table, correct, cells=cells, parent=parent)
 
 
 def latest(runs: Iterable[Run]) -> dict[str, Run]:
@@ -104,7 +65,7 @@ def latest(runs: Iterable[Run]) -> dict[str, Run]:
     return {run.tags["key"]: run for run in sorted(finished, key=lambda run: run.when)}
 
 
-def probe_curves(results: Results, tracking_uri: str | None = None) -> pd.DataFrame:
+def probe_curves(results: TrackedResults, tracking_uri: str | None = None) -> pd.DataFrame:
     """The signals of catastrophic overfitting: a row for each epoch of each watched transfer.
 
     Columns: the labels, key, state, epoch (from 1), FGSM and PGD (accuracy in [0, 1] on the probe
@@ -141,14 +102,13 @@ def search_trials(
     return content, search.frame(content, rows)
 
 
-def correct(results: Results, tracking_uri: str | None = None) -> Correct:
-    """Content key -> score ("SA", "RA") -> (N,) bool: which test images a transfer gets right;
-    empty where that was not logged."""
-    content = artifacts.read(results.parent, CORRECT_FILE, address(tracking_uri))
+def _correct(parent: Run, uri: str) -> Correct:
+    """Which test images each transfer gets right; empty where that was not logged."""
+    content = artifacts.read(parent, CORRECT_FILE, uri)
     return {} if content is None else unpack(content)
 
 
-def tags(results: Results, tracking_uri: str | None = None) -> dict[str, set[str]]:
+def tags(results: TrackedResults, tracking_uri: str | None = None) -> dict[str, set[str]]:
     """What the study's finished transfers ran on and with: tag -> its values."""
     finished = set(results.table["run_id"])
     with opened(address(tracking_uri)) as store:
@@ -161,7 +121,7 @@ def tags(results: Results, tracking_uri: str | None = None) -> dict[str, set[str
     return {name: {run.tags[name] for run in runs if name in run.tags} for name in names}
 
 
-def source_seconds(results: Results, tracking_uri: str | None = None) -> dict[str, float]:
+def source_seconds(results: TrackedResults, tracking_uri: str | None = None) -> dict[str, float]:
     """Key of each finished theta and ticket -> seconds it took."""
     with opened(address(tracking_uri)) as store:
         runs = latest(store.runs(["pretraining", "ticket"], results.parent.experiment))
@@ -195,12 +155,6 @@ def _study(parent: Run, uri: str) -> Study:
 
 
 def _row(key: str, cell: grid.TransferCell, run: Run | None) -> dict[str, Any]:
-    row: dict[str, Any] = {**cell.labels, "key": key}
-    if run is not None:
-        scores = {name: run.metrics.get(name) for name in SCORES}
-        row |= {"state": run.tags.get("state"), **scores, "run_id": run.run_id}
-    return row
-
-
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    if run is None:
+        return row(cell.labels, key)
+    return row(cell.labels, key, run.tags.get("state", ""), run.metrics, run.run_id)

@@ -13,27 +13,25 @@ import pandas as pd
 
 from analysis.verdict.completeness import counted
 from analysis.verdict.one_std import GROUP, METRICS, extreme
-from analysis.verdict.records import Correct
+from analysis.verdict.results import Results
 from analysis.verdict.rules import non_inferiority
 from search_spaces.grid import DENSE
-from search_spaces.study import Study
 
 CELL = [*GROUP, "level"]
 # Robust accuracy under other regimes is shown, and enters no verdict.
 JUDGED = {metric.regime for metric in METRICS if metric.score == "RA"}
 
 
-def verdicts(
-    study: Study, table: pd.DataFrame, correct: Correct | None, flags: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(`verdict.extreme`, `rules.non_inferiority`) of a study, blocked where flags are open.
+def verdicts(results: Results, flags: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(`one_std.extreme`, `rules.non_inferiority`) of a study, blocked where flags are open.
 
-    flags: a row per flag, as evidence has them. Both tables get the columns of `holes.counted` and
-    the column `flagged`: "look at KEY, ..." or "". Where that stands, the second's status is
-    "flagged" and its advice what to look at.
+    flags: a row per flag, as evidence has them. Both tables get the columns of
+    `completeness.counted` and the column `flagged`: "look at KEY, ..." or "". Where that stands,
+    the second's status is "flagged" and its advice what to look at.
     """
+    study, table = results.study, results.expected
     judged = counted(extreme(table), table)
-    shown = counted(non_inferiority(study, table, correct), table)
+    shown = counted(non_inferiority(study, table, results.correct), table)
     judged = judged.assign(flagged=open_flags(judged, flags, study.looked_at))
     shown = shown.assign(flagged=open_flags(shown, flags, study.looked_at))
     blocked = shown["flagged"] != ""

@@ -52,7 +52,7 @@ def non_inferiority(
     <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
     n, dense_n: the fewest seeds behind them; test_images: whether their error is included
 
-    table: as load.Results.expected gives it; correct: the per-image records where there are any.
+    table: as Results.expected has it; correct: the per-image records where there are any.
     """
     rows = [
         {**labels, **_row(study, labels, dense, pruned, correct or {})}

@@ -20,6 +20,7 @@ from analysis.cli import main
 from analysis.query import filters
 from analysis.store import load
 from analysis.verdict import one_std, records, rules
+from analysis.verdict.results import COLUMNS
 from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
@@ -140,8 +141,8 @@ def analysis(store, capsys, monkeypatch):
 
 def test_load_joins_scores_to_the_study_labels(store, small):
     results = load.load("small", store.uri)
-    assert results.study == small and results.missing == []
-    assert list(results.table.columns) == list(load.COLUMNS)
+    assert results.study == small and results.missing.empty
+    assert list(results.table.columns) == list(COLUMNS)
     cells = grid.transfers(small)
     assert list(results.table["key"]) == [cell.key for cell in cells]
     for row, cell in zip(results.table.to_dict("records"), cells, strict=True):
@@ -153,7 +154,7 @@ def test_load_joins_scores_to_the_study_labels(store, small):
 
 def test_load_names_what_is_missing(store):
     results = load.load("half", store.uri)
-    assert {cell.labels["level"] for cell in results.missing} == {4}
+    assert set(results.missing["level"]) == {4}
     assert len(results.table) + len(results.missing) == len(grid.transfers(results.study))
     assert len(results.expected) == len(grid.transfers(results.study))
     assert results.expected["SA"].isna().sum() == len(results.missing)
@@ -282,11 +283,11 @@ def _file(path, content):
 
 def test_what_a_search_did_not_ask_for_is_not_missing(searched):
     store, correct = searched
-    results = load.load("searched", store.uri)
-    assert results.missing == [] and set(results.table["key"]) == set(correct)
-    assert set(load.correct(results, store.uri)) == set(correct)
+    results = load.load("searched", store.uri, with_correct=True)
+    assert results.missing.empty and set(results.table["key"]) == set(correct)
+    assert set(results.correct) == set(correct)
     for name, record in correct.items():
-        assert (load.correct(results, store.uri)[name]["RA"] == record["RA"]).all()
+        assert (results.correct[name]["RA"] == record["RA"]).all()
 
 
 def test_a_search_is_judged_from_the_store_alone(searched, capsys):
@@ -301,7 +302,7 @@ def test_a_search_is_judged_from_the_store_alone(searched, capsys):
 
 
 def test_without_records_a_study_is_loaded_as_before(store):
-    assert load.correct(load.load("small", store.uri), store.uri) == {}
+    assert load.load("small", store.uri, with_correct=True).correct == {}
 
 
 def test_missing_transfers_are_counted_in_a_verdict_and_named_apart(analysis):

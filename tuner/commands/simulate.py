@@ -34,6 +34,6 @@ def simulate(
     from tuner.scheduling.simulation import report
 
     loaded = studies.load(study, overrides)
-    table = state.table(worklist(loaded, Ledger(storage)))[0] if recorded else None
+    table = state.results(worklist(loaded, Ledger(storage))).expected if recorded else None
     for line in report(loaded, runs, seed, budget, table):
         typer.echo(line)

@@ -145,7 +145,7 @@ def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
     """Places of the extreme level and the next tested one of each group of the verdict."""
     from analysis.verdict.one_std import GROUP, extreme
 
-    table, _ = state.table(work)
+    table = state.results(work).expected
     verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
     found = set()
     for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
-from search_spaces.study import Study
-from trainables.store.ledger import Ledger
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, state
 from tuner.tracking import registry
@@ -16,7 +14,7 @@ from tuner.tracking.tracker import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.verdict.records import Correct
+    from analysis.verdict.results import Results
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,8 @@ def from_ledger(work: Worklist) -> Conclusion:
 
     from tuner.evidence.records import collect
 
-    table, correct = state.table(work)
     flags = pd.DataFrame(collect(work).tables["flags"])
-    return _judge(work, table, correct, flags).conclusion
+    return _judge(work, state.results(work), flags).conclusion
 
 
 def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
@@ -51,17 +48,17 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     """
     from analysis.report import page
     from analysis.report.report import sentences
-    from analysis.store import evidence, load
+    from analysis.store import evidence
+    from analysis.store.load import CORRECT_FILE, load
     from analysis.tables.text import format_table
     from analysis.verdict import records
     from analysis.verdict.roles import pruners
 
-    study = work.study
-    table, correct = state.table(work)
-    tracker.attach({"correct.npz": records.pack(correct)})
-    results = load.load(study.name, tracker.uri)
-    flags = evidence.flags(results.parent, tracker.uri)
-    judged = _judge(work, table, correct, flags)
+    study, results = work.study, state.results(work)
+    tracker.attach({CORRECT_FILE: records.pack(results.correct)})
+    tracked = replace(load(study.name, tracker.uri), correct=results.correct)
+    flags = evidence.flags(tracked.parent, tracker.uri)
+    judged = _judge(work, results, flags)
     verdict, shown = judged.verdict, judged.shown
     texts = {
         "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
@@ -70,16 +67,16 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
         "verdict/non_inferiority.csv": format_table(shown, "csv"),
         "verdict/non_inferiority.json": format_table(shown, "json"),
     }
-    reported = not results.table.empty
+    reported = not tracked.table.empty
     if reported:
-        texts["report.html"] = page.of(results, tracker.uri)
-    drawn = _figures(table, study)
+        texts["report.html"] = page.of(tracked, tracker.uri)
+    drawn = _figures(results)
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
-    found = registry.winners(work, verdict, shown, flags)
-    registry.register(tracker, found)
-    models = [winner.model for winner in found]
+    winners = registry.winners(work, verdict, shown, flags)
+    registry.register(tracker, winners)
+    models = [winner.model for winner in winners]
     concluded = replace(judged.conclusion, models=models, reported=reported)
-    failed = _failed(work.ledger, table)
+    failed = _failed(work, results)
     tracker.describe(
         Summary(
             name=study.name,
@@ -92,7 +89,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
             models=concluded.models,
             has_report=reported,
             has_figures=bool(drawn),
-            has_evidence=evidence.read(results.parent, tracker.uri) is not None,
+            has_evidence=evidence.read(tracked.parent, tracker.uri) is not None,
         )
     )
     tracker.end(failed=failed > 0)
@@ -108,27 +105,25 @@ class _Judged:
     conclusion: Conclusion
 
 
-def _judge(
-    work: Worklist, table: "pd.DataFrame", correct: "Correct", flags: "pd.DataFrame"
-) -> _Judged:
+def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged:
     from analysis.tables.text import rules_lines, verdict_lines
     from analysis.verdict import completeness
     from analysis.verdict.flags import verdicts
 
-    verdict, shown = verdicts(work.study, table, correct, flags)
+    verdict, shown = verdicts(results, flags)
+    table = results.expected
     lines = []
     if len(verdict):
-        said = completeness.lines(table, _failed(work.ledger, table))
-        lines = [*said, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
-    done = int((table["state"] != "missing").sum())
-    unplanned = [*_of_thetas(work), *_of_transfers(table)]
-    said_of_it = Conclusion(done, len(table), unplanned, lines, [], reported=False)
-    return _Judged(verdict, shown, said_of_it)
+        incomplete = completeness.lines(table, _failed(work, results))
+        lines = [*incomplete, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
+    notes = [*_of_thetas(work), *_of_transfers(table)]
+    conclusion = Conclusion(len(results.table), len(table), notes, lines, [], reported=False)
+    return _Judged(verdict, shown, conclusion)
 
 
-def _failed(ledger: Ledger, table: "pd.DataFrame") -> int:
+def _failed(work: Worklist, results: "Results") -> int:
     """How many of a study's missing transfers have failed."""
-    return len(failures.recorded(ledger.root).keys() & set(table["key"]))
+    return len(failures.recorded(work.ledger.root).keys() & set(results.missing["key"]))
 
 
 _ENDED = {
@@ -159,12 +154,12 @@ def _of_transfers(table: "pd.DataFrame") -> list[str]:
     ]
 
 
-def _figures(table: "pd.DataFrame", study: Study) -> dict[str, bytes]:
+def _figures(results: "Results") -> dict[str, bytes]:
     """Figure 3, if there is anything in it yet."""
     from analysis.figures import named, style
 
     try:
-        rows, figure = named.over_scores("fig3", table, study)
+        rows, figure = named.over_scores("fig3", results.expected, results.study)
     except InputError:
         return {}
     files = {f"figures/{name}": style.content(figure, name) for name in ("fig3.png", "fig3.svg")}

@@ -145,9 +145,8 @@ def seconds(result: Mapping[str, Any]) -> float:
     return float(max(result["ended"] - result["started"], epochs))
 
 
-def metrics(result: dict[str, Any]) -> Iterator[Value]:
-    """Final scores, then the curves: train/ what was trained with, val/ scores on validation
-    images, probe/ the signals of catastrophic overfitting."""
+def summary(result: Mapping[str, Any]) -> dict[str, float]:
+    """The final numbers of a result by name: time, scores, how much was trained and kept."""
     final = {"seconds": seconds(result)}
     groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"), ("best_val_", "best"))
     for prefix, group in groups:
@@ -158,12 +157,18 @@ def metrics(result: dict[str, Any]) -> Iterator[Value]:
             final[name] = result[name]
     for check in result.get("checks", []):
         final[f"RA_{check['kind']}"] = check["ra"]
-    epochs = result.get("epochs", [])
-    if epochs:
+    if epochs := result.get("epochs"):
         final["epochs"] = len(epochs)
-    yield from (Value(name, float(value), result["ended"]) for name, value in final.items())
+    return final
+
+
+def metrics(result: Mapping[str, Any]) -> Iterator[Value]:
+    """The summary, then the curves: train/ what was trained with, val/ scores on validation images,
+    probe/ the signals of catastrophic overfitting."""
+    for name, value in summary(result).items():
+        yield Value(name, float(value), result["ended"])
     moment = result["started"]
-    for epoch in epochs:
+    for epoch in result.get("epochs", []):
         moment += epoch["seconds"]
         names = ("loss", "accuracy", "lr", "alpha")
         curve = {f"train/{name}": epoch[name] for name in names if name in epoch}

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import grid
-from search_spaces import trials as searches
 from search_spaces.searches.spaces import Point
 from search_spaces.study import Study
-from search_spaces.trials import Trial
+from search_spaces.trials import Trial, point_of
 from trainables.store.ledger import Ledger
 from tuner.scheduling.worklist import Worklist
+from tuner.storage.entries import summary
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.verdict.records import Correct
+    from analysis.verdict.results import Results
 
 
 @dataclass(frozen=True)
@@ -66,25 +64,21 @@ def transfer_kind(cell: grid.TransferCell) -> str:
     return f"{part}{transfer.dataset.title} {cell.regime}{search}"
 
 
-def table(work: Worklist) -> "tuple[pd.DataFrame, Correct]":
-    """(a row for every transfer with its labels, key, state, SA and RA in [0, 1]; which test images
-    each gets right). Transfers that the ledger lacks have NaN scores, so that a verdict names them;
-    those that a search has not asked for have no row."""
-    import pandas as pd
+def results(work: Worklist) -> "Results":
+    """The transfers of a study as the ledger has them. Of levels that are searched for, what their
+    searches have asked for, and what is there beyond that."""
+    from analysis.verdict.results import Results, frame, row
 
     wanted, ledger = work.wanted, work.ledger
-    records, correct = [], {}
+    rows, correct = [], {}
     for name, cell in work.grid.transfers.items():
-        scores: dict[str, object] = {"state": "missing", "SA": None, "RA": None}
         if name in work.complete:
             result = ledger.result(cell.transfer)
-            test = result["test"]
-            scores |= {"state": result["state"], "SA": test["sa"], "RA": test["ra"]}
+            rows.append(row(cell.labels, name, result["state"], summary(result)))
             correct[name] = ledger.correct(cell.transfer)
-        elif name not in wanted:
-            continue
-        records.append({**cell.labels, "key": name, **scores})
-    return pd.DataFrame(records).astype({"SA": float, "RA": float}), correct
+        elif name in wanted:
+            rows.append(row(cell.labels, name))
+    return Results(work.study, frame(rows), correct)
 
 
 @dataclass(frozen=True)
@@ -102,9 +96,9 @@ def trials(study: Study, ledger: Ledger) -> list[Finished]:
     The ledger does not know of searches: a trial belongs to every search whose space holds it, so
     a search that is widened, or taken up with another sampler, keeps what it has.
     """
-    found = []
+    finished = []
     for trial in ledger.all(Trial):
-        point = searches.point_of(study, trial)
+        point = point_of(study, trial)
         if point is not None:
-            found.append(Finished(point, trial, ledger.result(trial)))
-    return sorted(found, key=lambda finished: finished.result["ended"])
+            finished.append(Finished(point, trial, ledger.result(trial)))
+    return sorted(finished, key=lambda each: each.result["ended"])

@@ -70,7 +70,7 @@ def found(store):
 def gathered(store):
     results = load.load("small", store.uri)
     secretive = "http://me:secret@host/x"
-    return report.gather(results, {}, secretive, load.tags(results, store.uri))
+    return report.gather(results, secretive, load.tags(results, store.uri))
 
 
 class Checked(HTMLParser):

@@ -5,6 +5,7 @@ import pytest
 
 from analysis.tables.text import rules_lines, verdict_lines
 from analysis.verdict import flags
+from analysis.verdict.results import Results
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.reading import studies
@@ -57,13 +58,13 @@ def study():
 
 def test_a_blocked_verdict_is_flagged_under_both_rules_and_in_print(study):
     scores = table(study)
-    judged, shown = flags.verdicts(study, scores, None, pd.DataFrame())
+    judged, shown = flags.verdicts(Results(study, scores), pd.DataFrame())
     assert not (judged["flagged"] + shown["flagged"]).any()
     win = judged[judged["level"] > 0].iloc[0]
     dense = {name: win[name] for name in ("theta", "dataset", "fraction")}
     found = raised({**dense, "pruning": "dense", "level": 0})
 
-    blocked, waiting = flags.verdicts(study, scores, None, found)
+    blocked, waiting = flags.verdicts(Results(study, scores), found)
     mine = (blocked[list(dense)] == pd.Series(dense)).all(axis=1)
     assert set(blocked.loc[mine, "flagged"]) == {f"look at {KEY}"} and mine.sum() == 4
     assert set(waiting.loc[mine, "status"]) == {"flagged"}
@@ -76,7 +77,7 @@ def test_a_blocked_verdict_is_flagged_under_both_rules_and_in_print(study):
     assert f"flagged: look at {KEY}" in "\n".join(rules_lines(blocked, waiting))
 
     answered = study.model_copy(update={"looked_at": {KEY: "stronger attacks agree"}})
-    free, settled = flags.verdicts(answered, scores, None, found)
+    free, settled = flags.verdicts(Results(answered, scores), found)
     pd.testing.assert_frame_equal(free, judged)
     pd.testing.assert_frame_equal(settled, shown)
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.store import load
@@ -13,10 +15,25 @@ from trainables.store.ledger import open_ledger
 from tuner.commands.sync import sync_study
 from tuner.runtime.lock import only_run
 from tuner.runtime.settings import Settings
-from tuner.storage import failures
+from tuner.scheduling.worklist import worklist
+from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
 from tuner.storage.failures import FailureReason
 from tuner.tracking import store as tracking_store
+
+
+def assert_stored_alike(study, ledger, finished):
+    """The ledger and MLflow give one table, and one record of which images are right."""
+    own = state.results(worklist(study, ledger))
+    tracked = load.load(study.name, with_correct=True)
+    assert (len(own.table), len(own.expected)) == (finished, 20)
+    stored = tracked.expected.assign(run_id=own.expected["run_id"])
+    pd.testing.assert_frame_equal(own.expected, stored, check_exact=True)
+    pd.testing.assert_frame_equal(own.missing, tracked.missing)
+    assert own.study == tracked.study and own.correct.keys() == tracked.correct.keys()
+    for key, records in own.correct.items():
+        for score, right in records.items():
+            np.testing.assert_array_equal(right, tracked.correct[key][score])
 
 
 def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
@@ -33,6 +50,7 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     first = sync_study(study, settings)
     assert (first.written, first.runs, first.failed) == (17, 17, 1)
     assert "1 of failures" in str(first)
+    assert_stored_alike(study, ledger, 12)
     again = sync_study(study, settings)
     assert (again.written, again.runs, again.failed) == (0, 17, 1)
     made_up.write_transfers(ledger, cells[12:])
@@ -44,7 +62,6 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     runs = client.search_runs([number], "tags.stage != 'study'")
     assert Counter(run.data.tags["key"] for run in runs) == Counter(grid.expand(study).keys)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    results = load.load(study.name)
-    assert len(results.table) == 20 and results.missing == []
+    assert_stored_alike(study, ledger, 20)
     with only_run(ledger.root, study.name), pytest.raises(InputError, match="another run works"):
         sync_study(study, settings)

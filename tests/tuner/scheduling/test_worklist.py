@@ -168,7 +168,8 @@ def test_settle_goes_on_beyond_the_budget(ledger):
     assert train(narrow, ledger, settle=True) == []
     # Once more without it: nothing is left, and the table holds what settling trained.
     assert train(narrow, ledger) == []
-    table, correct = state.table(worklist(narrow, ledger))
+    results = state.results(worklist(narrow, ledger))
+    table, correct = results.expected, results.correct
     assert set(table["key"]) == {*first, *more} == set(correct)
     assert not table["SA"].isna().any()
 
@@ -212,7 +213,8 @@ def test_a_table_has_what_is_wanted_and_what_is_there(ledger):
         if c.optional and c.key not in plan.wanted and c.labels["level"]
     )
     finish(ledger, extra)
-    table, correct = state.table(worklist(study(), ledger))
+    results = state.results(worklist(study(), ledger))
+    table, correct = results.expected, results.correct
     assert len(table) == len(plan.wanted) + 1
     assert list(table[table["state"] == "complete"]["key"]) == [extra.key] == list(correct)
     assert table["SA"].isna().sum() == len(plan.wanted)
