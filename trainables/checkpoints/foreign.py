@@ -198,14 +198,14 @@ def _legacy(path: Path, drop: bool) -> object:
     with path.open("rb") as file:
         if [Reader(file, storage, drop).load() for _ in range(2)] != LEGACY_START:
             raise ValueError("it begins otherwise")
-        _, found, keys = (Reader(file, storage, drop).load() for _ in range(3))
+        _, content, keys = (Reader(file, storage, drop).load() for _ in range(3))
         for key in keys:
             flat = storages[key]
             (count,) = struct.unpack("<q", file.read(8))
             if count != flat.numel():
                 raise ValueError("a storage of another size than announced")
             flat.copy_(_flat(file.read(count * flat.itemsize), flat.dtype))
-    return found
+    return content
 
 
 def _flat(raw: bytes, kind: torch.dtype) -> Tensor:

@@ -80,9 +80,9 @@ def verify(checkpoint: Checkpoint) -> None:
 def _verify(path: Path, expected: str | None) -> None:
     if not path.is_file():
         raise InputError(f"no weights file {path}: correct path:, or put the file there")
-    if expected is not None and (found := file_sha256(path)) != expected:
+    if expected is not None and (sha256 := file_sha256(path)) != expected:
         raise InputError(
-            f"{path} is not the file that the study means: its sha256 is {found}, the study says "
+            f"{path} is not the file that the study means: its sha256 is {sha256}, the study says "
             f"{expected}; get the right file, or correct sha256:"
         )
 

@@ -82,12 +82,12 @@ def _how(dataset: Dataset) -> str:
 def class_names(dataset: Dataset, folder: Path) -> list[str]:
     """The class folders in a split's folder, sorted. Raises InputError where there are none."""
     try:
-        found = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+        classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise absent(dataset, folder) from error
-    if not found:
+    if not classes:
         raise InputError(f"dataset {dataset.title}: no class folders in {folder}: {_how(dataset)}")
-    return found
+    return classes
 
 
 def file_sha256(path: Path) -> str:

@@ -1,12 +1,13 @@
 """Fetching what is published, verified, and unpacked nowhere else."""
 
-import fcntl
 import socket
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Dataset
@@ -30,20 +31,13 @@ def fetch(study: Study, root: Path) -> list[str]:
         raise InputError(
             f"data folder {root}: cannot be made ({error.strerror}): choose another --data"
         ) from None
-    with _locked(root / ".lock"):
+    # Freed by the system when its holder ends, however it does.
+    with FileLock(root / ".lock"):
         lines = [_fetched(dataset) for dataset in datasets(study)]
         for name, pretraining in study.source.pretrainings.items():
             if pretraining.load is not None:
                 lines.append(_weights(name, pretraining.load, study.source.model.arch))
     return lines
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock when its holder ends, however it does."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _fetched(dataset: Dataset) -> str:
@@ -121,8 +115,8 @@ def _weights(name: str, load: Checkpoint, arch: str) -> str:
     with _remedied(weights.url, file):
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     # torchvision compares the hash in the file's name only after a download.
-    found, expected = file_sha256(file), file.stem.rsplit("-", 1)[-1]
-    if not found.startswith(expected):
-        raise InputError(f"{name}: {file} has sha256 {found}, not {expected}...: remove it")
-    same(f"{name}: weights {load.weights}", file, load.sha256, found)
+    sha256, expected = file_sha256(file), file.stem.rsplit("-", 1)[-1]
+    if not sha256.startswith(expected):
+        raise InputError(f"{name}: {file} has sha256 {sha256}, not {expected}...: remove it")
+    same(f"{name}: weights {load.weights}", file, load.sha256, sha256)
     return f"{name}: {'verified' if there else 'fetched'} {file}"

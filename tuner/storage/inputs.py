@@ -74,11 +74,11 @@ def _resolved(study: Study, root: Path) -> Study:
             f"{source.dataset.title} has {channels}: write one for each"
         )
     for number, task in enumerate(downstream):
-        found = channels_and_classes(task.dataset)[0]
-        if found != channels:
+        own_channels = channels_and_classes(task.dataset)[0]
+        if own_channels != channels:
             raise InputError(
-                f"downstream.{number}: {task.dataset.title} has {found} colour channels, the "
-                f"source {source.dataset.title} has {channels}: tickets need the same number"
+                f"downstream.{number}: {task.dataset.title} has {own_channels} colour channels, "
+                f"the source {source.dataset.title} has {channels}: tickets need the same number"
             )
     return study.model_copy(update={"source": source, "downstream": downstream})
 
@@ -104,10 +104,10 @@ def _located(dataset: Dataset, root: Path) -> Dataset:
     return dataset.model_copy(update={"sha256": sha256})
 
 
-def same(what: str, path: Path, said: str | None, found: str) -> None:
-    if said not in (None, found):
+def same(what: str, path: Path, said: str | None, sha256: str) -> None:
+    if said not in (None, sha256):
         raise InputError(
-            f"{what}: {path} has sha256 {found}, the study says {said}: "
+            f"{what}: {path} has sha256 {sha256}, the study says {said}: "
             "use the data that the study means, or correct the study"
         )
 
@@ -135,9 +135,9 @@ def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
     path = _below(root, load.path)
     if not path.is_file():
         raise InputError(f"no weights file {path}: correct path:, or put the file there")
-    found = file_sha256(path)
-    same(f"weights, format {load.format}", path, load.sha256, found)
-    return load.model_copy(update={"path": str(path), "sha256": found})
+    sha256 = file_sha256(path)
+    same(f"weights, format {load.format}", path, load.sha256, sha256)
+    return load.model_copy(update={"path": str(path), "sha256": sha256})
 
 
 def check(study: Study) -> list[str]:
