@@ -82,10 +82,10 @@ def factors(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
 def apply_(model: nn.Module, factors: Mapping[str, Tensor]) -> None:
     """Zeroes, in place, the parameters that a mask prunes. Called after every optimiser step, so
     momentum and weight decay revive nothing."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in factors:
-                parameter.mul_(factors[name])
+    weights = dict(model.named_parameters())
+    if factors:
+        with torch.no_grad():
+            torch._foreach_mul_([weights[name] for name in factors], list(factors.values()))
 
 
 def counts(mask: Mask) -> tuple[int, int]:

@@ -33,4 +33,6 @@ def raised(logits: Tensor) -> Tensor:
 
 def lowered(device: torch.device) -> torch.autocast:
     """Inside, operations compute as DOUBLE_WIN_PRECISION says."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision() == "bf16")
+    enabled = precision() == "bf16"
+    # A graph could not keep weights that were cast outside of it; inside, nothing is cast twice.
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

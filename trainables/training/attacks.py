@@ -60,15 +60,30 @@ def uniform(x: Tensor, radius: float, rng: torch.Generator) -> Tensor:
     return noise.uniform_(-radius, radius, generator=rng)
 
 
-def pgd(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+def moved(x: Tensor, direction: Tensor, alpha: float | Tensor) -> Tensor:
+    """x, alpha further in a direction."""
+    if isinstance(alpha, Tensor):
+        return torch.addcmul(x, direction, alpha)
+    return x.add(direction, alpha=alpha)
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    rng: torch.Generator,
+    alpha: Tensor | None = None,
+) -> Tensor:
     """Projected gradient ascent from a uniform start in the epsilon-ball (Madry et al. 2018)."""
     low = (x - attack.epsilon).clamp_(min=0)
     high = (x + attack.epsilon).clamp_(max=1)
     attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+    size = attack.alpha if alpha is None else alpha
     with frozen(model):
         for _ in range(attack.steps):
             step = ascent(model, attacked, y)
-            attacked = torch.clamp(attacked.add(step, alpha=attack.alpha), low, high)
+            attacked = torch.clamp(moved(attacked, step, size), low, high)
     return attacked
 
 
@@ -143,23 +158,34 @@ def _filled(here: _Attacked | None, arriving: Iterator[_Attacked], enough: int) 
     return _Attacked(*map(torch.cat, zip(*found, strict=True)))
 
 
-def fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
-    """One step from a uniform start in the epsilon-ball (Wong et al. 2020): PGD of one step."""
-    return pgd(model, x, y, attack, rng)
-
-
-def n_fgsm(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+def n_fgsm(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    rng: torch.Generator,
+    alpha: Tensor | None = None,
+) -> Tensor:
     """One step from uniform noise in [-2 epsilon, 2 epsilon]; noisy and attacked images are kept in
     [0, 1], but not projected onto the epsilon-ball (de Jorge et al. 2022, and their code)."""
     noisy = (x + uniform(x, 2 * attack.epsilon, rng)).clamp_(0, 1)
     with frozen(model):
         step = ascent(model, noisy, y)
-    return noisy.add(step, alpha=attack.alpha).clamp_(0, 1)
+    return moved(noisy, step, attack.alpha if alpha is None else alpha).clamp_(0, 1)
 
 
-_BY_KIND = {"fgsm": fgsm, "n_fgsm": n_fgsm, "pgd": pgd}
+# One step of FGSM from a uniform start (Wong et al. 2020) is PGD of one step.
+_BY_KIND = {"fgsm": pgd, "n_fgsm": n_fgsm, "pgd": pgd}
 
 
-def perturb(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
-    """x under the attack that the spec names; restarts are the evaluation's business."""
-    return _BY_KIND[attack.kind](model, x, y, attack, rng)
+def perturb(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    rng: torch.Generator,
+    alpha: Tensor | None = None,
+) -> Tensor:
+    """x under the attack that the spec names; restarts are the evaluation's business. alpha: stands
+    in for the attack's where it may change while the step stays as it is recorded."""
+    return _BY_KIND[attack.kind](model, x, y, attack, rng, alpha)

@@ -11,15 +11,16 @@ from torch import nn
 
 from search_spaces.regimes import Evaluation, Recipe, Regime
 from search_spaces.spec import Augmentation, Scores
-from trainables.data.images import Images, ImageSet, Splits, augment
+from trainables.data.images import Images, ImageSet, Splits
 from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
-from trainables.runtime.compilation import compile_
+from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, generator
 from trainables.training.evaluation import judge
 from trainables.training.overfitting import Signals, must_lower_alpha, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
-from trainables.training.step import bare, train_step
+from trainables.training.recorder import steps_of
+from trainables.training.step import bare
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Epoch:
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
     attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
-    what a training needs to go on from here, to be called before the next epoch is asked for.
+    what a training needs to go on from here, to be called before the next epoch is asked for;
+    execution: how its steps were executed, see runtime.capture.
     """
 
     number: int
@@ -66,6 +68,7 @@ class Epoch:
     signals: Signals | None
     best: Best | None
     progress: Callable[[], Progress] = field(repr=False, compare=False)
+    execution: str = EAGER
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -125,13 +128,13 @@ def fit(
     data = data.to(device)
     kept = factors(net, mask or {})
     apply_(net, kept)
-    compile_(net)
     optimizer = torch.optim.SGD(
         net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )
+    steps = steps_of(model, optimizer, kept, augmentation or Augmentation())
     at_once = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
     sizes = recipe.batches(len(data.train), shard.world)
-    steps = len(sizes)
+    in_epoch = len(sizes)
     best: Best | None = None
     history: list[Signals] = []
     if resume:
@@ -147,24 +150,20 @@ def fit(
             regime = _with_alpha(regime, regime.attack.alpha / 2)
         started = time.monotonic()
         rng = generator(seed, "noise", number, shard.rank, device=device)
-        loss_sum, right = torch.zeros(2, device=device).unbind()
         seen = 0
         model.train()
-        for step, batch in enumerate(_batches(data.train, recipe, seed, number, shard)):
-            lr = learning_rate(recipe, (number - 1) * steps + step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            x = augment(batch.pixels(rng), augmentation or Augmentation(), rng)
-            weight = len(batch) * shard.world / sizes[step]
-            with memory.naming(at_once, "training", "the recipe's micro_batch"):
-                loss, hits = train_step(model, optimizer, kept, x, batch.y, regime, rng, weight)
-            loss_sum += loss * len(batch)
-            right += hits
-            seen += len(batch)
+        with (
+            memory.naming(at_once, "training", "the recipe's micro_batch"),
+            steps.epoch(regime, rng) as totals,
+        ):
+            for step, batch in enumerate(_batches(data.train, recipe, seed, number, shard)):
+                lr = learning_rate(recipe, (number - 1) * in_epoch + step, in_epoch)
+                steps.take(batch, lr, weight=len(batch) * shard.world / sizes[step])
+                seen += len(batch)
+            loss, accuracy = (total.item() / seen for total in (totals.loss, totals.right))
         share_buffers(net)
-        mean_loss = loss_sum.item() / seen
-        if not _finite(net, mean_loss):
-            raise FloatingPointError(f"diverged in epoch {number} (training loss {mean_loss:g})")
+        if not _finite(net, loss):
+            raise FloatingPointError(f"diverged in epoch {number} (training loss {loss:g})")
         val = None
         if evaluation and _validates(regime, number):
             val = from_first(validate(net, data.val, regime, evaluation))
@@ -175,8 +174,8 @@ def fit(
             history.append(from_first(shown))
         yield Epoch(
             number,
-            loss=mean_loss,
-            accuracy=right.item() / seen,
+            loss=loss,
+            accuracy=accuracy,
             lr=lr,
             alpha=regime.attack.alpha if regime.attack else None,
             seconds=time.monotonic() - started,
@@ -184,6 +183,7 @@ def fit(
             signals=history[-1] if history else None,
             best=best,
             progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
+            execution=steps.execution,
         )
 
 

@@ -30,15 +30,17 @@ def train_step(
     regime: Regime,
     rng: torch.Generator,
     weight: float = 1.0,
+    alpha: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on a batch x (N, C, H, W) in [0, 1], y (N,); returns (mean loss, number of
     images classified correctly), both on the images as trained on (attacked, if the regime says
     so), as tensors without dimensions: nothing here waits for the device.
 
-    kept: the mask's `factors`; the attack's draws come from `rng`; weight: see gradients. The
-    optimiser's own settings, its learning rate among them, are the caller's.
+    kept: the mask's `factors`; the attack's draws come from `rng`; weight: see gradients;
+    alpha: see attacks.perturb. The optimiser's own settings, its learning rate among them, are the
+    caller's.
     """
-    loss, right = gradients(model, x, y, regime, rng, weight)
+    loss, right = gradients(model, x, y, regime, rng, weight, alpha)
     optimizer.step()
     apply_(bare(model), kept)
     return loss, right
@@ -51,6 +53,7 @@ def gradients(
     regime: Regime,
     rng: torch.Generator,
     weight: float = 1.0,
+    alpha: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(mean loss, number of images classified correctly) of a batch; leaves the mean loss's
     gradient, times `weight`, in the parameters. Ranks average their gradients: one with more than
@@ -65,7 +68,7 @@ def gradients(
     sizes = micro_batches(len(y), regime.recipe.micro_batch)
     for number, (images, labels) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True), 1):
         with lowered(x.device):
-            attacked = _attacked(net, images, labels, regime, rng)
+            attacked = _attacked(net, images, labels, regime, rng, alpha)
         with _exchange(model, now=number == len(sizes)):
             with lowered(x.device):
                 logits = model(attacked)
@@ -94,9 +97,16 @@ def _exchange(model: nn.Module, now: bool) -> AbstractContextManager[None]:
     return model.no_sync()
 
 
-def _attacked(net: nn.Module, x: Tensor, y: Tensor, regime: Regime, rng: torch.Generator) -> Tensor:
+def _attacked(
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    regime: Regime,
+    rng: torch.Generator,
+    alpha: Tensor | None,
+) -> Tensor:
     """Images as the regime trains on them, BatchNorm in the mode that it names."""
     if regime.attack is None:
         return x
     with evaluating(net) if regime.attack_mode == "eval" else nullcontext():
-        return perturb(net, x, y, regime.attack, rng)
+        return perturb(net, x, y, regime.attack, rng, alpha)

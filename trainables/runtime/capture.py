@@ -1,0 +1,124 @@
+"""Captured steps: an execution setting, recorded with results, never part of a key.
+
+On CUDA a step is hundreds of kernels that the processor launches one by one; a graph of them is
+launched at once. What is captured works on tensors that stay in place.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch.backends import cudnn
+
+from search_spaces.errors import InputError
+from trainables.runtime.memory import ran_out
+
+VARIABLE = "DOUBLE_WIN_CAPTURE"
+Capture = Literal["auto", "on", "off"]
+
+EAGER, GRAPH = "eager", "graph"
+"""How steps are executed. Where a graph is wanted and cannot be had: EAGER, a colon, the reason."""
+
+_WARM_UPS = 2
+
+
+def capture() -> Capture:
+    """What DOUBLE_WIN_CAPTURE asks for: auto (the default), on CUDA alone; on, everywhere, where
+    what would be captured is called again instead; off. Raises InputError for anything else."""
+    text = os.environ.get(VARIABLE, "auto")
+    match text:
+        case "auto" | "on" | "off":
+            return text
+    raise InputError(f"{VARIABLE}={text}: takes auto, on or off")
+
+
+def in_place(device: torch.device) -> bool:
+    """Do steps on `device` work on tensors that stay in place?"""
+    wanted = capture()
+    return wanted == "on" or (wanted == "auto" and device.type == "cuda")
+
+
+def recorded(
+    step: Callable[[], None], device: torch.device, rng: torch.Generator
+) -> tuple[Callable[[], None], str]:
+    """(what does the same as calling `step`, how it is executed).
+
+    step: works on tensors that stay in place and draws from `rng` alone. On CUDA it is called a few
+    times to make a graph: what that changes is the caller's to put back. A step that cannot be
+    captured, since it waits for the device, is returned itself, as it is on other devices.
+    """
+    if device.type != "cuda":
+        return step, EAGER
+    aside = torch.cuda.Stream(device)
+    own = torch.cuda.current_stream(device)
+    aside.wait_stream(own)
+    try:
+        with _fastest_kernels():
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UPS):
+                    with _waiting_refused():
+                        step()
+            own.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(rng)
+            # Other threads may use the device meanwhile.
+            pool, mode = _pool(own.cuda_stream), "thread_local"
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode=mode):
+                step()
+    except RuntimeError as error:
+        if ran_out(error):
+            raise
+        reason = _first_line(error)
+    else:
+        return graph.replay, GRAPH
+    _recover(device, rng)
+    return step, f"{EAGER}: {reason}"
+
+
+@contextmanager
+def _fastest_kernels() -> Iterator[None]:
+    """cuDNN tries its kernels on the shapes at hand; a graph keeps the fastest."""
+    before = cudnn.benchmark
+    cudnn.benchmark = not cudnn.deterministic
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
+
+
+@contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Waiting for the device raises RuntimeError: it would spoil a capture."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@cache
+def _pool(stream: int) -> Any:
+    """The memory that all graphs of a stream share: one runs at a time, and leaves nothing there
+    that another needs."""
+    return torch.cuda.graph_pool_handle()
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says; of one that followed from another, the other."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0]
+
+
+def _recover(device: torch.device, rng: torch.Generator) -> None:
+    """A capture that failed leaves generators waiting for its end: one that succeeds ends it."""
+    torch.cuda.synchronize(device)
+    number = torch.zeros((), device=device)
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(rng)
+    with torch.cuda.graph(graph):
+        number.add_(1)
