@@ -87,6 +87,24 @@ def pgd(
     return attacked
 
 
+def withstands(
+    model: nn.Module, x: Tensor, y: Tensor, attack: Attack, rng: torch.Generator
+) -> Tensor:
+    """(N,) bool: does no iterate of PGD, start and end included, turn an image into a misclassified
+    one? All are attacked to the end: nothing here waits for the device."""
+    low = (x - attack.epsilon).clamp_(min=0)
+    high = (x + attack.epsilon).clamp_(max=1)
+    attacked = (x + uniform(x, attack.epsilon, rng)).clamp_(0, 1)
+    right = torch.ones_like(y, dtype=torch.bool)
+    with frozen(model):
+        for _ in range(attack.steps):
+            slope, logits = _gradient(model, attacked, y)
+            right &= correct(logits, y)
+            attacked = torch.clamp(moved(attacked, slope.sign_(), attack.alpha), low, high)
+        with torch.no_grad():
+            return right & correct(model(attacked), y)
+
+
 class _Attacked(NamedTuple):
     """Images under attack: their places in the order of arrival, labels, balls, iterates, and how
     many steps each has taken."""

@@ -1,28 +1,25 @@
 """Accuracy on clean and on attacked images, image by image."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
-from trainables.data.images import ImageSet
+from trainables.data.images import Images, ImageSet
 from trainables.models.resnets import folded
 from trainables.runtime import memory
-from trainables.runtime.seeding import generator
-from trainables.training.accuracy import correct
-from trainables.training.attacks import perturb, withstood
+from trainables.runtime.seeding import derived
+from trainables.training.answers import answers_of
 
 BATCH = 256
-"""Images evaluated at once, where an evaluation does not say."""
-
-Shown = tuple[int, Tensor, Tensor]
-"""A batch's number, images of it in [0, 1] (N, C, H, W), and their labels (N,)."""
+"""Images evaluated at once on a CPU, where an evaluation does not say."""
+# On a GPU.
+_LEAST, _MOST, _PIXELS = 128, 1024, 2**20
 
 
 @contextmanager
@@ -65,28 +62,35 @@ def judge(
     the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them.
     batch_size: see Evaluation. Raises OutOfMemoryError where that is too many.
     """
-    clean: list[Tensor] = []
-    size = batch_size or BATCH
+    size, device = batch_size or at_once(images), images.y.device
     with evaluating(model), memory.naming(size, "evaluating", "the evaluation's batch_size"):
         # In eval mode BatchNorm is no more than a part of its convolution.
-        model = folded(model)
-        batches = torch.arange(len(images), device=images.y.device).split(size)
-        shown = _right_when_clean(model, images, batches, clean)
+        answers = answers_of(folded(model), min(size, len(images)), device)
+        everything = torch.arange(len(images), device=device)
+        clean = answers.clean(images.stream(everything.split(size), seed=None))
         if attack is None:
-            deque(shown, maxlen=0)
-            return Judgement(torch.cat(clean).cpu(), None)
-        left: Tensor | None = None
+            return Judgement(clean.cpu(), None)
+        left = clean.nonzero().flatten()
         for restart in range(attack.restarts):
-            if left is not None:
-                if not len(left):
-                    break
-                shown = _again(images, left, size)
-            draws = partial(_draws, seed, restart, batches[0].device)
-            stood = _stand(model, shown, attack, protocol, draws, size)
-            left = (torch.cat(clean).nonzero().flatten() if left is None else left)[stood]
-        assert left is not None, "an attack has one restart at least"
-    right = torch.cat(clean)
-    return Judgement(right.cpu(), torch.zeros_like(right).index_fill_(0, left, True).cpu())
+            if not len(left):
+                break
+            numbers, parts = answers.batches(left)
+            seeds = [derived(seed, "evaluation", number, restart) for number in numbers]
+            shown = zip(images.stream(parts, seed=None), seeds, strict=True)
+            left = left[answers.attacked(shown, attack, protocol)]
+    return Judgement(clean.cpu(), torch.zeros_like(clean).index_fill_(0, left, True).cpu())
+
+
+def at_once(images: ImageSet) -> int:
+    """Images evaluated at once, where an evaluation does not say: BATCH on a CPU; on a GPU, where
+    more are faster, a million pixels of them in batches of one size."""
+    if images.y.device.type == "cpu" or not len(images):
+        return BATCH
+    most = _LEAST
+    if isinstance(images, Images):
+        side = images.crop or images.x.shape[-1]
+        most = max(_LEAST, min(_MOST, _PIXELS // side**2))
+    return math.ceil(len(images) / math.ceil(len(images) / most))
 
 
 def judge_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> Judgement:
@@ -102,54 +106,5 @@ def first_images(images: ImageSet, count: int | None) -> tuple[Tensor, Tensor]:
     return torch.cat([batch.pixels() for batch in batches]), torch.cat([b.y for b in batches])
 
 
-def _draws(seed: int, restart: int, device: torch.device, number: int) -> torch.Generator:
-    """What a batch's random starts are drawn from."""
-    return generator(seed, "evaluation", number, restart, device=device)
-
-
-def _right_when_clean(
-    model: nn.Module, images: ImageSet, batches: Sequence[Tensor], clean: list[Tensor]
-) -> Iterator[Shown]:
-    """The images that are worth attacking; which they are is put into `clean`, batch by batch."""
-    for number, batch in enumerate(images.stream(batches, seed=None)):
-        x, y = batch.pixels(), batch.y
-        right = _right(model, x, y)
-        clean.append(right)
-        yield number, x[right], y[right]
-
-
-def _again(images: ImageSet, left: Tensor, size: int) -> Iterator[Shown]:
-    """The images that are left, as they came before."""
-    numbers, counts = torch.unique_consecutive(left // size, return_counts=True)
-    parts = images.stream(left.split(counts.tolist()), seed=None)
-    for number, batch in zip(numbers.tolist(), parts, strict=True):
-        yield number, batch.pixels(), batch.y
-
-
-def _stand(
-    model: nn.Module,
-    shown: Iterable[Shown],
-    attack: Attack,
-    protocol: Protocol,
-    draws: Callable[[int], torch.Generator],
-    size: int,
-) -> Tensor:
-    """Which images, by their places in the order shown, are still right under one attack."""
-    if protocol == "worst_iterate" and attack.kind == "pgd":
-        batches = ((x, y, draws(number)) for number, x, y in shown)
-        return withstood(model, batches, attack, size)
-    right = [
-        _right(model, perturb(model, x, y, attack, draws(number)), y) if len(y) else y.bool()
-        for number, x, y in shown
-    ]
-    return torch.cat(right).nonzero().flatten()
-
-
 def _mean(right: Tensor | None) -> float | None:
     return None if right is None else right.double().mean().item()
-
-
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """(N,) bool: is each image classified correctly?"""
-    with torch.no_grad():
-        return correct(model(x), y)

@@ -1,4 +1,4 @@
-"""A training's steps: taken on its own tensors, or recorded once over tensors that stay in place and
+"""A training's steps: taken on its own tensors, or recorded over tensors that stay in place and
 replayed. What a step does is one function, the same in both."""
 
 from collections.abc import Callable, Iterator, Mapping
@@ -59,9 +59,10 @@ def steps_of(
     optimiser, its mask's factors and the augmentation of its images."""
     net = bare(model).train()
     reason = ""
-    if in_place(next(net.parameters()).device):
+    device = next(net.parameters()).device
+    if in_place(device):
         if model is net:
-            place = workspace_for(net, TrainingPlace, compilation())
+            place = workspace_for(net, device, TrainingPlace, compilation())
             if place is not None:
                 return StepsInPlace(net, optimizer, kept, augmentation, place)
             reason = ": the network holds what cannot be pickled"
@@ -126,8 +127,8 @@ class TrainingPlace(Workspace):
     """Where trainings of a network take steps in place: besides the network, its momentum by
     parameter, factors of a mask over all that can be pruned, and what changes from step to step."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__(net)
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
+        super().__init__(net, device)
         self.net.train()
         compile_(self.net, in_graph=True)
         weights = dict(self.net.named_parameters())
@@ -206,7 +207,7 @@ class StepsInPlace:
 
     def _load(self) -> None:
         place = self._place
-        copy_all(tensors(place.net), tensors(self._net))
+        place.load(self._net)
         for parameter, buffer in zip(self._net.parameters(), place.momentum, strict=True):
             own = self._optimizer.state[parameter].get("momentum_buffer")
             buffer.zero_() if own is None else buffer.copy_(own)

@@ -41,9 +41,9 @@ class Workspace:
     it holds nothing of anybody's.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
         self.net = copy.deepcopy(net)
-        self.device = next(net.parameters()).device
+        self.device = device
         self.rng = torch.Generator(self.device)
         self.lock = threading.RLock()
         self._recordings: OrderedDict[Hashable, Recording] = OrderedDict()
@@ -52,6 +52,10 @@ class Workspace:
     def state(self) -> list[Tensor]:
         """The tensors that what is recorded here may change."""
         return tensors(self.net)
+
+    def load(self, net: nn.Module) -> None:
+        """Takes over the weights and statistics of a network of this structure."""
+        copy_all(tensors(self.net), tensors(net))
 
     def recording(
         self, key: Hashable, x: Tensor, make: Callable[[], Callable[[Tensor, Tensor], None]]
@@ -79,19 +83,23 @@ _kept: OrderedDict[Hashable, Any] = OrderedDict()
 _lock = threading.Lock()
 
 
-def workspace_for(net: nn.Module, make: Callable[[nn.Module], W], *settings: str) -> W | None:
-    """The workspace that `make` makes of networks like this one under these settings, on the
-    network's device and in this thread's stream. None for a network that `structure` cannot tell
-    from others."""
+def workspace_for(
+    net: nn.Module,
+    device: torch.device,
+    make: Callable[[nn.Module, torch.device], W],
+    *settings: str,
+) -> W | None:
+    """The workspace that `make` makes of networks like this one, under these settings, on their
+    device and in this thread's stream. None for a network that `structure` cannot tell from others.
+    """
     known = structure(net)
     if known is None:
         return None
-    device = next(net.parameters()).device
     stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
     key = (make, known, device, stream, *settings)
     with _lock:
         if key not in _kept:
-            _kept[key] = make(net)
+            _kept[key] = make(net, device)
             if len(_kept) > _WORKSPACES:
                 _kept.popitem(last=False)
         _kept.move_to_end(key)
