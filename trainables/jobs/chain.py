@@ -14,7 +14,8 @@ from trainables.jobs.theta import Worker, distributed, keeper, make_theta, netwo
 from trainables.pruning import tickets
 from trainables.pruning.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.runtime.seeding import derived
-from trainables.store.records import Moment, now, provenance
+from trainables.store.checkpoints import Records
+from trainables.store.records import now, provenance
 from trainables.store.tensors import read, to_bytes
 from trainables.training.loop import Epoch, Progress, fit
 from trainables.training.ranks import from_first
@@ -79,9 +80,10 @@ def _prune(
     started = now()
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
-    for level, mask in _masks(chain, plan, theta, absent, worker):
+    for level, mask, records in _masks(chain, plan, theta, absent, worker):
         if worker.shard.rank == 0:
-            result = {**_mask_record(mask), **_provenance(started, worker)}
+            made = provenance(started, worker.device, worker.shard.world, records)
+            result = {**_mask_record(mask), **made}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
             keeper(by_level[level], worker).drop()
@@ -95,16 +97,16 @@ def _masks(
     theta: State,
     absent: set[int],
     worker: Worker,
-) -> Iterator[tuple[int, Mask]]:
-    """(level, mask) for the absent levels."""
-    spec = chain.theta
+) -> Iterator[tuple[int, Mask, Records]]:
+    """(level, mask, records of the re-training behind it) for the absent levels."""
+    spec, records = chain.theta, Records()
     dense = ones(network(spec, torch.device("cpu")))
     if plan.method == "random":
         for k in sorted(absent):
-            yield k, tickets.at_random(dense, plan.pruning, k)
+            yield k, tickets.at_random(dense, plan.pruning, k), records
     elif plan.method == "one_shot":
         for k in sorted(absent):
-            yield k, tickets.one_shot(theta, dense, plan.pruning, k)
+            yield k, tickets.one_shot(theta, dense, plan.pruning, k), records
     elif absent:
         found = min(absent) - 1
         start = None
@@ -113,17 +115,22 @@ def _masks(
             start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
-            return _retrain(spec, plan, weights, mask, level, worker)
+            nonlocal records
+            trained, records = _retrain(spec, plan, weights, mask, level, worker)
+            return trained
 
-        rounds = max(absent)
-        yield from tickets.imp(theta, dense, plan.pruning, rounds, retrain, start, from_first)
+        made = tickets.imp(
+            theta, dense, plan.pruning, max(absent), retrain, start, from_first
+        )
+        for k, mask in made:
+            yield k, mask, records
 
 
 def _retrain(
     spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
-) -> Mapping[str, Tensor]:
-    """The weights after one round's re-training on the source. Raises FloatingPointError, saying
-    which, if it diverges."""
+) -> tuple[Mapping[str, Tensor], Records]:
+    """(weights, records of its epochs) after one round's re-training on the source. Raises
+    FloatingPointError, saying which, if it diverges."""
     assert plan.retraining is not None, "the spec demands it of method imp"
     net = network(spec, worker.device)
     net.load_state_dict(weights)
@@ -142,16 +149,17 @@ def _retrain(
         )
 
     # What is trained here is pruned to the next level's ticket.
+    records = Records()
     ahead = Ticket(theta=spec, pruning=plan.pruning, level=level + 1)
     try:
-        for _ in keeper(ahead, worker).epochs(train, regime.recipe.epochs):
-            pass
+        for _, latest in keeper(ahead, worker).epochs(train, regime.recipe.epochs):
+            records = latest
     except FloatingPointError as error:
         raise FloatingPointError(
             f"{plan.method}, re-training of level {level} {error}: lower its lr; there is no "
             f"ticket from level {level + 1} on"
         ) from None
-    return net.state_dict()
+    return net.state_dict(), records
 
 
 def _mask_record(mask: Mask) -> dict[str, Any]:
@@ -163,7 +171,3 @@ def _mask_record(mask: Mask) -> dict[str, Any]:
         "sparsity": 1 - kept / total,
         "layers": layer_sparsity(mask),
     }
-
-
-def _provenance(started: Moment, worker: Worker) -> dict[str, Any]:
-    return provenance(started, worker.device, worker.shard.world)

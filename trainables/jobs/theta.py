@@ -113,7 +113,7 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             "best_epoch": best.epoch,
             "epochs": records,
             **reason,
-            **provenance(started, worker.device, worker.shard.world),
+            **provenance(started, worker.device, worker.shard.world, records),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
         progress.drop()

@@ -143,7 +143,7 @@ def conclude(
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
         "epochs": records,
-        **provenance(task.started, next(task.net.parameters()).device),
+        **provenance(task.started, next(task.net.parameters()).device, epochs=records),
     }
     if further:
         result["checks"] = [record for record, _ in further]

@@ -52,7 +52,7 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
             "best": mean([seed["val"] for seed in seeds]),
             "seeds": seeds,
             "epochs": list(records),
-            **provenance(started, device),
+            **provenance(started, device, epochs=records),
         }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from trainables.runtime.capture import EAGER
 from trainables.runtime.compilation import compilation
 from trainables.runtime.precision import precision
 from trainables.training.loop import Epoch
@@ -29,6 +30,8 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
         record["val"] = epoch.val.model_dump(exclude_none=True)
     if epoch.signals:
         record["signals"] = asdict(epoch.signals)
+    if epoch.execution != EAGER:
+        record["execution"] = epoch.execution
     return record
 
 
@@ -51,9 +54,14 @@ def now() -> Moment:
     return Moment(time.time(), time.monotonic())
 
 
-def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[str, Any]:
-    """When (seconds since 1970; the difference is what it took), where and on what a result was
-    computed. Never part of a key."""
+def provenance(
+    started: Moment,
+    device: torch.device,
+    workers: int = 1,
+    epochs: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """When (seconds since 1970; the difference is what it took), where, on what and how a result
+    was computed; epochs: the records of the training behind it. Never part of a key."""
     return {
         "started": started.wall,
         "ended": started.wall + time.monotonic() - started.monotonic,
@@ -63,5 +71,6 @@ def provenance(started: Moment, device: torch.device, workers: int = 1) -> dict[
         "threads": torch.get_num_threads(),
         "precision": precision(),
         "compilation": compilation(),
+        "execution": epochs[-1].get("execution", EAGER) if epochs else EAGER,
         "torch": torch.__version__,
     }

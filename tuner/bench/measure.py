@@ -167,10 +167,10 @@ def table(
 
 def packing(settings: BenchSettings, form: str, say: Callable[[str], None]) -> str:
     """The output of --packing, as text or as JSON."""
-    crowds = bench_packing.run(settings, say)
+    crowds = list(bench_packing.run(settings, say))
     if form == "json":
         return json.dumps([asdict(crowd) for crowd in crowds], indent=1)
-    return "\n".join(bench_packing.lines(crowds, settings))
+    return "\n".join([*map(bench_packing.line, crowds), *bench_packing.advice(crowds, settings)])
 
 
 def growth(sizes: Sequence[int], form: str, say: Callable[[str], None]) -> str:
