@@ -17,7 +17,7 @@ from search_spaces.errors import InputError
 from trainables.runtime.memory import ran_out
 
 VARIABLE = "DOUBLE_WIN_CAPTURE"
-Capture = Literal["auto", "on", "off"]
+Capture = Literal["auto", "calls", "off"]
 
 EAGER, GRAPH = "eager", "graph"
 """How steps are executed. Where a graph is wanted and cannot be had: EAGER, a colon, the reason."""
@@ -26,19 +26,20 @@ _WARM_UPS = 2
 
 
 def capture() -> Capture:
-    """What DOUBLE_WIN_CAPTURE asks for: auto (the default), on CUDA alone; on, everywhere, where
-    what would be captured is called again instead; off. Raises InputError for anything else."""
+    """What DOUBLE_WIN_CAPTURE asks for: auto (the default: on CUDA, steps are captured), calls
+    (everywhere, steps that could be captured are called again instead), or off. Raises InputError
+    for anything else."""
     text = os.environ.get(VARIABLE, "auto")
     match text:
-        case "auto" | "on" | "off":
+        case "auto" | "calls" | "off":
             return text
-    raise InputError(f"{VARIABLE}={text}: takes auto, on or off")
+    raise InputError(f"{VARIABLE}={text}: takes auto, calls or off")
 
 
 def in_place(device: torch.device) -> bool:
     """Do steps on `device` work on tensors that stay in place?"""
     wanted = capture()
-    return wanted == "on" or (wanted == "auto" and device.type == "cuda")
+    return wanted == "calls" or (wanted == "auto" and device.type == "cuda")
 
 
 def recorded(
@@ -50,7 +51,7 @@ def recorded(
     times to make a graph: what that changes is the caller's to put back. A step that cannot be
     captured, since it waits for the device, is returned itself, as it is on other devices.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or capture() == "calls":
         return step, EAGER
     aside = torch.cuda.Stream(device)
     own = torch.cuda.current_stream(device)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from search_spaces.regimes import Attack
 from search_spaces.regimes import Protocol as Counting
 from trainables.data.images import Images
-from trainables.runtime.capture import in_place
-from trainables.training.accuracy import correct
+from trainables.runtime.capture import capture, in_place
 from trainables.training.attacks import perturb, withstands, withstood
 from trainables.training.workspace import Workspace, workspace_for
 
@@ -37,7 +36,7 @@ class Answers(Protocol):
 def answers_of(net: nn.Module, size: int, device: torch.device) -> Answers:
     """The answers of a network on a device, in eval mode, on up to `size` images at once."""
     if in_place(device):
-        place = workspace_for(net, device, EvaluationPlace)
+        place = workspace_for(net, device, EvaluationPlace, capture())
         if place is not None:
             return AnswersInPlace(net, size, place)
     return OwnAnswers(net, size)

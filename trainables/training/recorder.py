@@ -14,7 +14,7 @@ from search_spaces.regimes import Constant, Recipe, Regime
 from search_spaces.spec import Augmentation
 from trainables.data.images import Images, augment
 from trainables.pruning.masks import ones
-from trainables.runtime.capture import EAGER, in_place
+from trainables.runtime.capture import EAGER, capture, in_place
 from trainables.runtime.compilation import compilation, compile_
 from trainables.runtime.precision import precision
 from trainables.training.step import bare, train_step
@@ -62,7 +62,7 @@ def steps_of(
     device = next(net.parameters()).device
     if in_place(device):
         if model is net:
-            place = workspace_for(net, device, TrainingPlace, compilation())
+            place = workspace_for(net, device, TrainingPlace, capture(), compilation())
             if place is not None:
                 return StepsInPlace(net, optimizer, kept, augmentation, place)
             reason = ": the network holds what cannot be pickled"
