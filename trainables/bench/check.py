@@ -1,4 +1,4 @@
-"""Do captured steps do what eager ones do? Small trainings and evaluations of every kind, on a device.
+"""Do captured steps do what eager ones do? Small trainings and evaluations of every kind.
 
 Each is carried out three times: on its own tensors (off), on tensors that stay in place with steps
 that are called again (calls), and as by default (auto: on CUDA, graphs). cuDNN is held to
@@ -6,7 +6,7 @@ deterministic kernels in float32, so all three may differ by rounding alone.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
-from search_spaces.regimes import Attack, Evaluation, OneCycle, Protocol, Recipe, Regime
+from search_spaces.regimes import Attack, Evaluation, OneCycle, Protocol, Regime
 from search_spaces.spec import Augmentation, Model
 from trainables.data.images import Images, Splits
 from trainables.models import resnets
@@ -31,9 +31,10 @@ from trainables.training.loop import Epoch, Progress, fit, snapshot
 WAYS = ("off", "calls", "auto")
 PGD = Attack(kind="pgd", epsilon=8 / 255, alpha=2 / 255, steps=3)
 FGSM = Attack(kind="fgsm", epsilon=8 / 255, alpha=10 / 255)
-# Shares of a norm, and of images. A rounding error that turns the sign of one pixel's gradient moves
-# that pixel by two alphas, so attacked trainings part faster than float32's own precision.
+# Shares of a norm, and of images. A rounding error that turns the sign of a pixel's gradient moves
+# that pixel by two alphas: attacked trainings part faster than float32's own precision.
 _WEIGHTS, _LOSS, _IMAGES = 2e-3, 1e-3, 0.02
+_WAITING = "a network that waits"
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """How far a case's outcomes are apart: relatively in loss and weights, and in the share of images
-    that are classified otherwise. By `off`: from the eager one; by `calls`: from the same steps
-    called again. executions: how steps were executed by default."""
+    """How far a case is, as executed by default, from the eager one (`off`) and from the same steps
+    called again (`calls`): relatively in loss and in weights, and in the share of images that are
+    classified otherwise. executions: how steps were executed by default."""
 
     name: str
     off: tuple[float, float, float]
@@ -59,15 +60,13 @@ class Finding:
 
     def holds(self, device: torch.device) -> bool:
         """Is all as it should be?"""
-        captured = (
-            {GRAPH} if device.type == "cuda" and self.name != "waiting" else set(self.executions)
-        )
+        captured = device.type == "cuda" and self.name != _WAITING
         within = all(
             found <= limit
             for distance in (self.off, self.calls)
             for found, limit in zip(distance, (_LOSS, _WEIGHTS, _IMAGES), strict=True)
         )
-        return within and set(self.executions) <= captured
+        return within and all((how == GRAPH) == captured for how in self.executions)
 
 
 Case = Callable[[torch.device], Outcome]
@@ -87,7 +86,8 @@ def _data(device: torch.device) -> Splits:
         x = torch.randint(0, 200, (count, 3, 16, 16), generator=rng)
         x[torch.arange(count), :, y + 3] += 55
         parts.append(Images(x.to(torch.uint8), y))
-    return Splits(*parts, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3).to(device)
+    train, val, test = parts
+    return Splits(train, val, test, 10, (0.5,) * 3, (0.25,) * 3).to(device)
 
 
 def _regime(attack: Attack | None = None, mode: str = "train", **recipe: object) -> Regime:
@@ -169,8 +169,8 @@ def _evaluated(attack: Attack, counting: Protocol, device: torch.device) -> Outc
         list(fit(net, data, _regime(epochs=4, lr=0.1), 0))
     found = judge(net, data.train, attack, counting, batch_size=len(data.train))
     assert found.attacked is not None
-    assert 0.2 < found.clean.double().mean(), "too little is learnt to tell"
-    return Outcome(right=[found.clean, found.attacked])
+    assert found.clean.double().mean() > 0.2, "too little is learnt to tell"
+    return Outcome(right=[found.clean, found.attacked], executions=[found.execution])
 
 
 class _Waiting(nn.Module):
@@ -205,7 +205,7 @@ CASES: dict[str, Case] = {
     "schedule": partial(_trained, _regime(schedule=OneCycle(kind="one_cycle"), epochs=3)),
     "smaller batches": partial(_trained, _regime(PGD, batch_size=48)),
     "micro-batches": partial(_trained, _regime(PGD, micro_batch=12)),
-    "waiting": _with_a_network_that_waits,
+    _WAITING: _with_a_network_that_waits,
     "another alpha": _alphas,
     "alpha lowered": _watched,
     "resumed": _resumed,
@@ -231,6 +231,27 @@ def run(device: torch.device, names: tuple[str, ...] = tuple(CASES)) -> Iterator
             _distance(found, outcomes["calls"]),
             tuple(dict.fromkeys(found.executions)),
         )
+
+
+def line(finding: Finding, device: torch.device) -> str:
+    """A case in words."""
+    says = "as it should be" if finding.holds(device) else "NOT as it should be"
+    apart = "; ".join(
+        f"from {way}: loss {found[0]:.1e}, weights {found[1]:.1e}, images {found[2]:.1%}"
+        for way, found in (("eager", finding.off), ("called again", finding.calls))
+    )
+    return f"{finding.name}: {says} ({apart}; {', '.join(finding.executions)})"
+
+
+def conclusion(findings: Sequence[Finding], device: torch.device) -> str:
+    """All cases in one line."""
+    failing = [finding.name for finding in findings if not finding.holds(device)]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    worst = max(finding.off[1] for finding in findings)
+    again = max(finding.calls[1] for finding in findings)
+    text = f"{len(findings) - len(failing)} of {len(findings)} cases as eager ones on {name}"
+    text += f" (weights at most {worst:.1e} apart; from the same steps called again {again:.1e})"
+    return text + (f"; not: {', '.join(failing)}" if failing else "")
 
 
 def _distance(one: Outcome, other: Outcome) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ from torch.nn.utils import prune
 
 from trainables.bench import libraries, ours, peers, roofline
 from trainables.bench.ours import ATTACKS, CASES, Work
+from trainables.bench.rows import OURS, OURSELVES
 from trainables.estimate.timing import clock
 from trainables.pruning import masks
 from trainables.runtime.allocation import keep_freed
@@ -35,12 +36,15 @@ def piece(name: str, question: dict[str, Any], device: torch.device) -> Piece:
             return _repeated(*roofline.copying(device), times)
         case {"kind": "prune"}:
             return _pruning(name)
+        case {"kind": "streams", "copies": copies, **rest}:
+            work = Work(device=device.type, **rest)
+            return ours.on_streams(work, copies), copies * work.images
     work = Work(device=device.type, **question)
     return _way(name)(work), work.images
 
 
 def _way(name: str) -> Callable[[Work], Callable[[], object]]:
-    if name == "ours":
+    if name == OURS or name in OURSELVES:
         return ours.ours
     if name in ("paper", "unfrozen"):
         return partial(peers.published, freezes=name == "paper")
@@ -94,7 +98,7 @@ def count(case: str, operation: ours.Operation) -> dict[str, float]:
 def main() -> None:
     name, device, threads = sys.argv[1], torch.device(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
-    if name == "ours":
+    if name == OURS or name in OURSELVES:
         keep_freed()
 
     # The same few pieces are asked for round after round.

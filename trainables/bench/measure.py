@@ -1,18 +1,13 @@
-"""This program's speed against the published loop, attack libraries and the machine's own limits.
+"""The bench's rows, measured: contenders in processes of their own take turns, and what is compared
+are ratios within a round, with their quartiles."""
 
-`python -m trainables.bench [--peers] [--full] [--only WORD] [--device cpu|cuda] [--threads N]
-[--format table|json]` needs torch, and neither Ray nor MLflow. Every contender is a process of its
-own; they take turns, and what is shown are ratios within a round, with their quartiles.
-"""
-
-import argparse
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,25 +18,38 @@ import torch
 from search_spaces.errors import InputError
 from trainables.bench.interleaving import interleave, quartiles, ratios
 from trainables.bench.ours import CASES
-from trainables.bench.rows import NETS, OURS, Ask, Question, asked
-from trainables.bench.table import BenchRow, lines
+from trainables.bench.rows import NETS, OURS, OURSELVES, Ask, Question, asked
+from trainables.bench.table import BenchRow
 from trainables.runtime.precision import precision
 
-# Seconds that a contender works in one turn, and that all together spend on a row.
-TURN, ROW = 0.4, 5.0
+TURN = {"cpu": 0.4, "cuda": 0.15}
+"""Seconds that we work in one turn, by device: others take several times as long on a GPU."""
+ROW = {"cpu": 5.0, "cuda": 2.0}
+"""Seconds that all together spend on a row, or three rounds."""
 
 
 @dataclass(frozen=True)
 class BenchSettings:
     """What is asked of the bench. full: with ResNet-50, and in the batches that are trained with;
-    only: words of which a row's name has one (none: all rows)."""
+    only: words of which a row's name has one (none: all rows); ourselves: names from OURSELVES to
+    compare with; turn, seconds: see TURN and ROW, which they are by default."""
 
     device: str = "cpu"
     threads: int = 1
     peers: tuple[str, ...] = ()
     full: bool = False
     only: tuple[str, ...] = ()
-    seconds: float = ROW
+    seconds: float | None = None
+    turn: float | None = None
+    ourselves: tuple[str, ...] = ()
+
+    @property
+    def row_seconds(self) -> float:
+        return ROW[self.device] if self.seconds is None else self.seconds
+
+    @property
+    def turn_seconds(self) -> float:
+        return TURN[self.device] if self.turn is None else self.turn
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,12 @@ class Process:
 
 
 @contextmanager
-def contenders(names: Sequence[str], settings: BenchSettings) -> Iterator[dict[str, Process]]:
+def contenders(
+    names: Sequence[str], settings: BenchSettings, environment: Mapping[str, str] = os.environ
+) -> Iterator[dict[str, Process]]:
     """A process for each name."""
     home = Path(__file__).parents[2]
-    path = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(home), environment.get("PYTHONPATH"))))
     threads = str(settings.threads)
     command = [sys.executable, "-W", "ignore", "-m", "trainables.bench.contender"]
     with ExitStack() as stack:
@@ -93,7 +103,12 @@ def contenders(names: Sequence[str], settings: BenchSettings) -> Iterator[dict[s
             errors = stack.enter_context(TemporaryFile("w+"))
             process = subprocess.Popen(
                 [*command, name, settings.device, threads],
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads},
+                env={
+                    **environment,
+                    "PYTHONPATH": path,
+                    "OMP_NUM_THREADS": threads,
+                    **OURSELVES.get(name, {}),
+                },
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -115,8 +130,7 @@ def run(settings: BenchSettings, say: Callable[[str], None]) -> Iterator[BenchRo
     Raises InputError if no row is asked for, or a contender can't do its part.
     """
     wanted = selected(settings)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU on this machine: leave it out")
+    check_device(settings.device)
     names = {q.process for ask in wanted for q in (ask.ours, *ask.others.values())}
     with contenders(sorted(names), settings) as processes:
         able = [peer for peer in settings.peers if _works(processes, peer, say)]
@@ -124,6 +138,12 @@ def run(settings: BenchSettings, say: Callable[[str], None]) -> Iterator[BenchRo
         for number, ask in enumerate(wanted, 1):
             say(f"{number}/{len(wanted)} {ask.name} ...")
             yield _row(ask, processes, settings)
+
+
+def check_device(device: str) -> None:
+    """Raises InputError for a device that torch does not see."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no GPU on this machine: leave it out")
 
 
 def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], None]) -> bool:
@@ -145,7 +165,7 @@ def selected(settings: BenchSettings) -> list[Ask]:
     nets = NETS if settings.full or named or settings.device == "cuda" else NETS[:-1]
     small = settings.device == "cpu" and not settings.full
     batches = {net: CASES[net].few if small else CASES[net].batch for net in nets}
-    rows = asked(batches, settings.peers)
+    rows = asked(batches, settings.peers, settings.ourselves)
     only = settings.only
     found = [ask for ask in rows if not only or any(word in ask.name for word in only)]
     if not found:
@@ -155,17 +175,17 @@ def selected(settings: BenchSettings) -> list[Ask]:
 
 
 def _row(ask: Ask, processes: Mapping[str, Process], settings: BenchSettings) -> BenchRow:
-    """One row: as much work a turn as takes TURN seconds here, the floor's among the turns."""
+    """One row: as much work a turn as takes us `turn_seconds`, the roofline's among the turns."""
     ours = processes[OURS]
-    more = {"images": _images(ask, ours)} if ask.batch else {}
+    more = {"images": _images(ask, ours, settings.turn_seconds)} if ask.batch else {}
 
     def turn(question: Question) -> Callable[[], float]:
         return partial(processes[question.process].rate, {**question.content, **more})
 
     turns = {OURS: turn(ask.ours)} | {name: turn(q) for name, q in ask.others.items()}
-    limits = _limits(ours, settings.device) if ask.counted else {}
+    limits = _limits(ours, settings) if ask.counted else {}
     turns |= {name: partial(ours.rate, content) for name, content in limits.items()}
-    rates = interleave(turns, settings.seconds)
+    rates = interleave(turns, settings.row_seconds)
     shares = {}
     if ask.counted:
         each = ours.ask({"kind": "count", **ask.counted})
@@ -180,53 +200,27 @@ def _row(ask: Ask, processes: Mapping[str, Process], settings: BenchSettings) ->
         rounds=len(rates[OURS]),
         rate=quartiles(rates[OURS]),
         against={name: quartiles(ratios(rates[OURS], rates[name])) for name in ask.others},
-        floor=shares.get("product"),
+        roofline=shares.get("product"),
         traffic=shares.get("copy"),
     )
 
 
-def _images(ask: Ask, ours: Process) -> int:
-    """How many images, in whole batches, take us about TURN seconds."""
+def _images(ask: Ask, ours: Process, seconds: float) -> int:
+    """How many images, in whole batches, take us about so many seconds."""
     assert ask.batch is not None, "asked of works in batches only"
     content = {**ask.ours.content, "images": ask.batch}
     ours.ask(content)
-    return ask.batch * max(1, round(TURN / ours.ask(content)["seconds"]))
+    return ask.batch * max(1, round(seconds / ours.ask(content)["seconds"]))
 
 
-def _limits(ours: Process, device: str) -> dict[str, dict[str, Any]]:
+def _limits(ours: Process, settings: BenchSettings) -> dict[str, dict[str, Any]]:
     """Questions for the machine's own rates, half a turn each."""
     dtype = "bfloat16" if precision() == "bf16" else "float32"
     limits: dict[str, dict[str, Any]] = {"product": {"kind": "product", "dtype": dtype}}
-    if device == "cuda":
+    if settings.device == "cuda":
         limits["copy"] = {"kind": "copy"}
     for content in limits.values():
         once = {**content, "times": 1}
         ours.ask(once)
-        content["times"] = max(1, round(TURN / 2 / ours.ask(once)["seconds"]))
+        content["times"] = max(1, round(settings.turn_seconds / 2 / ours.ask(once)["seconds"]))
     return limits
-
-
-def main() -> None:
-    """The command line; bad input: one line on standard error, exit code 2."""
-    from trainables.bench.libraries import installed
-
-    parser = argparse.ArgumentParser(prog="python -m trainables.bench", description=__doc__)
-    parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=ROW)
-    parser.add_argument("--format", choices=["table", "json"], default="table")
-    of = parser.parse_args()
-    peers = tuple(installed()) if of.peers else ()
-    settings = BenchSettings(of.device, of.threads, peers, of.full, tuple(of.only), of.seconds)
-    try:
-        rows = list(run(settings, lambda line: print(line, file=sys.stderr)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if of.format == "json":
-        print(json.dumps([asdict(row) for row in rows], indent=1))
-    else:
-        print("\n".join(lines(rows)))

@@ -2,6 +2,7 @@
 does them. The same work done by others is in bench_peers."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -126,6 +127,24 @@ def ours(work: Work) -> Callable[[], object]:
     how = regime(work)
     epochs = fit(net, data, how, seed=0, mask=mask, augmentation=work.settings.augment)
     return lambda: next(epochs)
+
+
+def on_streams(work: Work, copies: int) -> Callable[[], object]:
+    """Several such works side by side in this process, each in a thread and a CUDA stream of its
+    own; every call does all of them once."""
+    streams = [torch.cuda.Stream() for _ in range(copies)]
+    works = [ours(work) for _ in streams]
+    threads = ThreadPoolExecutor(copies)
+
+    def once(place: int) -> None:
+        with torch.cuda.stream(streams[place]):
+            works[place]()
+
+    torch.cuda.synchronize()
+    # One after another: what is recorded in a first call is recorded undisturbed.
+    for place in range(copies):
+        once(place)
+    return lambda: list(threads.map(once, range(copies)))
 
 
 def _at_half(work: Work) -> Callable[[], object]:

@@ -1,18 +1,31 @@
 """How many trainings side by side get most out of a machine or a GPU: measured, not guessed."""
 
 import os
+import shutil
+import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 from trainables.bench.interleaving import Quartiles, interleave, quartiles, ratios
 from trainables.bench.measure import BenchSettings, Process, contenders
 from trainables.bench.ours import CASES
 from trainables.bench.rows import NETS, OURS
 
-_ON_A_GPU = (1, 2, 3, 4, 6, 8)
+_ON_A_GPU = (1, 2, 4, 8)
+# Batches of a turn: on a GPU, where one takes milliseconds, enough to be timed.
+_BATCHES = {"cpu": 1, "cuda": 16}
+_MPS = "nvidia-cuda-mps-control"
+
+Sharing = Literal["processes", "streams", "mps", "batch"]
+"""How trainings share a device: each a process; each a thread of one process with a CUDA stream of
+its own; each a process, their kernels joined by NVIDIA's Multi-Process Service. batch: no sharing,
+but one training with a batch as many times as large, which is what stacking their programs into one
+could reach at best."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,7 @@ class Crowd:
     """So many trainings side by side: images a second of all together, and over one alone."""
 
     net: str
+    sharing: Sharing
     copies: int
     rate: Quartiles
     gain: Quartiles
@@ -33,25 +47,79 @@ def sizes(settings: BenchSettings, cores: int) -> list[int]:
     return sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < most), most, most + 1})
 
 
-def run(settings: BenchSettings, say: Callable[[str], None]) -> list[Crowd]:
-    """Adversarial steps of the quickstart's network and ResNet-20, in crowds of each size."""
+def run(settings: BenchSettings, say: Callable[[str], None]) -> Iterator[Crowd]:
+    """Adversarial steps of the quickstart's network and ResNet-20, in crowds of each size; what
+    shares a device in each way is measured in turns with one training alone."""
     crowds = sizes(settings, os.cpu_count() or 1)
-    found = []
-    for net in NETS[:2]:
+    nets = [net for net in NETS[:3] if any(word in net for word in settings.only)] or NETS[:2]
+    for net in nets:
         batch = CASES[net].batch
-        work = {"case": net, "operation": "adversarial", "batch": batch, "images": batch}
-        with ExitStack() as stack:
-            copies = [
-                stack.enter_context(contenders([OURS], settings))[OURS] for _ in range(crowds[-1])
-            ]
-            say(f"packing {net}: {', '.join(map(str, crowds))} side by side ...")
-            turns = {str(n): partial(together, copies[:n], work) for n in crowds}
-            rates = interleave(turns, settings.seconds)
-        found += [
-            Crowd(net, n, quartiles(rates[str(n)]), quartiles(ratios(rates[str(n)], rates["1"])))
-            for n in crowds
-        ]
-    return found
+        images = batch * _BATCHES[settings.device]
+        work = {"case": net, "operation": "adversarial", "batch": batch, "images": images}
+        for sharing in _ways(settings, say):
+            say(f"packing {net}, {sharing}: {', '.join(map(str, crowds))} side by side ...")
+            with _turns(sharing, crowds, work, settings) as turns:
+                rates = interleave(turns, settings.row_seconds)
+            for copies in crowds[sharing != "processes" :]:
+                rate = rates[f"{sharing} {copies}"]
+                gain = quartiles(ratios(rate, rates["processes 1"]))
+                yield Crowd(net, sharing, copies, quartiles(rate), gain)
+
+
+def _ways(settings: BenchSettings, say: Callable[[str], None]) -> list[Sharing]:
+    if settings.device == "cpu":
+        return ["processes"]
+    if shutil.which(_MPS) is None:
+        say(f"mps: left out: there is no {_MPS}")
+        return ["processes", "streams", "batch"]
+    return ["processes", "streams", "batch", "mps"]
+
+
+@contextmanager
+def _turns(
+    sharing: Sharing, crowds: Sequence[int], work: dict[str, object], settings: BenchSettings
+) -> Iterator[dict[str, Callable[[], float]]]:
+    """One training alone, and crowds of each size that share a device in this way."""
+    with ExitStack() as stack:
+
+        def started(environment: dict[str, str]) -> Process:
+            return stack.enter_context(contenders([OURS], settings, environment))[OURS]
+
+        environment = dict(os.environ)
+        alone = started(environment)
+        turns: dict[str, Callable[[], float]] = {"processes 1": partial(together, [alone], work)}
+        if sharing == "mps":
+            environment |= stack.enter_context(_multi_process_service())
+        if sharing in ("processes", "mps"):
+            first = [alone] if sharing == "processes" else [started(environment)]
+            copies = first + [started(environment) for _ in range(crowds[-1] - 1)]
+            for n in crowds[1:]:
+                turns[f"{sharing} {n}"] = partial(together, copies[:n], work)
+        else:
+            for n in crowds[1:]:
+                # As many times the batch, and no more steps; or as many trainings.
+                larger = {
+                    "batch": n * int(str(work["batch"])),
+                    "images": n * int(str(work["images"])),
+                }
+                more = larger if sharing == "batch" else {"kind": "streams", "copies": n}
+                turns[f"{sharing} {n}"] = partial(
+                    together, [started(environment)], {**work, **more}
+                )
+        yield turns
+
+
+@contextmanager
+def _multi_process_service() -> Iterator[dict[str, str]]:
+    """Inside, processes with this environment share the GPU through a service of their own."""
+    with TemporaryDirectory() as folder:
+        own = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        environment = {**os.environ, **own}
+        subprocess.run([_MPS, "-d"], env=environment, check=True, timeout=30)
+        try:
+            yield own
+        finally:
+            subprocess.run([_MPS], input="quit\n", text=True, env=environment, timeout=60)
 
 
 def together(copies: Sequence[Process], work: dict[str, object]) -> float:
@@ -63,18 +131,24 @@ def together(copies: Sequence[Process], work: dict[str, object]) -> float:
     return count / (time.perf_counter() - started)
 
 
-def lines(crowds: Sequence[Crowd], settings: BenchSettings) -> list[str]:
-    """A line for each crowd, and what to say to `run` for the best."""
-    text = [
-        f"{crowd.net}: {crowd.copies} side by side: {crowd.rate.median:,.0f} images/s, "
-        f"{crowd.gain.median:.2f} ({crowd.gain.low:.2f}-{crowd.gain.high:.2f}) x one alone"
-        for crowd in crowds
-    ]
+def line(crowd: Crowd) -> str:
+    """A crowd in words."""
+    return (
+        f"{crowd.net}: {crowd.copies} side by side ({crowd.sharing}): "
+        f"{crowd.rate.median:,.0f} images/s, {crowd.gain.median:.2f} "
+        f"({crowd.gain.low:.2f}-{crowd.gain.high:.2f}) x one alone"
+    )
+
+
+def advice(crowds: Sequence[Crowd], settings: BenchSettings) -> list[str]:
+    """What to say to `run` for the best crowd of processes of each network."""
+    text = []
     for net in dict.fromkeys(crowd.net for crowd in crowds):
-        best = max((c for c in crowds if c.net == net), key=lambda c: c.gain.median)
+        own = [c for c in crowds if c.net == net and c.sharing in ("processes", "mps")]
+        best = max(own, key=lambda c: c.gain.median)
         flag = f"--cpus-per-trial {settings.threads}"
         if settings.device == "cuda":
             # Ray takes fractions; rounding down keeps the sum below one.
             flag = f"--gpus-per-trial {int(100 / best.copies) / 100:g}"
-        text.append(f"{net}: most with {best.copies} side by side: {flag}")
+        text.append(f"{net}: most with {best.copies} {best.sharing} side by side: {flag}")
     return text

@@ -127,6 +127,7 @@ def _loader(there: Images, work: Work) -> DataLoader[tuple[Tensor, int]]:
         batch_size=work.batch,
         shuffle=True,
         num_workers=_LOADERS[work.device],
+        persistent_workers=_LOADERS[work.device] > 0,
         pin_memory=work.device == "cuda",
     )
 

@@ -12,6 +12,13 @@ OPERATIONS = {
     "adversarial": "PGD-10 AT step",
     "judge": "PGD-20 evaluation",
 }
+OURSELVES: dict[str, dict[str, str]] = {
+    "eager": {"DOUBLE_WIN_CAPTURE": "off"},
+    "bf16": {"DOUBLE_WIN_PRECISION": "bf16"},
+    "compiled": {"DOUBLE_WIN_COMPILE": "default"},
+    "bf16+compiled": {"DOUBLE_WIN_PRECISION": "bf16", "DOUBLE_WIN_COMPILE": "default"},
+}
+"""This program with other execution settings, as contenders: the environment of their processes."""
 HALF_IMAGES = 1024
 """Images of the row on worst_iterate."""
 
@@ -27,7 +34,7 @@ class Question:
 @dataclass(frozen=True)
 class Ask:
     """A row to be measured: our question, the others' by the column they go to, and what the
-    floor's operations are counted on, if it has one. Works in `batch`es are repeated until they
+    roofline's operations are counted on, if it has one. Works in `batch`es are repeated until they
     take long enough to be timed; others are done as they are."""
 
     name: str
@@ -38,10 +45,13 @@ class Ask:
     counted: Mapping[str, Any] | None = None
 
 
-def asked(batches: Mapping[str, int], peers: Sequence[str]) -> list[Ask]:
-    """The rows for the networks in `batches` (images in a batch of each) and the peers wanted."""
+def asked(
+    batches: Mapping[str, int], peers: Sequence[str], ourselves: Sequence[str] = ()
+) -> list[Ask]:
+    """The rows for the networks in `batches` (images in a batch of each), the peers wanted, and
+    those of OURSELVES."""
     found = [
-        _training(net, operation, batch, peers)
+        _training(net, operation, batch, peers, ourselves)
         for net, batch in batches.items()
         for operation in OPERATIONS
     ]
@@ -62,9 +72,11 @@ def asked(batches: Mapping[str, int], peers: Sequence[str]) -> list[Ask]:
     ]
 
 
-def _training(net: str, operation: str, batch: int, peers: Sequence[str]) -> Ask:
+def _training(
+    net: str, operation: str, batch: int, peers: Sequence[str], ourselves: Sequence[str]
+) -> Ask:
     content = {"case": net, "operation": operation, "batch": batch}
-    others = [PAPER]
+    others = [PAPER, *ourselves]
     if operation in ("fast_adversarial", "adversarial"):
         others.append(UNFROZEN)
     if operation != "standard":

@@ -53,8 +53,8 @@ def recorded(
     """
     if device.type != "cuda" or capture() == "calls":
         return step, EAGER
-    aside = torch.cuda.Stream(device)
     own = torch.cuda.current_stream(device)
+    aside, pool = _beside(device, own.cuda_stream)
     aside.wait_stream(own)
     try:
         with _fastest_kernels():
@@ -66,8 +66,8 @@ def recorded(
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(rng)
             # Other threads may use the device meanwhile.
-            pool, mode = _pool(own.cuda_stream), "thread_local"
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode=mode):
+            mode = "thread_local"
+            with torch.cuda.graph(graph, pool=pool.pool(), stream=aside, capture_error_mode=mode):
                 step()
     except RuntimeError as error:
         if ran_out(error):
@@ -102,10 +102,17 @@ def _waiting_refused() -> Iterator[None]:
 
 
 @cache
-def _pool(stream: int) -> Any:
-    """The memory that all graphs of a stream share: one runs at a time, and leaves nothing there
-    that another needs."""
-    return torch.cuda.graph_pool_handle()
+def _beside(device: torch.device, stream: int) -> tuple[Any, Any]:
+    """(the stream on which all is captured that runs in `stream`, a graph that keeps its memory).
+
+    They share memory and the libraries' scratch space: one graph runs at a time, and leaves nothing
+    there that another needs."""
+    aside, keeper = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
+    number = torch.zeros((), device=device)
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.graph(keeper, stream=aside):
+        number.add_(1)
+    return aside, keeper
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from search_spaces.regimes import Attack
 from search_spaces.regimes import Protocol as Counting
 from trainables.data.images import Images
-from trainables.runtime.capture import capture, in_place
+from trainables.runtime.capture import EAGER, capture, in_place
 from trainables.training.attacks import perturb, withstands, withstood
 from trainables.training.workspace import Workspace, workspace_for
 
@@ -20,7 +20,10 @@ Shown = Iterable[tuple[Images, int]]
 
 
 class Answers(Protocol):
-    """The answers of one network in eval mode, where they don't depend on other images."""
+    """The answers of one network in eval mode, where they don't depend on other images. execution:
+    how the latest came about."""
+
+    execution: str
 
     def clean(self, batches: Iterable[Images]) -> Tensor:
         """(N,) bool: is each image classified correctly?"""
@@ -46,6 +49,7 @@ class OwnAnswers:
     """A network's own answers."""
 
     def __init__(self, net: nn.Module, size: int) -> None:
+        self.execution = EAGER
         self._net, self._size = net, size
 
     def clean(self, batches: Iterable[Images]) -> Tensor:
@@ -90,6 +94,7 @@ class AnswersInPlace:
     which is what is recorded: what is left in the rest of a smaller one counts for nothing."""
 
     def __init__(self, net: nn.Module, size: int, place: EvaluationPlace) -> None:
+        self.execution = EAGER
         self._net, self._size, self._place = net, size, place
 
     def clean(self, batches: Iterable[Images]) -> Tensor:
@@ -124,6 +129,7 @@ class AnswersInPlace:
                 recording.y[: len(x)].copy_(batch.y)
                 place.rng.manual_seed(seed)
                 recording.replay()
+                self.execution = recording.execution
                 found.append(place.right[size][: len(x)].clone())
         return torch.cat(found)
 

@@ -13,6 +13,7 @@ from search_spaces.spec import Scores
 from trainables.data.images import Images, ImageSet
 from trainables.models.resnets import folded
 from trainables.runtime import memory
+from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived
 from trainables.training.answers import answers_of
 
@@ -37,11 +38,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 class Judgement:
     """Which images are classified correctly, clean and under attack: (N,) bool tensors on the CPU.
 
-    `attacked` is None where no attack was asked for.
+    `attacked` is None where no attack was asked for. execution: how, see runtime.capture.
     """
 
     clean: Tensor
     attacked: Tensor | None
+    execution: str = EAGER
 
     @property
     def scores(self) -> Scores:
@@ -69,7 +71,7 @@ def judge(
         everything = torch.arange(len(images), device=device)
         clean = answers.clean(images.stream(everything.split(size), seed=None))
         if attack is None:
-            return Judgement(clean.cpu(), None)
+            return Judgement(clean.cpu(), None, answers.execution)
         left = clean.nonzero().flatten()
         for restart in range(attack.restarts):
             if not len(left):
@@ -78,7 +80,8 @@ def judge(
             seeds = [derived(seed, "evaluation", number, restart) for number in numbers]
             shown = zip(images.stream(parts, seed=None), seeds, strict=True)
             left = left[answers.attacked(shown, attack, protocol)]
-    return Judgement(clean.cpu(), torch.zeros_like(clean).index_fill_(0, left, True).cpu())
+    attacked = torch.zeros_like(clean).index_fill_(0, left, True)
+    return Judgement(clean.cpu(), attacked.cpu(), answers.execution)
 
 
 def at_once(images: ImageSet) -> int:
