@@ -119,9 +119,7 @@ def _masks(
             trained, records = _retrain(spec, plan, weights, mask, level, worker)
             return trained
 
-        made = tickets.imp(
-            theta, dense, plan.pruning, max(absent), retrain, start, from_first
-        )
+        made = tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start, from_first)
         for k, mask in made:
             yield k, mask, records
 

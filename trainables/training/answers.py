@@ -12,6 +12,7 @@ from search_spaces.regimes import Attack
 from search_spaces.regimes import Protocol as Counting
 from trainables.data.images import Images
 from trainables.runtime.capture import EAGER, capture, in_place
+from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb, withstands, withstood
 from trainables.training.workspace import Workspace, workspace_for
 
