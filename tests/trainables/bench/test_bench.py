@@ -19,18 +19,17 @@ from tuner.bench import growth
 from tuner.bench.growth import Cost
 from tuner.bench.measure import between
 
-FEW = BenchSettings(only=("quickstart standard",), seconds=0)
+FEW = BenchSettings(only=("quickstart standard",), seconds=0, turn=0.02)
 
 
-def test_a_row_is_measured_against_the_published_loop_and_the_floor(monkeypatch):
-    monkeypatch.setattr(measure, "TURN", 0.02)
+def test_a_row_is_measured_against_the_published_loop_and_the_roofline():
     said = []
     (row,) = measure.run(FEW, said.append)
     assert said == ["1/1 quickstart standard step ..."]
     assert (row.unit, row.batch, row.rounds) == ("images", 64, 3)
     assert list(row.against) == ["paper"]
     assert 0 < row.against["paper"].low <= row.against["paper"].median
-    assert row.floor is not None and 0 < row.floor.median < 1.5
+    assert row.roofline is not None and 0 < row.roofline.median < 1.5
     assert row.traffic is None
 
 
@@ -46,8 +45,7 @@ def test_rows_are_chosen_by_words():
         measure.selected(replace(FEW, only=("unheard",)))
 
 
-def test_a_library_that_does_not_run_is_left_out(monkeypatch):
-    monkeypatch.setattr(measure, "TURN", 0.02)
+def test_a_library_that_does_not_run_is_left_out():
     said = []
     asked = replace(FEW, only=("quickstart FAT",), peers=("unheard",))
     (row,) = measure.run(asked, said.append)
@@ -94,7 +92,7 @@ def test_the_table_says_ratios_with_their_quartiles():
         BenchRow("prune", "weights", None, 3, Quartiles(6.4e7, 6e7, 7e7), {"torch": ratio}),
     ]
     head, step, prune, *_ = lines(rows)
-    assert head.split() == ["batch", "ours", "of", "floor", "x", "paper", "x", "torch"]
+    assert head.split() == ["batch", "ours", "of", "roofline", "x", "paper", "x", "torch"]
     assert step.split() == ["net", "A", "step", "64", "812", "images/s", "123", "%", "1.23",
                             "(1.20-1.30)"]  # fmt: skip
     assert prune.startswith("prune") and "64 million weights/s" in prune
@@ -124,17 +122,17 @@ def test_crowds_are_tried_up_to_the_cores_and_one_more():
 def test_the_best_crowd_is_told_as_a_flag():
     ratio = Quartiles(1.8, 1.7, 1.9)
     one, two = (
-        packing.Crowd("resnet20", n, Quartiles(100, 99, 101), gain)
+        packing.Crowd("resnet20", "processes", n, Quartiles(100, 99, 101), gain)
         for n, gain in ((1, Quartiles(1, 1, 1)), (3, ratio))
     )
-    on_gpu = packing.lines([one, two], replace(FEW, device="cuda"))
-    assert on_gpu[-1] == "resnet20: most with 3 side by side: --gpus-per-trial 0.33"
+    on_gpu = packing.advice([one, two], replace(FEW, device="cuda"))
+    assert on_gpu[-1] == "resnet20: most with 3 processes side by side: --gpus-per-trial 0.33"
 
 
 def test_the_bench_needs_neither_ray_nor_mlflow(tmp_path):
     code = "import sys; sys.modules.update(ray=None, mlflow=None, rich=None, typer=None); "
     code += (
-        "sys.argv[1:] = ['--only', 'unheard']; from trainables.bench.measure import main; main()"
+        "sys.argv[1:] = ['--only', 'unheard']; from trainables.bench.__main__ import main; main()"
     )
     home = str(ROOT)
     done = subprocess.run(

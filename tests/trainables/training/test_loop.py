@@ -22,7 +22,7 @@ from tests.conftest import striped
 from trainables.models.resnets import ResNet
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
-from trainables.training import loop
+from trainables.training import loop, recorder
 from trainables.training.loop import _batches, fit, learning_rate
 from trainables.training.loop import snapshot as weights
 from trainables.training.overfitting import Signals
@@ -333,14 +333,14 @@ def test_every_image_is_trained_on_in_every_epoch(net, stripes, monkeypatch):
     import dataclasses
 
     seen, rates_of = [], []
-    real = loop.train_step
+    real = recorder.train_step
 
     def spied(model, optimizer, kept, x, y, *rest):
         seen.append(len(y))
         rates_of.append(optimizer.param_groups[0]["lr"])
         return real(model, optimizer, kept, x, y, *rest)
 
-    monkeypatch.setattr(loop, "train_step", spied)
+    monkeypatch.setattr(recorder, "train_step", spied)
     data = dataclasses.replace(stripes, train=striped(70, 0))
     recipe = Recipe(epochs=2, batch_size=16, lr=0.1, schedule=Cosine(kind="cosine"))
     epochs = list(fit(net, data, Regime(recipe=recipe), 0))
