@@ -18,7 +18,7 @@ from trainables.bench.rows import NETS, OURS
 
 _ON_A_GPU = (1, 2, 4, 8)
 # Batches of a turn: on a GPU, where one takes milliseconds, enough to be timed.
-_BATCHES = {"cpu": 1, "cuda": 16}
+_BATCHES = {"cpu": 1, "cuda": 8}
 _MPS = "nvidia-cuda-mps-control"
 
 Sharing = Literal["processes", "streams", "mps", "batch"]
@@ -72,7 +72,7 @@ def _ways(settings: BenchSettings, say: Callable[[str], None]) -> list[Sharing]:
     if shutil.which(_MPS) is None:
         say(f"mps: left out: there is no {_MPS}")
         return ["processes", "streams", "batch"]
-    return ["processes", "streams", "batch", "mps"]
+    return ["processes", "streams", "mps", "batch"]
 
 
 @contextmanager
