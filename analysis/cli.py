@@ -11,21 +11,34 @@ from analysis.options import Format, StudyName, TableFormat, TrackingUri
 from analysis.options import load_study as _load
 from analysis.options import nothing as _nothing
 from analysis.query import commands as queries
+from search_spaces import __version__
 from search_spaces.errors import InputError
 
 # pandas, mlflow and matplotlib are imported by the commands: --help must not wait for them.
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Verdicts, trials and curves of the studies that MLflow holds.",
-)
+SCRIPT = "double-win-analysis"
+# A shell completes the words behind a command of this name, not those behind python.
+_AS_SCRIPT = Path(sys.argv[0]).name == SCRIPT
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=_AS_SCRIPT)
 
 FigureName = Literal["fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "a8", "a9", "a10"]
 
 _FIELDS = {"one-std": "extreme", "non-inferiority": "non_inferiority"}
 _UNJUDGED = "no pruned ticket of {} is under both the standard and the adversarial regime"
+
+
+@app.callback(invoke_without_command=True)
+def base(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Verdicts, trials and curves of the studies that MLflow holds."""
+    if version:
+        print(f"{SCRIPT} {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
@@ -254,7 +267,8 @@ app.add_typer(queries.app)
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (nothing there yet), 2 (bad input)."""
     try:
-        return app(arguments, prog_name="python -m analysis", standalone_mode=False) or 0
+        name = SCRIPT if _AS_SCRIPT else "python -m analysis"
+        return app(arguments, prog_name=name, standalone_mode=False) or 0
     except typer.Abort:
         return 130  # Ctrl-C, as shells count it
     except InputError as error:

@@ -21,7 +21,7 @@ from analysis.query import filters
 from analysis.store import load
 from analysis.verdict import one_std, records, rules
 from analysis.verdict.results import COLUMNS
-from search_spaces import grid
+from search_spaces import __version__, grid
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from tests.support.mlflow_store import empty_store
@@ -346,7 +346,6 @@ def test_nothing_there_yet_names_the_command(analysis, command, tmp_path, monkey
         (["extreme", "--study", "smal"], "did you mean small? it holds bare, half, small"),
         (["extreme", "--format", "xml"], "xml"),
         (["extreme", "--nonsense"], "--nonsense"),
-        ([], "Missing command"),
         (["trials", "--where", "prunning == 'imp'"], "no column prunning: did you mean pruning?"),
         (["trials", "--columns", "SA,thet"], "no column thet: did you mean theta?"),
         (["trials", "--sort", "best"], "no column best: did you mean best_epoch?"),
@@ -372,6 +371,12 @@ def test_bad_input_is_one_line_and_code_2(analysis, tmp_path, monkeypatch, argum
     assert err.startswith("error: ") and err.count("\n") == 1 and said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "words.db"]
     assert Path("empty.db").stat().st_size == 0
+
+
+def test_nothing_asked_for_prints_help_and_the_version_is_the_package_s(analysis):
+    code, out, err = analysis()
+    assert (code, err) == (0, "") and "extreme" in out
+    assert analysis("--version") == (0, f"double-win-analysis {__version__}\n", "")
 
 
 def test_select_is_a_pure_function():
