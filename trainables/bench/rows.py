@@ -15,8 +15,8 @@ OPERATIONS = {
 OURSELVES: dict[str, dict[str, str]] = {
     "eager": {"DOUBLE_WIN_CAPTURE": "off"},
     "bf16": {"DOUBLE_WIN_PRECISION": "bf16"},
-    "compiled": {"DOUBLE_WIN_COMPILE": "default"},
-    "bf16+compiled": {"DOUBLE_WIN_PRECISION": "bf16", "DOUBLE_WIN_COMPILE": "default"},
+    "compiled": {"DOUBLE_WIN_COMPILE": "reduce-overhead"},
+    "bf16+compiled": {"DOUBLE_WIN_PRECISION": "bf16", "DOUBLE_WIN_COMPILE": "reduce-overhead"},
 }
 """This program with other execution settings, as contenders: the environment of their processes."""
 HALF_IMAGES = 1024

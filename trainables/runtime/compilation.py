@@ -25,12 +25,11 @@ def compilation() -> Compilation:
     raise InputError(f"{VARIABLE}={text}: takes off, default or reduce-overhead")
 
 
-def compile_(net: nn.Module, in_graph: bool = False) -> None:
-    """Has `net` compiled, in place, if DOUBLE_WIN_COMPILE asks for it; in_graph: for steps that are
-    captured whole, where graphs of its own would be in the way.
+def compile_(net: nn.Module) -> None:
+    """Has `net` compiled, in place, if DOUBLE_WIN_COMPILE asks for it.
 
     Its first passes take up to a minute longer; what it computes is the same up to rounding.
     """
     mode = compilation()
     if mode != "off":
-        net.compile(mode="default" if in_graph else mode)
+        net.compile(mode=mode)

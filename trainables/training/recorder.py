@@ -61,13 +61,16 @@ def steps_of(
     reason = ""
     device = next(net.parameters()).device
     if in_place(device):
-        if model is net:
-            place = workspace_for(net, device, TrainingPlace, capture(), compilation())
-            if place is not None:
-                return StepsInPlace(net, optimizer, kept, augmentation, place)
-            reason = ": the network holds what cannot be pickled"
-        else:
+        place = None
+        if model is not net:
             reason = ": several processes exchange gradients"
+        elif compilation() != "off":
+            reason = ": compiled kernels have graphs of their own"
+        else:
+            reason = ": the network holds what cannot be pickled"
+            place = workspace_for(net, device, TrainingPlace, capture())
+        if place is not None:
+            return StepsInPlace(net, optimizer, kept, augmentation, place)
     compile_(net)
     return OwnSteps(model, optimizer, kept, augmentation, EAGER + reason)
 
@@ -130,7 +133,6 @@ class TrainingPlace(Workspace):
     def __init__(self, net: nn.Module, device: torch.device) -> None:
         super().__init__(net, device)
         self.net.train()
-        compile_(self.net, in_graph=True)
         weights = dict(self.net.named_parameters())
         self.momentum = [torch.zeros_like(p, requires_grad=False) for p in weights.values()]
         # Of the parameters' type: all of them are then multiplied at once.
