@@ -183,6 +183,13 @@ def margin(study: Study, dataset: str, fraction: float) -> float:
     return _task(study, dataset, fraction).margin
 
 
+def first_seeds(study: Study, dataset: str, fraction: float) -> int | None:
+    """With how many seeds of the dense network a task's search begins; None where levels are
+    given."""
+    task = _task(study, dataset, fraction)
+    return len(task.seeds) if task.adaptive else None
+
+
 def ladder(
     study: Study, theta: str, pruning: str, dataset: str, fraction: float
 ) -> tuple[int, ...] | None:

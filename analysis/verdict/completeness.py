@@ -1,7 +1,9 @@
-"""What a verdict lacks: transfers that a study asks for and that have no scores (yet)."""
+"""What a verdict lacks: transfers that a study asks for and that have no scores (yet); and where a
+verdict would say nothing."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.verdict.one_std import GROUP, METRICS, groups
@@ -40,3 +42,31 @@ def lines(table: pd.DataFrame, failed: int = 0) -> list[str]:
         "what follows rests on the others and may still change",
         "",
     ]
+
+
+def no_verdict(dense: pd.DataFrame, margin: float) -> str | None:
+    """Why a task has no verdict although all of it is there, or None.
+
+    A network that knows nothing gets the commonest class right, and nothing under attack. Where the
+    dense network's accuracy is no more than the margin above that, every ticket "matches" it.
+    dense: the rows of the dense network; a column `chance` holds the commonest class's share of the
+    test images, in [0, 1], where it is known.
+    """
+    chance = float(dense["chance"].max()) if "chance" in dense and len(dense) else np.nan
+    if chance == 1:
+        return "the test images are of one class: nothing is to be told apart"
+    for metric in METRICS:
+        rows = dense[dense["regime"] == metric.regime]
+        scores = rows[metric.score].dropna().astype(float)
+        if not np.isfinite(scores).all():
+            return f"the dense network's {metric.score} is not a number in [0, 1]"
+        if scores.empty:
+            continue
+        ignorant = np.nan_to_num(chance) if metric.score == "SA" else 0.0
+        if scores.mean() <= ignorant + margin:
+            return (
+                f"the dense network's {metric.score} under {metric.regime} training, "
+                f"{100 * scores.mean():.1f} %, is within the margin of {100 * ignorant:.1f} %, "
+                "which a network that has learnt nothing reaches"
+            )
+    return None

@@ -8,7 +8,9 @@ head, so they are paired. The variances of seed and rest are pooled over all lev
 are a sample too: the same ones judge every transfer, so their error does not shrink with seeds.
 """
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ _LEAST_FREEDOM = 4
 # A score is a whole number of N images, so that few seeds may tie by chance. Rounding it to that
 # step of 1 / N has a variance of 1 / 12 of its square: no variance counts as less.
 _STEP = 1 / 12
+
+_LEAST_IMAGES, _MOST_IMAGES = 30, 10**6
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class Differences:
         return np.sqrt(np.maximum(np.diag(self.covariance), 0))
 
 
-def differences(scores: Floats, correct: Bools | None = None) -> Differences:
+def differences(
+    scores: Floats, correct: Bools | None = None, images: int | None = None
+) -> Differences:
     """Best linear unbiased differences to dense under the model above, and their covariance.
 
     scores (L, S), correct (L, S, N): which of N test images each transfer gets right (rows of
-    absent transfers are ignored); without it the test images count as given, and scores that tie as
-    exactly equal. Raises ValueError if the dense row is empty.
+    absent transfers are ignored). Without it the test images' part is that of two networks judged
+    on `images` images each of their own, p (1 - p) / images for each: more than it can be while
+    both find the same images hard. With neither the test images count as given, and scores that tie
+    as exactly equal. Raises ValueError if the dense row is empty.
 
     Variances by the method of moments (Henderson's method III for two crossed factors). The images'
     part is that of crossed seeds and images, as for several readers of the same cases (Gallas et
@@ -71,8 +79,9 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
     levels = np.flatnonzero(rows)[1:]
     y, there = scores[np.ix_(rows, seeds)], there[np.ix_(rows, seeds)]
     of_rest, of_seed, freedom = _variances(y, there)
-    if correct is not None:
-        of_rest = max(of_rest, _STEP / correct.shape[-1] ** 2)
+    count = correct.shape[-1] if correct is not None else images
+    if count:
+        of_rest = max(of_rest, _STEP / count**2)
     weights = _weights(there, of_rest, of_seed)
     y = np.where(there, y, 0.0)
     means = np.einsum("kls,ls->k", weights, y)
@@ -80,11 +89,28 @@ def differences(scores: Floats, correct: Bools | None = None) -> Differences:
         unknown = np.full((len(levels), len(levels)), np.nan)
         return Differences(levels, means, unknown, unknown, 0)
     by_seed = weights.sum(1)
-    spread = of_seed * by_seed @ by_seed.T + of_rest * np.einsum("kls,mls->km", weights, weights)
-    images = np.zeros_like(spread)
+    spread = of_seed * by_seed @ by_seed.T + of_rest * _products(weights)
+    of_images = np.zeros_like(spread)
     if correct is not None:
-        images = _of_images(weights, correct[np.ix_(rows, seeds)], there)
-    return Differences(levels, means, spread, images, freedom)
+        of_images = _of_images(weights, correct[np.ix_(rows, seeds)], there)
+    elif count:
+        share = y.sum(1) / there.sum(1)
+        binomial = share * (1 - share) / count
+        of_images = np.diag(binomial[1:]) + binomial[0]
+    return Differences(levels, means, spread, of_images, freedom)
+
+
+def images_behind(scores: Floats) -> int | None:
+    """The fewest test images of which all scores can be shares; NaN scores are ignored. A divisor
+    of the true number, and with a few scores mostly the number itself. None where it is below 30 or
+    above a million: of scores that tie or are no shares of images nothing can be said."""
+    count = 1
+    for score in np.unique(scores[np.isfinite(scores)]):
+        share = Fraction(float(score)).limit_denominator(_MOST_IMAGES)
+        count = math.lcm(count, share.denominator)
+        if abs(float(share) - score) > 1e-12 or count > _MOST_IMAGES:
+            return None
+    return count if count >= _LEAST_IMAGES else None
 
 
 def _variances(y: Floats, there: Bools) -> tuple[float, float, int]:
@@ -125,6 +151,19 @@ def _weights(there: Bools, of_rest: float, of_seed: float) -> Floats:
     return weights
 
 
+def _products(weights: Floats) -> Floats:
+    """(K, K): sums over all scores of two levels' weights."""
+    flat = _flat(weights)
+    result: Floats = flat @ flat.T
+    return result
+
+
+def _flat(weights: Floats) -> Floats:
+    """(K, L S) of (K, L, S), for no levels too."""
+    levels, rows, seeds = weights.shape
+    return weights.reshape(levels, rows * seeds)
+
+
 def _normal(there: Bools, shared: Floats) -> Floats:
     """The levels' normal equations after the seeds are swept out by the share `shared`."""
     counts = there.astype(float)
@@ -136,14 +175,14 @@ def _of_images(weights: Floats, correct: Bools, there: Bools) -> Floats:
     """(K, K) covariance of the differences over another draw of test images."""
     right = np.where(there[..., None], correct, False).astype(float)
     images = right.shape[-1]
-    combined = np.einsum("kls,lsn->kn", weights, right)
+    combined = _flat(weights) @ right.reshape(-1, images)
     spread = np.cov(combined, bias=False).reshape(len(weights), len(weights)) / images
     count = there.sum(1)
-    share = right.sum(1) / count[:, None]
+    share = np.einsum("lsn->ln", right) / count[:, None]
     # Over seeds of one level, each image by itself; levels of one seed take the others' mean.
     flips = (share * (1 - share)).mean(1) * count / np.maximum(count - 1, 1)
     flip = float(np.average(flips, weights=count - 1)) if (count > 1).any() else 0.0
-    doubled = flip * np.einsum("kls,mls->km", weights, weights) / images
+    doubled = flip * _products(weights) / images
     result: Floats = spread - doubled
     # A difference of two estimates may come out below zero where images hardly matter.
     negative = np.diag(result) < 0

@@ -5,21 +5,24 @@ noninferiority.py) and says what would give it where it is lacking.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from analysis.verdict.inference import Bools, Floats
-from analysis.verdict.noninferiority import Finding, Margin, interval, judge, seeds_to_settle
+from analysis.verdict.completeness import no_verdict
+from analysis.verdict.inference import Bools, Floats, images_behind
+from analysis.verdict.ladder import Looks
+from analysis.verdict.noninferiority import Finding, Margin, interval, judge
 from analysis.verdict.one_std import GROUP, METRICS, Metric, groups
+from analysis.verdict.outlook import MOST, seeds_to_settle
 from analysis.verdict.records import Correct
 from search_spaces import grid
 from search_spaces.levels import sparsity as at_level
 from search_spaces.study import Study
 
 Rule = Literal["one-std", "non-inferiority"]
-COVERAGE = 0.9
 SHOWN_COLUMNS = [
     *GROUP,
     "level",
@@ -46,9 +49,10 @@ def non_inferiority(
 
     level, sparsity: the largest level shown to lose less than the task's margin in every metric
     status, advice: confirmed (every level above it is shown to fail), refuted (so is every pruned
-        level), or undecided, with what would settle it; a level without scores leaves it undecided
+        level), or undecided, with what would settle it; a level without scores leaves it undecided;
+        none, with the reason, where a network that knows nothing would pass
     likely_level, likely_sparsity: the largest level that matches by its estimates alone
-    low_sparsity, high_sparsity: 90 % bootstrap interval of the true extreme
+    low_sparsity, high_sparsity: 90 % interval of the true extreme
     <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
     n, dense_n: the fewest seeds behind them; test_images: whether their error is included
 
@@ -77,10 +81,15 @@ def finding(
     levels = [0, *sorted(set(ladder) | tested)]
     rows = pd.concat([dense, pruned])
     metrics = [_arrays(metric, rows, levels, correct) for metric in METRICS]
-    if any(np.isnan(scores[0]).all() for scores, _ in metrics):
+    if any(np.isnan(metric.scores[0]).all() for metric in metrics):
         return None, levels
-    margin = Margin(grid.margin(study, labels["dataset"], labels["fraction"]))
-    return judge([s for s, _ in metrics], margin, [c for _, c in metrics]), levels
+    task = labels["dataset"], labels["fraction"]
+    first = grid.first_seeds(study, *task)
+    looks = None if first is None else Looks(first)
+    scores = [metric.scores for metric in metrics]
+    right = [metric.correct for metric in metrics]
+    images = [metric.images for metric in metrics]
+    return judge(scores, Margin(grid.margin(study, *task)), right, looks, images), levels
 
 
 def _row(
@@ -90,30 +99,29 @@ def _row(
     pruned: pd.DataFrame,
     correct: Correct,
 ) -> dict[str, Any]:
+    margin = grid.margin(study, labels["dataset"], labels["fraction"])
+    if reason := no_verdict(dense, margin):
+        return {"status": "none", "advice": reason, "margin": margin}
     found, levels = finding(study, labels, dense, pruned, correct)
     if found is None:
-        margin = grid.margin(study, labels["dataset"], labels["fraction"])
-        return {
-            "status": "undecided",
-            "advice": "the dense network is incomplete",
-            "margin": margin,
-        }
+        why = "the dense network is incomplete"
+        return {"status": "undecided", "advice": why, "margin": margin}
     known = dict(zip(pruned["level"], pruned["sparsity"], strict=True)) | {0: 0.0}
     rate = study.pruning[labels["pruning"]].rate
     sparsity = [known.get(level, at_level(level, rate)) for level in levels]
-    low, high = interval(found, COVERAGE)
-    status, advice = settlement(found, sparsity)
+    low, high = interval(found)
+    status, said = settlement(found, sparsity)
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
     absent = [row for row in wanted if row > found.extreme and row not in found.outcomes]
     if absent and status != "undecided":
         names = ", ".join(f"{100 * sparsity[row]:.2f} %" for row in absent)
-        status, advice = "undecided", f"all transfers at {names} are missing"
+        status, said = "undecided", f"all transfers at {names} are missing"
     best = found.extreme
     row: dict[str, Any] = {
         "level": levels[best],
         "sparsity": sparsity[best],
         "status": status,
-        "advice": advice,
+        "advice": said,
         "likely_level": levels[found.likely],
         "likely_sparsity": sparsity[found.likely],
         "low_sparsity": sparsity[low],
@@ -141,22 +149,32 @@ def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
         return "undecided", "one seed shows no spread: add seeds"
     if not found.open:
         if found.extreme == max(found.outcomes):
-            return "confirmed", "it is the sparsest tested level"
+            return "confirmed", "the sparsest tested level; what is sparser is untested"
         if found.extreme:
             return "confirmed", "every sparser tested level fails"
         return "refuted", "every tested level fails"
-    level = min(found.open, key=lambda row: abs(row - found.likely))
-    seeds = seeds_to_settle(found, level)
-    name = f"{100 * sparsity[level]:.2f} %"
-    if seeds is None:
-        images = np.nanmax(np.sqrt(found.of_images[:, level]))
-        return "undecided", (
-            f"no number of seeds would settle {name}: it lies {_points(found, level)} from the "
-            f"margin, and the test images alone leave a standard error of {100 * images:.1f} points"
+    return "undecided", advice(found, sparsity)
+
+
+def advice(found: Finding, sparsity: list[float]) -> str:
+    """What would settle an open ladder, if anything can be named; sparsity by row."""
+    needs = {row: seeds_to_settle(found, row) for row in found.open if not found.clears[row]}
+    row = min(needs, key=lambda row: abs(row - found.likely))
+    others = len(needs) - 1
+    name = f"{100 * sparsity[row]:.2f} %"
+    levels = f"{name} and {others} other level{'s' * (others > 1)}" if others else name
+    if None in needs.values():
+        row = row if needs[row] is None else next(r for r, need in needs.items() if need is None)
+        images = 100 * np.nanmax(np.sqrt(found.of_images[:, row]))
+        return (
+            f"the test set is too small for this margin: at {100 * sparsity[row]:.2f} %, "
+            f"{_points(found, row)} from the margin, it alone leaves a standard error of "
+            f"{images:.1f}"
         )
-    above = sum(row > level for row in found.open)
-    rest = f"; {above} sparser level{'s stay' if above > 1 else ' stays'} open" if above else ""
-    return "undecided", f"{seeds} more seed{'s' * (seeds > 1)} at {name} would settle it{rest}"
+    seeds = max(need for need in needs.values() if need is not None)
+    if seeds > MOST:
+        return f"not affordable: more than {MOST} further seeds of dense and {levels}"
+    return f"{seeds} more seed{'s' * (seeds > 1)} of dense and {levels} would probably settle it"
 
 
 def _points(found: Finding, level: int) -> str:
@@ -164,10 +182,18 @@ def _points(found: Finding, level: int) -> str:
     return f"{100 * distance:.1f} points"
 
 
-def _arrays(
-    metric: Metric, rows: pd.DataFrame, levels: list[int], correct: Correct
-) -> tuple[Floats, Bools | None]:
-    """(L, S) scores of a metric, and (L, S, N) its per-image records if every score has one."""
+@dataclass(frozen=True)
+class _Arrays:
+    """scores (L, S) of a metric; correct (L, S, N): its per-image records, if every score has one;
+    images: the number of test images, if it is known."""
+
+    scores: Floats
+    correct: Bools | None
+    images: int | None
+
+
+def _arrays(metric: Metric, rows: pd.DataFrame, levels: list[int], correct: Correct) -> _Arrays:
+    images = images_behind(rows[["SA", "RA"]].to_numpy(float))
     rows = rows[rows["regime"] == metric.regime].dropna(subset=[metric.score])
     seeds = sorted(rows["seed"].unique()) or [0]
     places = [
@@ -180,8 +206,8 @@ def _arrays(
     records = [correct.get(key, {}).get(metric.score) for key in rows["key"]]
     known = [record for record in records if record is not None]
     if not known or len(known) < len(records):
-        return scores, None
+        return _Arrays(scores, None, len(known[0]) if known else images)
     right = np.zeros((*scores.shape, len(known[0])), bool)
     for place, record in zip(places, known, strict=True):
         right[place] = record
-    return scores, right
+    return _Arrays(scores, right, len(known[0]))

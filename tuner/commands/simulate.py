@@ -23,17 +23,26 @@ def simulate(
     recorded: Annotated[
         bool, typer.Option("--recorded", help="On the study's own finished curves.")
     ] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="The benchmark of the verdicts; no study is read.")
+    ] = False,
     storage: StorageOpt = Settings.storage,
 ) -> None:
     """Try search policies on known curves, without training: how often is the level right?
 
     Curves are shaped like the paper's (monotone; humped: robust accuracy rises before it falls), or
     (--recorded) those that the study's finished transfers show. Searches run through the scheduling
-    and the verdict that a run uses.
+    and the verdict that a run uses. --coverage asks instead how often verdicts are right, over
+    curves on which a rule is most easily wrong (minutes).
     """
+    from tuner.scheduling.coverage import table
     from tuner.scheduling.simulation import report
 
+    if coverage:
+        for line in table(runs):
+            typer.echo(line)
+        return
     loaded = studies.load(study, overrides)
-    table = state.results(worklist(loaded, Ledger(storage))).expected if recorded else None
-    for line in report(loaded, runs, seed, budget, table):
+    known = state.results(worklist(loaded, Ledger(storage))).expected if recorded else None
+    for line in report(loaded, runs, seed, budget, known):
         typer.echo(line)

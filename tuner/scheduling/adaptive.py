@@ -3,8 +3,9 @@
 A ladder of levels is probed coarsely, the boundary between matching and failing is bisected by
 the estimates, both neighbours of the boundary are probed (robust accuracy may rise before it
 falls), and then further seeds go where the verdict is open: to the levels at the boundary, only
-under the regimes that leave doubt, and to the dense network, which every comparison shares. It ends
-when the verdict is settled, cannot be settled by seeds, or the budget is spent.
+under the regimes that leave doubt, up to the number with which a level is looked at next, and to
+the dense network, which every comparison shares. It ends when the verdict is settled, cannot be
+settled by seeds, or the budget is spent.
 
 The policy is a pure function of the scores so far, asked batch by batch: a batch is decided when
 the one before is complete. So the transfers do not depend on who finishes first, and an interrupted
@@ -17,18 +18,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.verdict.inference import Bools, Floats
-from analysis.verdict.noninferiority import Finding, Margin, judge, seeds_to_settle
+from analysis.verdict.inference import Bools, Floats, images_behind
+from analysis.verdict.ladder import Looks
+from analysis.verdict.noninferiority import Finding, Margin, judge
 from analysis.verdict.one_std import METRICS
+from analysis.verdict.outlook import chance_to_settle, short_of_matching
 from search_spaces.regimes import RegimeName
 
 REGIMES: tuple[RegimeName, ...] = ("standard", "adversarial")
 
 _PROBES = 4
-_SEEDS_A_BATCH = 4
 # Two levels at the boundary share one dense network: at equal cost it deserves sqrt(2) of their
 # seeds when they are not paired, and no more than theirs when they are.
 _DENSE_AHEAD = 1.2
+# Seeds are not spent on a level which the test images alone keep open more likely than that.
+_LEAST_CHANCE = 0.2
 
 
 class Cell(NamedTuple):
@@ -58,6 +62,11 @@ class SearchPlan:
     budget: int
     margin: Margin
 
+    @property
+    def looks(self) -> Looks:
+        """How the error rate is spent over the search."""
+        return Looks(self.first)
+
 
 @dataclass
 class LevelSearch:
@@ -83,7 +92,9 @@ class LevelSearch:
         scores = [self._scores(m) for m in range(len(METRICS))]
         if any(np.isnan(metric[0]).all() for metric in scores):
             return None
-        return judge(scores, self.plan.margin, [self._correct(m) for m in range(len(METRICS))])
+        correct = [self._correct(m) for m in range(len(METRICS))]
+        images = [self._images(m) for m in range(len(METRICS))]
+        return judge(scores, self.plan.margin, correct, self.plan.looks, images)
 
     def _next(self) -> Iterator[Cell]:
         if not self.asked:
@@ -112,23 +123,32 @@ class LevelSearch:
 
     def _where_open(self, finding: Finding, low: int) -> Iterator[Cell]:
         """Further seeds for the open levels nearest to the boundary, and for the dense network."""
-        open_rows = [row for row in finding.open if not self._fails(row)]
-        needs = {row: seeds_to_settle(finding, row) for row in open_rows}
-        near = sorted((row for row, need in needs.items() if need), key=lambda row: abs(row - low))
+        near = sorted(
+            (row for row in finding.open if row >= low and self._may_settle(finding, row)),
+            key=lambda row: row - low,
+        )
         # What can be claimed comes first: the next level is refuted once this one matches.
         targets = [low] if low in near else near[:2]
         cells: list[Cell] = []
         most = dict.fromkeys(REGIMES, 0)
         for row in targets:
-            for regime in _doubtful(finding, row):
-                add = min(_SEEDS_A_BATCH, -(-(needs[row] or 1) // 2))
-                more = list(self._seeds(row, (regime,), add))
-                most[regime] = max(most[regime], self._count(row, regime) + len(more))
+            for regime in _doubtful(finding, row, self.plan.looks):
+                have = self._count(row, regime)
+                # What has failed so far is tried one by one.
+                wanted = self.plan.looks.next(have) if self._scored(row, regime) else have + 1
+                more = list(self._seeds(row, (regime,), wanted - have))
+                most[regime] = max(most[regime], have + len(more))
                 cells += more
         # What dense is behind comes first: the budget may end anywhere.
         yield from self._dense_up_to(most, 1.0)
         yield from cells
         yield from self._dense_up_to(most, _DENSE_AHEAD)
+
+    def _may_settle(self, finding: Finding, row: int) -> bool:
+        """Is a level open by itself, and may any number of seeds change that?"""
+        if finding.clears[row] or self._fails(row):
+            return False
+        return not chance_to_settle(finding, row, np.inf) < _LEAST_CHANCE
 
     def _dense_up_to(self, counts: Mapping[RegimeName, int], ahead: float) -> Iterator[Cell]:
         """What the dense network lacks of `ahead` times these numbers of seeds."""
@@ -150,6 +170,10 @@ class LevelSearch:
     def _count(self, row: int, regime: RegimeName) -> int:
         level = self._level(row)
         return sum(Cell(level, regime, seed) in self.asked for seed in self.plan.seeds)
+
+    def _scored(self, row: int, regime: RegimeName) -> bool:
+        level = self._level(row)
+        return any(result for cell, result in self.results.items() if cell[:2] == (level, regime))
 
     def _untested(self, row: int) -> bool:
         return 0 < row <= len(self.plan.levels) and not all(self._count(row, r) for r in REGIMES)
@@ -182,6 +206,14 @@ class LevelSearch:
             found[self._place(cell)] = right
         return found
 
+    def _images(self, metric: int) -> int | None:
+        """How many test images are behind a metric's scores, if that can be told."""
+        score, regime = METRICS[metric].score, METRICS[metric].regime
+        results = [(c, r) for c, r in self.results.items() if r]
+        known = (len(r.correct[score]) for c, r in results if r.correct and c.regime == regime)
+        every = [value for _, r in results for value in r.scores.values()]
+        return next(known, None) or images_behind(np.array(every, float))
+
     def _place(self, cell: Cell) -> tuple[int, int]:
         return (0, *self.plan.levels).index(cell.level), self.plan.seeds.index(cell.seed)
 
@@ -193,11 +225,11 @@ def _boundary(finding: Finding) -> tuple[int, int]:
     return low, min(above, default=finding.value.shape[1])
 
 
-def _doubtful(finding: Finding, row: int) -> list[RegimeName]:
+def _doubtful(finding: Finding, row: int, looks: Looks) -> list[RegimeName]:
     """The regimes whose further seeds can settle an open level: those of the metrics that look like
     failing, if any does, otherwise those of the metrics that are not shown to match."""
-    distance = finding.value[:, row] + finding.margin.size
-    failing = distance < 0
-    chosen = failing if failing.any() else ~(finding.lower[:, row] > -finding.margin.size)
+    failing = finding.value[:, row] + finding.margin.size < 0
+    chosen = failing if failing.any() else short_of_matching(finding, row, looks)
     wanted = {metric.regime for metric, doubt in zip(METRICS, chosen, strict=True) if doubt}
-    return [regime for regime in REGIMES if regime in wanted]
+    # Where all would be enough at the next look, it has only to be reached.
+    return [regime for regime in REGIMES if regime in wanted] or ["adversarial"]

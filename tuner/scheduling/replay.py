@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from analysis.verdict.inference import Floats
+from analysis.verdict.ladder import Looks
 from analysis.verdict.noninferiority import Margin, interval, judge
 from analysis.verdict.one_std import METRICS, matching
 from search_spaces.regimes import RegimeName
@@ -60,16 +61,18 @@ def play(world: World, fixed: Sequence[Cell], search: LevelSearch | None) -> dic
     return results
 
 
-def outcome(world: World, results: dict[Cell, Result], margin: Margin, seed: int) -> Outcome:
-    """Judges what a search has trained, by the rules of the analysis."""
+def outcome(
+    world: World, results: dict[Cell, Result], margin: Margin, looks: Looks | None
+) -> Outcome:
+    """Judges what a grid, or (looks) a search has trained, by the rules of the analysis."""
     metrics, levels, seeds = world.noise.shape
     scores = np.full((metrics, levels, seeds), np.nan)
     for cell, result in results.items():
         for m, metric in enumerate(METRICS):
             if metric.regime == cell.regime:
                 scores[m, cell.level, cell.seed] = result.scores[metric.score]
-    finding = judge(list(scores), margin)
-    low, high = interval(finding, seed=seed)
+    finding = judge(list(scores), margin, looks=looks)
+    low, high = interval(finding)
     true = world.extreme(np.full(metrics, margin.size))
     return Outcome(
         transfers=len(results),
@@ -103,7 +106,7 @@ def replay(draw: Draw, plan: SearchPlan, budget: int | None, runs: int, seed: in
             results = play(world, grid(len(plan.levels), plan.first), None)
         else:
             results = play(world, [], LevelSearch(replace(plan, budget=budget)))
-        found.append(outcome(world, results, plan.margin, number))
+        found.append(outcome(world, results, plan.margin, plan.looks if budget else None))
     return found
 
 
