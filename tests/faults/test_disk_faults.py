@@ -20,7 +20,7 @@ from trainables.jobs import theta, transfer
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store import ledger
-from trainables.store.checkpoints import Keeper
+from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import DamagedError, open_ledger
 from trainables.training.loop import Progress
 from trainables.training.ranks import Shard
@@ -53,7 +53,10 @@ RESULT = {"state": "complete", "test": {"sa": 0.5}}
 def _kept_after_every_epoch(monkeypatch):
     for module in (theta, transfer):
         monkeypatch.setattr(
-            module, "Keeper", lambda path, writes=True: Keeper(path, 0, writes), raising=True
+            module,
+            "TrainingCheckpoint",
+            lambda path, writes=True: TrainingCheckpoint(path, 0, writes),
+            raising=True,
         )
 
 
@@ -94,7 +97,11 @@ def undisturbed(tmp_path_factory):
     open_ledger(root)
     with pytest.MonkeyPatch.context() as patch, faulty(root) as plan:
         for module in (theta, transfer):
-            patch.setattr(module, "Keeper", lambda path, writes=True: Keeper(path, 0, writes))
+            patch.setattr(
+                module,
+                "TrainingCheckpoint",
+                lambda path, writes=True: TrainingCheckpoint(path, 0, writes),
+            )
         work(root)
     return root, plan.seen
 
@@ -171,18 +178,18 @@ def test_progress_that_cannot_be_kept_leaves_the_earlier(tmp_path):
     tensors = {"w": torch.arange(4000.0)}
     states = [Progress(epoch, tensors, {}, None, (), None) for epoch in (1, 2)]
     with faulty(tmp_path) as plan:
-        Keeper(tmp_path / "count").save(states[0], [])
+        TrainingCheckpoint(tmp_path / "count").save(states[0], [])
     for at in range(len(plan.seen)):
-        keeper = Keeper(tmp_path / f"{at}.progress")
-        keeper.save(states[0], [{"number": 1}])
+        checkpoint = TrainingCheckpoint(tmp_path / f"{at}.progress")
+        checkpoint.save(states[0], [{"number": 1}])
         with faulty(tmp_path, at=at), pytest.raises(OSError, match="No space"):
-            keeper.save(states[1], [{"number": 1}, {"number": 2}])
-        progress, records = keeper.load()
+            checkpoint.save(states[1], [{"number": 1}, {"number": 2}])
+        progress, records = checkpoint.load()
         assert (progress.epoch, records) == (1, [{"number": 1}])
         assert {path.suffix for path in tmp_path.iterdir()} <= {".progress", ""}
         with faulty(tmp_path, at=at, kind="short"):
-            keeper.save(states[1], [])
-        assert keeper.load()[0].epoch == 2
+            checkpoint.save(states[1], [])
+        assert checkpoint.load()[0].epoch == 2
 
 
 def test_a_training_goes_on_though_its_progress_cannot_be_kept(tmp_path, undisturbed, capsys):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,11 @@ from torch import Tensor, nn
 
 from search_spaces.evidence import Retraining
 from trainables.jobs import transfer
+from trainables.jobs.outcome import outcomes
 from trainables.pruning.masks import State
 from trainables.store.ledger import Ledger
-from trainables.store.records import epoch_record, signals
 from trainables.store.tensors import read, to_bytes
-from trainables.training.loop import Best, snapshot
-from trainables.training.overfitting import must_stop
+from trainables.training.loop import snapshot
 
 Directions = tuple[State, State]
 
@@ -35,24 +35,15 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
     bare = spec.transfer.model_copy(update={"checks": None})
     with _threads(stored["threads"]):
         task = transfer.prepare(bare, ledger, _device())
-        records: list[dict[str, Any]] = []
         path = {0: _weights(task.net)}
         wanted = _spread(bare.regime.recipe.epochs, spec.snapshots)
-        best: Best | None = None
-        try:
-            for epoch in transfer.train(task):
-                best = epoch.best
-                records.append(epoch_record(epoch))
-                stops = must_stop(signals(records), bare.regime.containment)
-                if stops or epoch.number in wanted:
-                    path[epoch.number] = _weights(task.net)
-                if stops:
-                    break
-        except FloatingPointError:
-            if stored["state"] != "diverged":
-                raise
-            best = best or transfer.untrained(task, ledger)
-        result, files = transfer.conclude(task, best, records, stored["state"])
+        for reached in outcomes(partial(transfer.train, task), bare.regime):
+            if reached.state == "diverged":
+                if stored["state"] != "diverged":
+                    raise FloatingPointError(reached.reason)
+            elif reached.ended or reached.last["number"] in wanted:
+                path[reached.last["number"]] = _weights(task.net)
+        result, files = transfer.conclude(task, reached, ledger)
     then = read(ledger.file(spec.transfer, "correct.safetensors"))
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     found = {

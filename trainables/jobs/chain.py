@@ -10,11 +10,11 @@ from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import PruningPlan
 from trainables.data import datasets
-from trainables.jobs.theta import Worker, distributed, keeper, make_theta, network
+from trainables.jobs.outcome import Outcome, outcome
+from trainables.jobs.theta import Worker, checkpoint_of, distributed, make_theta, network
 from trainables.pruning import tickets
 from trainables.pruning.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.runtime.seeding import derived
-from trainables.store.checkpoints import Records
 from trainables.store.records import now, provenance
 from trainables.store.tensors import read, to_bytes
 from trainables.training.loop import Epoch, Progress, fit
@@ -80,13 +80,14 @@ def _prune(
     started = now()
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
-    for level, mask, records in _masks(chain, plan, theta, absent, worker):
+    for level, mask, behind in _masks(chain, plan, theta, absent, worker):
         if worker.shard.rank == 0:
+            records = behind.records if behind else []
             made = provenance(started, worker.device, worker.shard.world, records)
-            result = {**_mask_record(mask), **made}
+            result = {**_mask_record(mask), **_remark(behind), **made}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
-            keeper(by_level[level], worker).drop()
+            checkpoint_of(by_level[level], worker).remove()
         yield by_level[level]
         started = now()
 
@@ -97,16 +98,17 @@ def _masks(
     theta: State,
     absent: set[int],
     worker: Worker,
-) -> Iterator[tuple[int, Mask, Records]]:
-    """(level, mask, records of the re-training behind it) for the absent levels."""
-    spec, records = chain.theta, Records()
+) -> Iterator[tuple[int, Mask, Outcome | None]]:
+    """(level, mask, the re-training behind it, if there is one) for the absent levels."""
+    spec = chain.theta
+    behind: Outcome | None = None
     dense = ones(network(spec, torch.device("cpu")))
     if plan.method == "random":
         for k in sorted(absent):
-            yield k, tickets.at_random(dense, plan.pruning, k), records
+            yield k, tickets.at_random(dense, plan.pruning, k), behind
     elif plan.method == "one_shot":
         for k in sorted(absent):
-            yield k, tickets.one_shot(theta, dense, plan.pruning, k), records
+            yield k, tickets.one_shot(theta, dense, plan.pruning, k), behind
     elif absent:
         found = min(absent) - 1
         start = None
@@ -115,19 +117,20 @@ def _masks(
             start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
-            nonlocal records
-            trained, records = _retrain(spec, plan, weights, mask, level, worker)
+            nonlocal behind
+            trained, behind = _retrain(spec, plan, weights, mask, level, worker)
             return trained
 
         made = tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start, from_first)
         for k, mask in made:
-            yield k, mask, records
+            yield k, mask, behind
 
 
 def _retrain(
     spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
-) -> tuple[Mapping[str, Tensor], Records]:
-    """(weights, records of its epochs) after one round's re-training on the source. Raises
+) -> tuple[Mapping[str, Tensor], Outcome]:
+    """(weights after one round's re-training on the source, its outcome): its last weights, or,
+    where it ended in catastrophic overfitting, those of its best epoch. Raises
     FloatingPointError, saying which, if it diverges."""
     assert plan.retraining is not None, "the spec demands it of method imp"
     net = network(spec, worker.device)
@@ -140,6 +143,8 @@ def _retrain(
             datasets.splits(spec.dataset),
             regime,
             seed,
+            # Nothing is chosen by validation here, but what a collapse is watched by.
+            evaluation=spec.evaluation if regime.containment else None,
             mask=mask,
             augmentation=spec.dataset.augment,
             shard=worker.shard,
@@ -147,17 +152,23 @@ def _retrain(
         )
 
     # What is trained here is pruned to the next level's ticket.
-    records = Records()
     ahead = Ticket(theta=spec, pruning=plan.pruning, level=level + 1)
-    try:
-        for _, latest in keeper(ahead, worker).epochs(train, regime.recipe.epochs):
-            records = latest
-    except FloatingPointError as error:
+    reached = outcome(train, regime, checkpoint_of(ahead, worker))
+    if reached.state == "diverged":
         raise FloatingPointError(
-            f"{plan.method}, re-training of level {level} {error}: lower its lr; there is no "
-            f"ticket from level {level + 1} on"
-        ) from None
-    return net.state_dict(), records
+            f"{plan.method}, re-training of level {level} {reached.reason}: lower its lr; there is "
+            f"no ticket from level {level + 1} on"
+        )
+    if reached.collapsed and reached.best:
+        return reached.best.state, reached
+    return net.state_dict(), reached
+
+
+def _remark(behind: Outcome | None) -> dict[str, Any]:
+    """What a ticket's result says of the re-training behind it, where that collapsed."""
+    if behind is None or not behind.collapsed or behind.best is None:
+        return {}
+    return {"retraining": {"collapsed": True, "best_epoch": behind.best.epoch}}
 
 
 def _mask_record(mask: Mask) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from search_spaces.regimes import Regime
 from search_spaces.spec import Checkpoint, Theta, Ticket
 from trainables.checkpoints import formats
 from trainables.data import datasets
+from trainables.jobs.outcome import outcome
 from trainables.models import resnets
 from trainables.pruning.masks import State
 from trainables.runtime.seeding import derived
-from trainables.store.checkpoints import Keeper, Records
+from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
-from trainables.store.records import now, provenance, signals
+from trainables.store.records import now, provenance
 from trainables.store.tensors import to_bytes
-from trainables.training import overfitting
 from trainables.training.evaluation import judge_test
-from trainables.training.loop import Best, Epoch, Progress, fit
+from trainables.training.loop import Epoch, Progress, fit
 from trainables.training.ranks import Shard
 
 
@@ -70,10 +70,7 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     started = now()
     data = datasets.splits(spec.dataset)
     net = network(spec, worker.device)
-    progress = keeper(spec, worker)
-    state, reason = "complete", dict[str, str]()
-    best: Best | None = None
-    records: Records = []
+    checkpoint = checkpoint_of(spec, worker)
 
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
@@ -87,42 +84,32 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
             resume=resume,
         )
 
-    try:
-        for epoch, records in progress.epochs(train, regime.recipe.epochs):
-            best = epoch.best
-            if overfitting.must_stop(signals(records), regime.containment):
-                state = "co_stopped"
-                break
-    except FloatingPointError as error:
-        if not records:
-            best, records = progress.left()
-        if best is None:
-            raise FloatingPointError(
-                f"pre-training {error}, before its first validation: lower lr; no ticket starts "
-                "from it"
-            ) from None
-        state, reason = "diverged", {"reason": str(error)}
+    reached = outcome(train, regime, checkpoint)
+    best = reached.best
     if best is None:
-        raise RuntimeError("collapsed before the first validation: lower validate_from or epsilon")
+        raise FloatingPointError(
+            f"pre-training {reached.reason}, before its first validation: lower lr; no ticket "
+            "starts from it"
+        )
     if worker.shard.rank == 0:
         net.load_state_dict(best.state)
         judgement = judge_test(net, data.test.to(worker.device), spec.evaluation)
         result = {
-            "state": state,
+            "state": reached.state,
             "test": judgement.scores.model_dump(),
             "best_epoch": best.epoch,
-            "epochs": records,
-            **reason,
-            **provenance(started, worker.device, worker.shard.world, records),
+            "epochs": reached.records,
+            **({"reason": reached.reason} if reached.reason else {}),
+            **provenance(started, worker.device, worker.shard.world, reached.records),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
-        progress.drop()
+        checkpoint.remove()
     return best.state
 
 
-def keeper(spec: Theta | Ticket, worker: Worker) -> Keeper:
+def checkpoint_of(spec: Theta | Ticket, worker: Worker) -> TrainingCheckpoint:
     """Where the training behind a result keeps its progress; the first process writes it."""
-    return Keeper(worker.ledger.unfinished(spec), writes=worker.shard.rank == 0)
+    return TrainingCheckpoint(worker.ledger.unfinished(spec), writes=worker.shard.rank == 0)
 
 
 def network(spec: Theta, device: torch.device) -> resnets.ResNet:

@@ -12,16 +12,16 @@ from search_spaces.spec import Transfer
 from trainables.data import datasets
 from trainables.data.images import Splits
 from trainables.jobs import checks
+from trainables.jobs.outcome import Outcome, outcomes
 from trainables.models import resnets
 from trainables.pruning.masks import Mask, ones, rewind
 from trainables.runtime.seeding import derived
-from trainables.store.checkpoints import Keeper, Records
+from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
-from trainables.store.records import Moment, now, provenance, signals
+from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes, without_head
 from trainables.training.evaluation import Judgement, judge_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
-from trainables.training.overfitting import must_stop
 
 
 @dataclass(frozen=True)
@@ -84,29 +84,12 @@ def run(task: Task, ledger: Ledger) -> Iterator[dict[str, Any]]:
     was before training, which counts as epoch 0.
     """
     spec = task.spec
-    keeper = Keeper(ledger.unfinished(spec))
-    last = spec.regime.recipe.epochs
-    best: Best | None = None
-    records: Records = []
-    try:
-        for epoch, records in keeper.epochs(partial(train, task), last):
-            best = epoch.best
-            stop = must_stop(signals(records), spec.regime.containment)
-            ends = stop or epoch.number == last
-            if ends:
-                state = "co_stopped" if stop else "complete"
-                ledger.write(spec, *conclude(task, best, records, state))
-                keeper.drop()
-            yield {**records[-1], "ends": ends}
-            if ends:
-                return
-    except FloatingPointError as error:
-        if not records:
-            best, records = keeper.left()
-        result, files = conclude(task, best or untrained(task, ledger), records, "diverged")
-        ledger.write(spec, {**result, "reason": str(error)}, files)
-        keeper.drop()
-        yield {**(records[-1] if records else {}), "ends": True}
+    checkpoint = TrainingCheckpoint(ledger.unfinished(spec))
+    for reached in outcomes(partial(train, task), spec.regime, checkpoint):
+        if reached.ended:
+            ledger.write(spec, *conclude(task, reached, ledger))
+            checkpoint.remove()
+        yield {**reached.last, "ends": reached.ended}
 
 
 def untrained(task: Task, ledger: Ledger) -> Best:
@@ -118,35 +101,36 @@ def untrained(task: Task, ledger: Ledger) -> Best:
 
 
 def conclude(
-    task: Task, best: Best | None, records: Records, state: str
+    task: Task, reached: Outcome, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(result, files) of a transfer after its last epoch, with the records of all its epochs: its
-    best state by validation judged on the test images, the last state's scores beside it, and the
-    best state's correctness image by image. Of a training that diverged, no later state is left
-    than the best. Raises RuntimeError if no epoch was validated.
+    """(result, files) of a transfer that has ended: its best state by validation judged on the test
+    images, the last state's scores beside it, and the best state's correctness image by image. Of
+    a training that diverged, no later state is left than the best; where none was validated, that
+    is the ticket as it was before training.
     """
-    spec = task.spec
-    if best is None:
-        raise RuntimeError(f"{state} before the first validation: lower validate_from")
-    if state == "diverged":
+    spec, diverged = task.spec, reached.state == "diverged"
+    best = reached.best or untrained(task, ledger)
+    if diverged:
         task.net.load_state_dict(best.state)
     last = judge_test(task.net, task.data.test, spec.evaluation)
     judged = last
-    if state != "diverged" and best.epoch != records[-1]["number"]:
+    if not diverged and best.epoch != reached.last["number"]:
         task.net.load_state_dict(best.state)
         judged = judge_test(task.net, task.data.test, spec.evaluation)
     further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
     result = {
-        "state": state,
+        "state": reached.state,
         "test": judged.scores.model_dump(),
         "last": last.scores.model_dump(),
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
-        "epochs": records,
-        **provenance(task.started, next(task.net.parameters()).device, epochs=records),
+        "epochs": reached.records,
+        **provenance(task.started, next(task.net.parameters()).device, epochs=reached.records),
     }
     if further:
         result["checks"] = [record for record, _ in further]
+    if reached.reason:
+        result["reason"] = reached.reason
     bits = _bits(judged) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
     return result, {"correct.safetensors": to_bytes(bits)}
 

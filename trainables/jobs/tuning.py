@@ -1,6 +1,7 @@
 """One trial of a search: trained on training images, scored on validation images."""
 
 from collections.abc import Iterator
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -11,11 +12,10 @@ from search_spaces.study import PruningPlan
 from search_spaces.trials import Trial
 from trainables.jobs import transfer
 from trainables.jobs.chain import Chain, run_chain
+from trainables.jobs.outcome import Outcome, outcomes
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import Ledger
-from trainables.store.records import epoch_record, now, provenance
-from trainables.training.loop import Epoch
-from trainables.training.overfitting import must_stop
+from trainables.store.records import now, provenance
 from trainables.training.ranks import Shard
 
 
@@ -30,23 +30,20 @@ def run(spec: Trial, ledger: Ledger, device: torch.device) -> Iterator[dict[str,
     started = now()
     make_ticket(spec.ticket, ledger, device)
     tasks = [transfer.prepare(t, ledger, device, with_test=False) for t in spec.transfers]
-    trainings = [transfer.train(task) for task in tasks]
-    histories: list[list[Epoch]] = [[] for _ in tasks]
+    trainings = [outcomes(partial(transfer.train, task), spec.regime) for task in tasks]
+    reached: dict[int, Outcome] = {}
     records: list[dict[str, Any]] = []
     live = list(range(len(tasks)))
-    collapsed = False
     while live:
         for place in live:
-            histories[place].append(next(trainings[place]))
-        latest = [epoch_record(histories[place][-1]) for place in live]
-        records.append(mean(latest))
-        fallen = [p for p in live if _collapsed(spec, histories[p])]
-        collapsed = collapsed or bool(fallen)
-        if len(records) == spec.regime.recipe.epochs:
-            live = []
-        live = [place for place in live if place not in fallen]
-        seeds = [_best(seed, h) for seed, h in zip(spec.seeds, histories, strict=True)]
-        finished = "co_stopped" if collapsed else "complete"
+            reached[place] = next(trainings[place])
+            if reached[place].state == "diverged":
+                raise FloatingPointError(reached[place].reason)
+        records.append(mean([reached[place].last for place in live]))
+        live = [place for place in live if not reached[place].ended]
+        seeds = [_best(seed, reached[place]) for place, seed in enumerate(spec.seeds)]
+        stopped = any(seed.state == "co_stopped" for seed in reached.values())
+        finished = "co_stopped" if stopped else "complete"
         yield {
             "state": "running" if live else finished,
             "best": mean([seed["val"] for seed in seeds]),
@@ -82,12 +79,8 @@ def mean(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _collapsed(spec: Trial, history: list[Epoch]) -> bool:
-    return must_stop([epoch.signals for epoch in history], spec.regime.containment)
-
-
-def _best(seed: int, history: list[Epoch]) -> dict[str, Any]:
-    best = history[-1].best
+def _best(seed: int, reached: Outcome) -> dict[str, Any]:
+    best = reached.best
     assert best is not None, "every epoch of a trial is validated"
     val = best.scores.model_dump(exclude_none=True)
     return {"seed": seed, "best_epoch": best.epoch, "val": val}

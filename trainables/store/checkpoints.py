@@ -21,6 +21,7 @@ from trainables.store import atomic
 from trainables.store.records import epoch_record
 from trainables.training.loop import Best, Epoch, Progress
 from trainables.training.overfitting import Signals
+from trainables.training.ranks import from_first
 
 SECONDS = 60.0
 """Progress is kept at the end of an epoch where the next could make more than this unkept: a killed
@@ -30,8 +31,9 @@ Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Where the progress of one training is kept, and how often. `writes`: does this process?"""
+class TrainingCheckpoint:
+    """Where the progress of one training is kept, and how often. `writes`: does this process? Ranks
+    that train together all go on from what the first finds."""
 
     path: Path
     seconds: float = SECONDS
@@ -45,8 +47,8 @@ class Keeper:
         training: starts it, anew (None) or after a progress; last: the number of its last epoch,
         after which there is nothing to go on with.
         """
-        found = self.load()
-        progress, records = found if found else (None, [])
+        saved_last = from_first(self.load())
+        progress, records = saved_last if saved_last else (None, [])
         saved = ended = time.monotonic()
         for epoch in training(progress):
             records = [*records, epoch_record(epoch)]
@@ -82,15 +84,15 @@ class Keeper:
     def left(self) -> tuple[Best | None, Records]:
         """(best state, records of the epochs) as saved last: what a training that ends before its
         first further epoch has to show."""
-        found = self.load()
-        return (found[0].best, found[1]) if found else (None, [])
+        saved_last = from_first(self.load())
+        return (saved_last[0].best, saved_last[1]) if saved_last else (None, [])
 
     def save(self, progress: Progress, records: Records) -> None:
         """Keeps this progress in place of an earlier one, which stays if this cannot be written."""
         rest = _bytes(progress, records)
         atomic.write(self.path, hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
 
-    def drop(self) -> None:
+    def remove(self) -> None:
         """The training is over: what was kept of it is of no more use."""
         if self.writes:
             self.path.unlink(missing_ok=True)

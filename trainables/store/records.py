@@ -12,7 +12,6 @@ from trainables.runtime.capture import EAGER
 from trainables.runtime.compilation import compilation
 from trainables.runtime.precision import precision
 from trainables.training.loop import Epoch
-from trainables.training.overfitting import Signals
 
 
 def epoch_record(epoch: Epoch) -> dict[str, Any]:
@@ -33,11 +32,6 @@ def epoch_record(epoch: Epoch) -> dict[str, Any]:
     if epoch.execution != EAGER:
         record["execution"] = epoch.execution
     return record
-
-
-def signals(records: Sequence[dict[str, Any]]) -> list[Signals | None]:
-    """The signals of catastrophic overfitting in the records of a training's epochs."""
-    return [Signals(**r["signals"]) if "signals" in r else None for r in records]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, generator
 from trainables.training.evaluation import judge
-from trainables.training.overfitting import Signals, must_lower_alpha, probe
+from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
 from trainables.training.recorder import steps_of
+from trainables.training.schedule import learning_rate
 from trainables.training.step import bare
 
 
@@ -53,9 +54,10 @@ class Epoch:
     number: from 1; loss, accuracy: means over training batches as trained on (attacked, if so);
     lr: at the epoch's last step; alpha: the training attack's, None without one; val: accuracies
     in [0, 1], None for an epoch that is not validated (its ra None where the regime has no
-    attack); signals: of catastrophic overfitting, where the regime is watched for it; progress():
-    what a training needs to go on from here, to be called before the next epoch is asked for;
-    execution: how its steps were executed, see runtime.capture.
+    attack); signals: of catastrophic overfitting, where the regime is watched for it, and
+    collapsed: has it, by them? progress(): what a training needs to go on from here, to be called
+    before the next epoch is asked for; execution: how its steps were executed, see
+    runtime.capture.
     """
 
     number: int
@@ -66,24 +68,10 @@ class Epoch:
     seconds: float
     val: Scores | None
     signals: Signals | None
+    collapsed: bool
     best: Best | None
     progress: Callable[[], Progress] = field(repr=False, compare=False)
     execution: str = EAGER
-
-
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of optimiser step `step` (from 0)."""
-    schedule = recipe.schedule
-    total = recipe.epochs * steps_per_epoch
-    if schedule.kind == "multistep":
-        passed = sum(step >= epoch * steps_per_epoch for epoch in schedule.milestones)
-        return recipe.lr * schedule.gamma**passed
-    if schedule.kind == "cosine":
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
-    if schedule.kind == "one_cycle":
-        done, peak = (step + 1) / (total + 1), schedule.warmup
-        return recipe.lr * min(done / peak, (1 - done) / (1 - peak))
-    return recipe.lr
 
 
 def snapshot(model: nn.Module) -> State:
@@ -137,12 +125,13 @@ def fit(
     in_epoch = len(sizes)
     best: Best | None = None
     history: list[Signals] = []
+    lowers_alpha = regime.containment and regime.containment.on_collapse == "lower_alpha"
     if resume:
         best, history = resume.best, list(resume.history)
         regime = _with_alpha(regime, resume.alpha)
         _restore(net, optimizer, resume)
     for number in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        if best and must_lower_alpha(history, regime.containment):
+        if best and lowers_alpha and collapsed(history, regime.containment):
             net.load_state_dict(best.state)
             optimizer.state.clear()
             history.clear()
@@ -181,6 +170,7 @@ def fit(
             seconds=time.monotonic() - started,
             val=val,
             signals=history[-1] if history else None,
+            collapsed=collapsed(history, regime.containment),
             best=best,
             progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
             execution=steps.execution,

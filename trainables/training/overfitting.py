@@ -92,8 +92,11 @@ def noise(accuracy: float, images: int) -> float:
     return 3 * math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def collapsed(history: Sequence[Signals], containment: Containment) -> bool:
-    """Have the last `patience` epochs all looked collapsed? One bad epoch may pass by itself."""
+def collapsed(history: Sequence[Signals], containment: Containment | None) -> bool:
+    """Have the last `patience` epochs all looked collapsed? One bad epoch may pass by itself.
+    Never, where a training is not watched."""
+    if containment is None:
+        return False
     ends = range(len(history) - containment.patience + 1, len(history) + 1)
     return ends[0] > 0 and all(hit(history[:end], containment) for end in ends)
 
@@ -102,19 +105,3 @@ def _under(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> flo
     accuracy = judge(model, images, attack, seed=seed).scores.ra
     assert accuracy is not None, "an attack was asked for"
     return accuracy
-
-
-def must_stop(history: Sequence[Signals | None], containment: Containment | None) -> bool:
-    """Should a training with this history end now? Only where it is watched and told to stop."""
-    return _must(history, containment, "stop")
-
-
-def must_lower_alpha(history: Sequence[Signals | None], containment: Containment | None) -> bool:
-    """Should a training with this history go back to its best state and on with half the alpha?"""
-    return _must(history, containment, "lower_alpha")
-
-
-def _must(history: Sequence[Signals | None], containment: Containment | None, action: str) -> bool:
-    if containment is None or containment.on_collapse != action:
-        return False
-    return collapsed([signals for signals in history if signals], containment)

@@ -1,5 +1,7 @@
 """A chain and its transfers without Ray: what is stored, and that it resumes to the same bits."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,10 +9,10 @@ from search_spaces import grid
 from search_spaces.reading import studies
 from trainables.jobs import transfer, transfer_trial
 from trainables.jobs.chain import Chain, run_chain
+from trainables.jobs.outcome import outcome
 from trainables.jobs.theta import Worker
 from trainables.pruning import masks
 from trainables.store.ledger import open_ledger
-from trainables.store.records import epoch_record
 from trainables.store.tensors import read
 from trainables.training.ranks import Shard
 
@@ -109,10 +111,8 @@ def test_more_rounds_extend_a_finished_chain(study, done):
 
 def run(cell, ledger):
     task = transfer.prepare(cell.transfer, ledger, torch.device("cpu"))
-    epochs = list(transfer.train(task))
-    result, files = transfer.conclude(
-        task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"
-    )
+    reached = outcome(partial(transfer.train, task), cell.transfer.regime)
+    result, files = transfer.conclude(task, reached, ledger)
     return task, result, files
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ from search_spaces.spec import (
 )
 from trainables.data import datasets, images
 from trainables.jobs import checks, transfer
+from trainables.jobs.outcome import outcome
 from trainables.models import resnets
-from trainables.store.records import epoch_record, now
+from trainables.store.ledger import open_ledger
+from trainables.store.records import now
 from trainables.training.evaluation import judge
 from trainables.training.loop import fit
 
@@ -181,7 +184,7 @@ def test_autoattack_of_too_few_classes_is_refused():
         checks.run(AutoAttackCheck(kind="autoattack", epsilon=0.005), linear, data)
 
 
-def test_a_transfers_result_holds_its_checks(net, stripes, check):
+def test_a_transfers_result_holds_its_checks(net, stripes, check, tmp_path):
     theta = {
         "dataset": {"name": "digits", "size": 8},
         "model": SURROGATE,
@@ -197,10 +200,9 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check):
         checks=(check, check.model_copy(update={"images": 10})),
     )
     task = transfer.Task(spec, net, None, stripes, now())
-    epochs = list(transfer.train(task))
-    result, files = transfer.conclude(
-        task, epochs[-1].best, list(map(epoch_record, epochs)), "complete"
-    )
+    reached = outcome(partial(transfer.train, task), spec.regime)
+    ledger = open_ledger(tmp_path)
+    result, files = transfer.conclude(task, reached, ledger)
     assert [(c["kind"], c["images"]) for c in result["checks"]] == [
         ("transfer_attack", 32),
         ("transfer_attack", 10),
@@ -210,8 +212,6 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check):
     for number, record in enumerate(result["checks"]):
         assert bits[f"check.{number}"].double().mean().item() == record["ra"]
     without = spec.model_copy(update={"checks": None})
-    result, files = transfer.conclude(
-        replace(task, spec=without), epochs[-1].best, list(map(epoch_record, epochs)), "complete"
-    )
+    result, files = transfer.conclude(replace(task, spec=without), reached, ledger)
     assert "checks" not in result
     assert set(tensors(files["correct.safetensors"])) == {"clean", "attacked"}

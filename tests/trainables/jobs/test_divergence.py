@@ -16,7 +16,7 @@ from trainables.jobs import transfer
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.pruning import masks
-from trainables.store.checkpoints import Keeper
+from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import open_ledger
 from trainables.store.tensors import read
 from trainables.training.loop import fit, snapshot
@@ -133,12 +133,14 @@ def test_a_transfer_ends_as_diverged_with_its_best_state(study, worker, monkeypa
 def test_what_diverges_after_an_interruption_has_its_earlier_best(study, worker, monkeypatch):
     theta_of(study, worker)
     spec = transfers(study, "standard")
-    monkeypatch.setattr(transfer, "Keeper", lambda path: Keeper(path, seconds=0))
+    monkeypatch.setattr(
+        transfer, "TrainingCheckpoint", lambda path: TrainingCheckpoint(path, seconds=0)
+    )
     task = transfer.prepare(spec, worker.ledger, worker.device)
     epochs = transfer.run(task, worker.ledger)
     seen = [next(epochs) for _ in range(3)]
     epochs.close()
-    assert Keeper(worker.ledger.unfinished(spec)).load()[0].epoch == 2
+    assert TrainingCheckpoint(worker.ledger.unfinished(spec)).load()[0].epoch == 2
     real = transfer.fit
 
     def poisoned(model, data, *args, **more):

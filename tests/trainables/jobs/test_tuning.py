@@ -37,7 +37,7 @@ downstream:
         recipe: {epochs: 3, batch_size: 16, lr: 0.05}
       fast_adversarial:
         attack: {kind: fgsm, epsilon: 0.5, alpha: 1.0}
-        containment: {fall: 0.001, gap: 0.001, patience: 1}
+        containment: {fall: 0.001, gap: 0.001, patience: 1, probe_images: 10000}
         recipe: {epochs: 9, batch_size: 16, lr: 0.2}
 evaluation:
   attack: {kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from search_spaces.regimes import Attack, Containment, MultiStep, Recipe, Regime
 from search_spaces.spec import Augmentation
 from trainables.pruning.masks import ones, prune_by_magnitude
-from trainables.store.checkpoints import Keeper
+from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.training import loop as training
 from trainables.training.loop import Epoch, fit
 from trainables.training.overfitting import Signals
@@ -41,7 +41,7 @@ def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def run(net, stripes, evaluation, how, keeper, epochs=EPOCHS, mask=None):
+def run(net, stripes, evaluation, how, checkpoint, epochs=EPOCHS, mask=None):
     """Trains a copy of `net`, up to the start of epoch `epochs` + 1."""
     model = copy.deepcopy(net)
 
@@ -58,7 +58,7 @@ def run(net, stripes, evaluation, how, keeper, epochs=EPOCHS, mask=None):
         )
 
     done = []
-    for epoch, records in keeper.epochs(start, EPOCHS):
+    for epoch, records in checkpoint.epochs(start, EPOCHS):
         done.append((epoch, records))
         if epoch.number == epochs + 1:  # Progress is kept when the next epoch is asked for.
             break
@@ -69,15 +69,17 @@ def run(net, stripes, evaluation, how, keeper, epochs=EPOCHS, mask=None):
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
 def test_any_epoch_can_be_gone_on_from(net, stripes, evaluation, tmp_path, attack, after):
     how, mask = regime(attack), prune_by_magnitude(dict(net.named_parameters()), ones(net), 200)
-    whole_net, whole = run(net, stripes, evaluation, how, Keeper(tmp_path / "a", 1e9), mask=mask)
-    keeper = Keeper(tmp_path / "b", seconds=0)
-    run(net, stripes, evaluation, how, keeper, after, mask)
-    progress, records = keeper.load()
+    whole_net, whole = run(
+        net, stripes, evaluation, how, TrainingCheckpoint(tmp_path / "a", 1e9), mask=mask
+    )
+    checkpoint = TrainingCheckpoint(tmp_path / "b", seconds=0)
+    run(net, stripes, evaluation, how, checkpoint, after, mask)
+    progress, records = checkpoint.load()
     assert progress.epoch == len(records) == after
     other = copy.deepcopy(net)
     with torch.no_grad():  # What the new process starts with must not matter.
         other.fc.weight += 1
-    new_net, new = run(other, stripes, evaluation, how, keeper, mask=mask)
+    new_net, new = run(other, stripes, evaluation, how, checkpoint, mask=mask)
     assert [numbers(e) for e, _ in new] == [numbers(e) for e, _ in whole[after:]]
     assert without_seconds(new[-1][1]) == without_seconds(whole[-1][1])
     assert same(new_net.state_dict(), whole_net.state_dict())
@@ -97,27 +99,27 @@ def test_a_lowered_alpha_stays_lowered(net, stripes, evaluation, tmp_path, monke
     monkeypatch.setattr(training, "probe", probe)
     how = regime(FGSM, "lower_alpha")
     how = how.model_copy(update={"containment": how.containment.model_copy(update={"patience": 1})})
-    whole_net, whole = run(net, stripes, evaluation, how, Keeper(tmp_path / "a", 1e9))
+    whole_net, whole = run(net, stripes, evaluation, how, TrainingCheckpoint(tmp_path / "a", 1e9))
     assert [e.alpha for e, _ in whole] == [0.125, 0.125, 0.0625, 0.0625, 0.0625]
     for after in (2, 3):
         seen = iter([(0.9, 0.9), (0.9, 0.1)] + [(0.9, 0.9)] * 20)
-        keeper = Keeper(tmp_path / f"b{after}", seconds=0)
-        run(net, stripes, evaluation, how, keeper, after)
-        new_net, new = run(net, stripes, evaluation, how, keeper)
+        checkpoint = TrainingCheckpoint(tmp_path / f"b{after}", seconds=0)
+        run(net, stripes, evaluation, how, checkpoint, after)
+        new_net, new = run(net, stripes, evaluation, how, checkpoint)
         assert [e.alpha for e, _ in new] == [0.0625] * (EPOCHS - after)
         assert same(new_net.state_dict(), whole_net.state_dict())
 
 
 def test_progress_is_kept_now_and_then_and_never_after_the_end(net, stripes, evaluation, tmp_path):
-    rare = Keeper(tmp_path / "rare", seconds=1e9)
+    rare = TrainingCheckpoint(tmp_path / "rare", seconds=1e9)
     run(net, stripes, evaluation, regime(None), rare)
     assert rare.load() is None
-    often = Keeper(tmp_path / "often", seconds=0)
+    often = TrainingCheckpoint(tmp_path / "often", seconds=0)
     run(net, stripes, evaluation, regime(None), often)
     assert often.load()[0].epoch == EPOCHS - 1
-    often.drop()
+    often.remove()
     assert list(tmp_path.iterdir()) == []
-    other_rank = Keeper(tmp_path / "rank", seconds=0, writes=False)
+    other_rank = TrainingCheckpoint(tmp_path / "rank", seconds=0, writes=False)
     run(net, stripes, evaluation, regime(None), other_rank)
     assert list(tmp_path.iterdir()) == []
 
@@ -126,12 +128,12 @@ def test_progress_is_kept_now_and_then_and_never_after_the_end(net, stripes, eva
 @given(data=st.data())
 def test_no_damaged_file_is_used(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("progress") / "x"
-    keeper = Keeper(path, seconds=0)
+    checkpoint = TrainingCheckpoint(path, seconds=0)
     tensors = {"w": torch.arange(6.0).reshape(2, 3)}
     momentum = {"w": -tensors["w"]}
     progress = training.Progress(2, tensors, momentum, None, (), None)
-    keeper.save(progress, [{"number": 1}, {"number": 2}])
-    found, records = keeper.load()
+    checkpoint.save(progress, [{"number": 1}, {"number": 2}])
+    found, records = checkpoint.load()
     assert (found.epoch, records) == (2, [{"number": 1}, {"number": 2}])
     assert same(found.state, tensors) and same(found.momentum, momentum)
     content = bytearray(path.read_bytes())
@@ -141,7 +143,7 @@ def test_no_damaged_file_is_used(data, tmp_path_factory):
     else:
         del content[place:]
     path.write_bytes(bytes(content))
-    assert keeper.load() is None
+    assert checkpoint.load() is None
     assert not path.exists()
     assert path.with_suffix(".damaged").exists()
 
@@ -150,17 +152,19 @@ def test_no_damaged_file_is_used(data, tmp_path_factory):
 def test_never_is_more_than_a_minute_or_an_epoch_unkept(tmp_path, monkeypatch, epoch):
     now = 0.0
     monkeypatch.setattr("trainables.store.checkpoints.time.monotonic", lambda: now)
-    keeper, kept, unkept = Keeper(tmp_path / "x"), [0], []
-    monkeypatch.setattr(Keeper, "save", lambda self, state, records: kept.append(state))
+    checkpoint, kept, unkept = TrainingCheckpoint(tmp_path / "x"), [0], []
+    monkeypatch.setattr(TrainingCheckpoint, "save", lambda self, state, records: kept.append(state))
 
     def training(_):
         nonlocal now
         for number in range(1, 200):
             now += epoch
             unkept.append(number - kept[-1])
-            yield Epoch(number, 0.0, 0.0, 0.0, None, epoch, None, None, None, lambda n=number: n)
+            yield Epoch(
+                number, 0.0, 0.0, 0.0, None, epoch, None, None, False, None, lambda n=number: n
+            )
 
-    for _ in keeper.epochs(training, 199):
+    for _ in checkpoint.epochs(training, 199):
         pass
     assert max(unkept) * epoch <= max(60, epoch)
     # And no oftener than that asks for: writing takes time too.

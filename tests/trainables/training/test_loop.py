@@ -23,10 +23,11 @@ from trainables.models.resnets import ResNet
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
 from trainables.training import loop, recorder
-from trainables.training.loop import _batches, fit, learning_rate
+from trainables.training.loop import _batches, fit
 from trainables.training.loop import snapshot as weights
 from trainables.training.overfitting import Signals
 from trainables.training.ranks import Shard
+from trainables.training.schedule import learning_rate
 
 FGSM = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=3)

@@ -11,8 +11,6 @@ from trainables.training.overfitting import (
     collapsed,
     gradient_cosine,
     hit,
-    must_lower_alpha,
-    must_stop,
     noise,
     probe,
 )
@@ -144,31 +142,8 @@ def test_a_collapse_is_patience_hits_in_a_row(epochs, expected):
     assert collapsed(history(*epochs), WATCH) is expected
 
 
-def test_what_a_collapse_leads_to_is_the_containments():
-    epochs = history(*RISE, BOTH, BOTH)
-    outcomes = {
-        action: (must_stop(epochs, watch), must_lower_alpha(epochs, watch))
-        for action in ("stop", "continue", "lower_alpha")
-        for watch in [WATCH.model_copy(update={"on_collapse": action})]
-    }
-    assert outcomes == {
-        "stop": (True, False),
-        "continue": (False, False),
-        "lower_alpha": (False, True),
-    }
-
-
-@pytest.mark.parametrize("must", [must_stop, must_lower_alpha])
-def test_only_watched_trainings_are_acted_on(must):
-    assert not must(history(*RISE, BOTH, BOTH), None)
-    for action in ("stop", "lower_alpha"):
-        watch = WATCH.model_copy(update={"on_collapse": action})
-        assert not must([None, None], watch)
-        assert not must(history(*RISE), watch)
-
-
-def test_epochs_without_signals_do_not_count():
-    assert must_stop([None, *history(*RISE, BOTH), None, *history(BOTH)], WATCH)
+def test_only_watched_trainings_collapse():
+    assert not collapsed(history(*RISE, BOTH, BOTH), None)
 
 
 def grey(count, side=1):
