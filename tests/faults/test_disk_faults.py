@@ -2,7 +2,6 @@
 again, the same bytes."""
 
 import errno
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,9 +12,11 @@ import torch
 from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.keys import key
-from search_spaces.reading import studies
 from search_spaces.spec import Theta, Ticket, Transfer
+from tests.support import storage
 from tests.support.faulty_storage import faulty
+from tests.support.small_disk import filled, small_disk
+from tests.support.studies import tiny
 from trainables.jobs import theta, transfer
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
@@ -27,23 +28,18 @@ from trainables.training.ranks import Shard
 from tuner.scheduling.worklist import worklist
 from tuner.storage.integrity import on_sound_storage, set_damaged_aside
 
-YAML = """
-name: tiny
-source:
-  dataset: {name: digits, size: 8, limit: 64}
-  model: {arch: resnet8, width: 2}
-  pretrainings: {standard: {train: {recipe: {epochs: 2, batch_size: 32, lr: 0.05}}}}
-pruning:
-  imp: {method: imp, rounds: 2, retraining: {recipe: {epochs: 2, batch_size: 32, lr: 0.05}}}
-downstream:
-  - dataset: {name: mnist-mini, size: 8, limit: 64}
-    levels: [0, 2]
-    seeds: [0]
-    regimes: {standard: {recipe: {epochs: 2, batch_size: 32, lr: 0.05}}}
-evaluation: {attack: {kind: pgd, steps: 1, epsilon: 0.1, alpha: 0.1}}
-"""
-TIMES = {"started", "ended", "seconds", "host"}
-STUDY = studies.validate(studies.parse(YAML, "tiny"), "tiny")
+RECIPE = "{epochs: 2, batch_size: 32, lr: 0.05}"
+STUDY = tiny(
+    "source.dataset={name: digits, size: 8, limit: 64}",
+    "source.model.width=2",
+    f"source.pretrainings.standard.train.recipe={RECIPE}",
+    f"pruning={{imp: {{method: imp, rounds: 2, retraining: {{recipe: {RECIPE}}}}}}}",
+    "downstream.0.dataset={name: mnist-mini, size: 8, limit: 64}",
+    "downstream.0.levels=[0,2]",
+    "downstream.0.seeds=[0]",
+    f"downstream.0.regimes={{standard: {{recipe: {RECIPE}}}}}",
+    "evaluation.attack={kind: pgd, steps: 1, epsilon: 0.1, alpha: 0.1}",
+)
 SPEC = grid.thetas(STUDY)[0].theta
 FILES = {"weights.safetensors": bytes(range(256)) * 40, "small.bin": b"x"}
 RESULT = {"state": "complete", "test": {"sa": 0.5}}
@@ -68,25 +64,6 @@ def work(root):
         if not worker.ledger.has(cell.transfer):
             task = transfer.prepare(cell.transfer, worker.ledger, worker.device)
             assert list(transfer.run(task, worker.ledger))[-1]["ends"]
-
-
-def timeless(content):
-    if isinstance(content, dict):
-        return {name: timeless(value) for name, value in content.items() if name not in TIMES}
-    return [timeless(value) for value in content] if isinstance(content, list) else content
-
-
-def bytes_of(root):
-    """Every file of every result; results without their times, sums without those of results."""
-    found = {}
-    for path in sorted(root.glob("*s/[!.]*/*")):
-        content = path.read_bytes()
-        if path.name == "result.json":
-            content = timeless(json.loads(content))
-        if path.name == "SHA256SUMS":
-            content = [line for line in content.splitlines() if not line.endswith(b"result.json")]
-        found[str(path.relative_to(root))] = content
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +176,10 @@ def test_a_training_goes_on_though_its_progress_cannot_be_kept(tmp_path, undistu
     list(run_chain(Chain(theta=SPEC, plans=()), worker))
     assert "not kept: No such file or directory" in capsys.readouterr().err
     name = f"thetas/{key(SPEC)}/weights.safetensors"
-    assert bytes_of(root)[name] == bytes_of(undisturbed[0])[name]
+    assert storage.comparable(root)[name] == storage.comparable(undisturbed[0])[name]
 
 
-POINTS = 24
+POINTS = 8
 
 
 def failure(run):
@@ -214,29 +191,26 @@ def failure(run):
     return ""
 
 
-@pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("part", range(POINTS))
-def test_whatever_fails_in_a_study_a_rerun_gives_the_same_bytes(
-    tmp_path, undisturbed, part, lasting
-):
+def test_whatever_fails_in_a_study_a_rerun_gives_the_same_bytes(tmp_path, undisturbed, part):
     root, (whole, seen) = tmp_path / "results", undisturbed
     open_ledger(root)
     at = part * len(seen) // POINTS + part % 3  # at every kind of operation
-    with faulty(root, at=at, lasting=lasting) as plan:
+    with faulty(root, at=at, lasting=part % 2 == 1) as plan:
         why = failure(lambda: work(root))
     assert plan.fired
     # Folders are there already, and a training whose progress cannot be kept goes on.
     if plan.seen[at][1].split("/")[0] in ("thetas", "tickets", "transfers") and at > 6:
         assert "No space left on device" in why
     assert_whole(root)
-    before = bytes_of(root)
+    before = storage.comparable(root)
     work(root)
-    assert bytes_of(root) == bytes_of(whole)
-    assert before.items() <= bytes_of(root).items()
+    assert storage.comparable(root) == storage.comparable(whole)
+    assert before.items() <= storage.comparable(root).items()
     assert not list((root / "unfinished").iterdir())
 
 
-@pytest.mark.parametrize("part", range(0, POINTS, 3))
+@pytest.mark.parametrize("part", [0, POINTS - 1])
 def test_a_storage_that_vanishes_is_not_made_anew(tmp_path, undisturbed, part):
     """Its disk is gone, its mount point stays: what went there would be lost to the study."""
     root, aside, (whole, seen) = tmp_path / "results", tmp_path / "disk", undisturbed
@@ -252,18 +226,15 @@ def test_a_storage_that_vanishes_is_not_made_anew(tmp_path, undisturbed, part):
         with pytest.raises(OSError, match="No such file") as caught:
             work_in(there)
         assert there.fault() == "No such file or directory"
-        with pytest.raises(InputError) as told, on_sound_storage(there):
+        with pytest.raises(InputError) as refused, on_sound_storage(there):
             raise caught.value
-    assert str(told.value) == (
-        f"storage {root}: cannot be written any more (No such file or directory): mend that and "
-        "run the same command again; what is complete is kept"
-    )
+    assert str(root) in str(refused.value) and "No such file or directory" in str(refused.value)
     assert list(root.iterdir()) == []
     root.rmdir()
     aside.rename(root)
     assert_whole(root)
     work(root)
-    assert bytes_of(root) == bytes_of(whole)
+    assert storage.comparable(root) == storage.comparable(whole)
 
 
 def work_in(there):
@@ -316,8 +287,7 @@ USED = {  # file -> (its spec, what a run reads it by)
 }
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-@pytest.mark.parametrize("name", USED)
+@pytest.mark.parametrize(("name", "harm"), zip(USED, HARM.values(), strict=True), ids=USED)
 def test_a_damaged_file_is_never_used_and_is_computed_again(damaged, undisturbed, name, harm):
     spec, use = USED[name]
     path = damaged.folder(spec) / name
@@ -329,10 +299,10 @@ def test_a_damaged_file_is_never_used_and_is_computed_again(damaged, undisturbed
     (line,) = set_damaged_aside(worklist(STUDY, damaged).finished, damaged)
     assert str(path.parent) in line and name in line
     work(damaged.root)
-    assert bytes_of(damaged.root) == bytes_of(undisturbed[0])
+    assert storage.comparable(damaged.root) == storage.comparable(undisturbed[0])
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+@pytest.mark.parametrize("harm", [HARM["flipped"], HARM["empty"]], ids=["flipped", "empty"])
 def test_a_damaged_progress_file_starts_its_training_anew(tmp_path, undisturbed, capsys, harm):
     root, seen = tmp_path / "results", undisturbed[1]
     open_ledger(root)
@@ -345,28 +315,19 @@ def test_a_damaged_progress_file_starts_its_training_anew(tmp_path, undisturbed,
     work(root)
     assert f"{path}: damaged; its training starts anew" in capsys.readouterr().err
     assert path.with_suffix(".damaged").exists()
-    assert bytes_of(root) == bytes_of(undisturbed[0])
+    assert storage.comparable(root) == storage.comparable(undisturbed[0])
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own, of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "2m") as place:
+        yield place
 
 
-def test_a_disk_that_is_really_full(small_disk, undisturbed):
-    root = small_disk / "results"
+def test_a_disk_that_is_really_full(disk, undisturbed):
+    root = disk / "results"
     there = open_ledger(root)
-    filler = small_disk / "filler"
-    room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
-    filler.write_bytes(bytes(room - 6 * 4096))
+    filler = filled(disk, leave=6 * 4096)
     with pytest.raises(OSError, match="No space left on device"):
         work_in(there)
     assert not list(root.glob("*s/.*"))
@@ -374,42 +335,24 @@ def test_a_disk_that_is_really_full(small_disk, undisturbed):
     assert there.fault() == "No space left on device"
     with pytest.raises(InputError) as caught:
         open_ledger(root)
-    assert str(caught.value) == (
-        f"storage {root}: cannot be written (No space left on device): choose another --storage"
-    )
+    assert str(root) in str(caught.value) and "--storage" in str(caught.value)
     filler.unlink()
     assert there.fault() is None
     work(root)
-    assert bytes_of(root) == bytes_of(undisturbed[0])
+    assert storage.comparable(root) == storage.comparable(undisturbed[0])
 
 
-def test_a_disk_that_is_really_read_only(small_disk):
-    there = open_ledger(small_disk / "results")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+def test_a_disk_that_is_really_read_only(disk):
+    there = open_ledger(disk / "results")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert there.fault() == "Read-only file system"
     with pytest.raises(OSError, match="Read-only"):
         there.write(SPEC, RESULT, FILES)
     with pytest.raises(InputError, match="Read-only file system"):
-        open_ledger(small_disk / "results")
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        open_ledger(disk / "results")
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     there.write(SPEC, RESULT, FILES)
     assert there.set_aside_if_damaged(SPEC) is None
-
-
-def test_a_stage_hands_out_no_more_where_the_storage_takes_nothing():
-    from tuner.scheduling.queue import Schedule
-    from tuner.stages.transfer import _Queue
-
-    faults = iter([None, "No space left on device", None])
-    queue = _Queue(Schedule("abcd"), lambda job: {"key": job}, lambda: next(faults))
-    assert [queue.suggest(trial) for trial in "1234"[:3]] == [{"key": job} for job in "abc"]
-    queue.on_trial_complete("1", error=True)  # an accident: the storage takes what it is given
-    assert queue.suggest("4") == {"key": "d"}
-    queue.on_trial_complete("2", error=True)
-    assert queue.suggest("5") == "FINISHED"
-    queue.on_trial_complete("3")
-    queue.on_trial_complete("4", error=True)
-    assert queue.suggest("6") == "FINISHED"
 
 
 def test_a_search_takes_damage_for_no_finding_about_a_recipe(damaged):
