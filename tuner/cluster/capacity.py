@@ -2,25 +2,28 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from search_spaces.errors import InputError
-from tuner.cluster import connection, nodes, watch
+from tuner.cluster import connection, nodes, place, watch
 from tuner.runtime.settings import Settings
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cluster has, and what one chain and one trial take of it."""
+    """What the cluster has, and what one chain and one trial take of it; files: the folder for what
+    Ray writes, which all nodes see."""
 
     cpus: float
     gpus: float
     workers: int
     trial_cpus: float
     trial_gpus: float
+    files: Path = Path("ray")
 
     def chains(self, wanted: int) -> int:
         """How many of the wanted chains run side by side.
@@ -46,7 +49,7 @@ class Capacity:
         return self.gpus >= self.workers
 
 
-def fitted(settings: Settings, cpus: float, gpus: float) -> Capacity:
+def fitted(settings: Settings, cpus: float, gpus: float, files: Path = Path("ray")) -> Capacity:
     """The settings' requests, checked against what there is.
 
     Raises InputError for a request that can never be met: Ray would wait for it in silence.
@@ -65,7 +68,7 @@ def fitted(settings: Settings, cpus: float, gpus: float) -> Capacity:
             raise InputError(f"{flag} {wanted:g}: must be positive")
         if wanted > 1 and wanted != int(wanted):
             raise InputError(f"{flag} {wanted:g}: above 1, only whole numbers can be had")
-    return Capacity(cpus, gpus, workers, settings.cpus, trial_gpus)
+    return Capacity(cpus, gpus, workers, settings.cpus, trial_gpus, files)
 
 
 @contextmanager
@@ -78,20 +81,25 @@ def cluster(
 
     Raises InputError for a cluster that does not answer, a node that lacks something, or a request
     that cannot be met."""
-    address = settings.address
-    connection.connect(address)
-    import ray
+    address, storage = settings.address, settings.storage.resolve()
+    with place.own() if address is None else nullcontext() as folder:
+        connection.connect(address, folder)
+        import ray
 
-    try:
-        there = ray.cluster_resources()
-        capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0))
-        _placeable(capacity, [node["Resources"] for node in nodes.alive()])
-        if address is not None:
-            nodes.check(address, settings.storage.resolve(), places)
-        with watch.own() if address is None else watch.named(console):
-            yield capacity
-    finally:
-        ray.shutdown()
+        try:
+            there = ray.cluster_resources()
+            files = folder / "files" if folder else storage / "ray"
+            capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0), files)
+            _placeable(capacity, [node["Resources"] for node in nodes.alive()])
+            if address is not None:
+                nodes.check(address, storage, places)
+            with (
+                watch.storage(storage),
+                watch.own() if address is None else watch.named(console),
+            ):
+                yield capacity
+        finally:
+            ray.shutdown()
 
 
 def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:

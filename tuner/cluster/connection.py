@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.store.disclosure import without_secrets
 from search_spaces.errors import InputError
 from trainables.runtime import allocation
+from tuner.cluster import place
 from tuner.runtime.interrupts import own_handlers
 
 # Read by Ray when it is imported or started; a user's own values win.
@@ -41,15 +42,15 @@ _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _OBJECT_STORE_BYTES = 200 * 2**20
 
 
-def connect(address: str | None) -> None:
-    """Starts Ray on this machine (None), or connects it to a cluster. Raises InputError if it does
-    not start, or if no cluster answers."""
+def connect(address: str | None, folder: Path | None = None) -> None:
+    """Starts Ray on this machine (None), with its files in `folder`, or connects it to a cluster.
+    Raises InputError if it does not start, or if no cluster answers."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is not None:
         _sign_in()
-    with own_handlers(), found(address) if address is not None else loopback():
-        _connect(address)
+    with own_handlers(), found(address) if address is not None else loopback(folder):
+        _connect(address, folder)
 
 
 def found(address: str) -> AbstractContextManager[None]:
@@ -81,7 +82,7 @@ def _sign_in() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None, folder: Path | None) -> None:
     import ray
     from ray.exceptions import RayError
 
@@ -94,8 +95,9 @@ def _connect(address: str | None) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=folder and str(folder),
             )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError, RayError) as error:
+    except (OSError, ValueError, RuntimeError, TimeoutError, RayError) as error:
         reason = without_secrets(" ".join(str(error).split()))[:200]
         if address is None:
             raise InputError(f"Ray does not start on this machine: {reason}") from None
@@ -111,11 +113,13 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-def loopback() -> AbstractContextManager[None]:
+def loopback(folder: Path | None = None) -> AbstractContextManager[None]:
     """While Ray starts: on loopback, and behind a token that nobody else has. (Ray itself would put
     one where every user of the machine may read it.) A user's own settings win."""
     secret = {} if any(map(os.environ.get, _TOKENS)) else {_TOKENS[0]: _token()}
-    return _meanwhile({**_ON_LOOPBACK, **_NO_API_SERVER, "RAY_AUTH_MODE": "token", **secret})
+    guarded = {place.MARK: str(folder)} if folder else {}
+    known = {**_ON_LOOPBACK, **_NO_API_SERVER, "RAY_AUTH_MODE": "token", **guarded, **secret}
+    return _meanwhile(known)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""While a run works: has the Ray that it uses died, and which nodes come and go?
+"""While a run works: is its storage there, has its Ray died, and which nodes come and go?
 
 Ray itself would wait for a dead one, or end this process without a word.
 """
@@ -8,15 +8,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
+from trainables.store.ledger import Ledger
 from tuner.cluster import nodes
 from tuner.runtime.interrupts import give_up
 
 _SECONDS = 0.5
 # Ray takes its head for dead after a minute, and then ends every process without a word.
 _SILENCE_SECONDS = 30.0
+
+
+@contextmanager
+def storage(root: Path) -> Iterator[None]:
+    """Inside, a storage that vanishes ends this process, and so all that would write to it."""
+    ledger = Ledger(root)
+
+    def look() -> None:
+        # Twice: on a network a folder may be hidden for a moment.
+        if not ledger.there and not _again(ledger):
+            give_up(f"storage {root} is gone")
+
+    with _again_and_again(look):
+        yield
+
+
+def _again(ledger: Ledger) -> bool:
+    time.sleep(_SECONDS)
+    return ledger.there
 
 
 @contextmanager

@@ -148,7 +148,7 @@ def _run(stage: TrialStage, samples: int, search_alg: Any, fixed: Any = None) ->
     search = trials.searched(stage.study)
     halving = search_alg is not None and search.scheduler != "none"
     scheduler = Halving(stage.study, search) if halving else None
-    capacity, storage = stage.capacity, stage.ledger.root / "ray"
+    capacity, storage = stage.capacity, stage.capacity.files
     name = f"search-{uuid.uuid4().hex[:8]}"
     space = {"storage": str(stage.ledger.root), **({"trial": fixed} if fixed else {})}
     tuner = tune.Tuner(

@@ -157,7 +157,7 @@ def _fit(
 
     # A fresh name each time: Ray takes a known name for a finished run. The ledger resumes.
     name = f"source-{key(chain)}-{uuid.uuid4().hex[:8]}"
-    storage = ledger.root / "ray"
+    storage = capacity.files
     trainer = TorchTrainer(
         source_worker,
         train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},

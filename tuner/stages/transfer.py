@@ -144,7 +144,7 @@ def _chunk(
 ) -> QueueSearcher:
     """Runs what one call of Ray Tune takes; returns the searcher as that has left it."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"
-    storage = work.ledger.root / "ray"
+    storage = capacity.files
     searcher = QueueSearcher(work.queue, config, work.ledger.fault)
     tuner = tune.Tuner(
         tune.with_resources(

@@ -50,6 +50,13 @@ def check_idle(root: Path) -> None:
         raise InputError(f"storage {root}: {', '.join(busy)}: clean it when no run works on it")
 
 
+def sweep(root: Path) -> None:
+    """Removes the working folders of runs that died, if the run that calls this is the only one."""
+    if len(running(root)) <= 1:
+        for folder in _children(root / "ray"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove(found: list[Remains]) -> int:
     """Removes what was found; returns the bytes that this frees. Raises InputError for what cannot
     be removed."""

@@ -152,3 +152,13 @@ def test_a_fresh_storage_has_no_remains_and_a_missing_one_is_named(clean, tmp_pa
     assert (code, out) == (2, "") and err.startswith("error: storage ")
     assert "nowhere: cannot be written (No such file or directory): choose another" in err
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_folders_of_dead_runs_go_by_themselves_unless_another_run_works_there(ledger):
+    with only_run(ledger.root, "made-up"), only_run(ledger.root, "another"):
+        cleaning.sweep(ledger.root)
+        assert (ledger.root / "ray" / "transfers-1234").exists()
+    before = files(ledger.root)
+    with only_run(ledger.root, "made-up"):
+        cleaning.sweep(ledger.root)
+    assert before.keys() - files(ledger.root).keys() == {"ray/transfers-1234/trial/error.pkl"}
