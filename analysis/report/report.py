@@ -43,6 +43,7 @@ class Report:
     """
 
     name: str
+    origin: str
     verdicts: list[str]
     lines: list[str]
     trouble: list[str]
@@ -66,6 +67,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
     open_flags = flags_of.open_flags(levels, flags, study.looked_at)
     return Report(
         name=study.name,
+        origin=results.origin,
         verdicts=_by_both_rules(verdict, shown, pruners(study)),
         lines=[*tables.verdict_lines(verdict), "", *tables.rules_lines(verdict, shown)],
         trouble=trouble(results, flags),
@@ -75,7 +77,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
         pictures=pictures.of_evidence(found, study) if found else [],
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
         facts=_facts(results, uri, runs),
-        commands=_commands(study.name, found is not None),
+        commands=_commands(study.name, results.origin, found is not None),
     )
 
 
@@ -245,10 +247,10 @@ def _facts(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> dict
     }
 
 
-def _commands(name: str, has_evidence: bool) -> list[str]:
-    asked = [f"python -m tuner run {name}", f"python -m analysis extreme --study {name}"]
+def _commands(name: str, origin: str, has_evidence: bool) -> list[str]:
+    asked = [f"python -m tuner run {origin}", f"python -m analysis extreme --study {name}"]
     asked += [f"python -m analysis table ticks --study {name}"]
     asked += [f"python -m analysis figure fig3 --study {name} --out figures"]
     if has_evidence:
-        asked.insert(1, f"python -m tuner evidence {name}")
+        asked.insert(1, f"python -m tuner evidence {origin}")
     return [*asked, f"python -m analysis report --study {name}"]

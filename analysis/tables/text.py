@@ -13,11 +13,8 @@ from analysis.verdict.one_std import GROUP, METRICS, RULE
 Format = Literal["table", "csv", "json", "markdown", "latex"]
 
 
-_LATEX = str.maketrans(
-    {character: "\\" + character for character in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"±": r"$\pm$", "<": "$<$", ">": "$>$", "✓": r"\checkmark{}"}
-)
+# What pandas leaves as it is, and LaTeX's own fonts do not have.
+_SYMBOLS = str.maketrans({"±": r"$\pm$", "<": "$<$", ">": "$>$", "✓": r"\checkmark{}"})
 
 
 def format_table(table: pd.DataFrame, form: Format) -> str:
@@ -69,14 +66,10 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    def line(cells: Iterable[str]) -> str:
-        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
-
     places = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in table)
-    rows = (map(cell_text, row) for row in table.itertuples(index=False, name=None))
-    head, body = line(map(str, table.columns)), map(line, rows)
-    inside = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
-    return "\n".join([rf"\begin{{tabular}}{{{places}}}", *inside, r"\end{tabular}"])
+    texts = table.astype(object).map(cell_text)
+    tabular = texts.to_latex(index=False, escape=True, column_format=places)
+    return tabular.translate(_SYMBOLS).rstrip("\n")
 
 
 def task_title(rows: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from scipy import stats
@@ -107,6 +107,7 @@ def test_without_a_score_there_is_no_winner():
 scores = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(scores)
 def test_the_front_is_what_optuna_says(values):
     import optuna
@@ -123,6 +124,7 @@ def test_the_front_is_what_optuna_says(values):
 pairs = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=9)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_paired_differences_are_scipys(values):
     first, second = map(np.array, zip(*values, strict=True))
