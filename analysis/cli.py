@@ -148,7 +148,7 @@ def search(
     content, table = load.search_trials(study, tracking_uri)
     chosen = filters.select(table, where, columns, sort)
     if table.empty:
-        command = f"python -m tuner search {content.name}"
+        command = f"python -m tuner search {load.load(content.name, tracking_uri).origin}"
         print(f"nothing to list in {content.name} yet: {command}", file=sys.stderr)
         return 1
     print(tables.format_table(chosen, form))
@@ -254,6 +254,7 @@ def report(
 
     text = page.of(results, runs.address(tracking_uri))
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None

@@ -50,8 +50,9 @@ def _name_missing(results: "Results") -> None:
     print(f"missing: {len(missing)} of {total} transfers: {'; '.join(named)}", file=sys.stderr)
 
 
-def nothing(what: str, results: "Results") -> int:
+def nothing(what: str, results: "TrackedResults") -> int:
     """Says that the study has nothing to show yet; the exit code of that."""
     name = results.study.name
-    print(f"nothing to {what} in {name} yet: python -m tuner run {name}", file=sys.stderr)
+    command = f"python -m tuner run {results.origin}"
+    print(f"nothing to {what} in {name} yet: {command}", file=sys.stderr)
     return 1

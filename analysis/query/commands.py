@@ -107,7 +107,7 @@ def show(
     results = load(study, uri)
     with runs.opened(uri) as opened:
         found = details.describe(
-            *find.find(key, results.study, results.cells), results, opened, storage
+            *find.find(key, results.study, results.cells), results, opened, storage, uri
         )
     print(_as_json(found) if form == "json" else "\n".join(details.lines(found)))
     return 0

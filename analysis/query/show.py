@@ -21,7 +21,7 @@ STAGES: dict[type, tuple[str, str]] = {
 
 
 def describe(
-    key: str, cell: find.Cell, results: TrackedResults, store: Store, storage: Path
+    key: str, cell: find.Cell, results: TrackedResults, store: Store, storage: Path, uri: str
 ) -> dict[str, Any]:
     """Sections by name: what, settings, scores, epochs, parents, related, mlflow, files.
 
@@ -38,7 +38,7 @@ def describe(
         "epochs": epochs,
         "parents": _parents(cell),
         "related": _related(key, cell, results),
-        "mlflow": _window(run, results),
+        "mlflow": _window(run, results, uri),
         "files": _files(folder),
     }
 
@@ -151,7 +151,7 @@ def _shown(table: pd.DataFrame) -> list[str]:
     return [*(name for name in labels if table[name].nunique() > 1), "SA", "RA"]
 
 
-def _window(run: Run | None, results: TrackedResults) -> dict[str, Any]:
+def _window(run: Run | None, results: TrackedResults, uri: str) -> dict[str, Any]:
     if run is None:
         return {"study": results.study.name, "parent run": results.parent.run_id}
     return {
@@ -159,7 +159,7 @@ def _window(run: Run | None, results: TrackedResults) -> dict[str, Any]:
         "run": run.run_id,
         "run name": run.name,
         "parent run": results.parent.run_id,
-        "artifacts": str(artifacts.folder(run) or run.artifact_uri),
+        "artifacts": str(artifacts.folder(run, uri) or run.artifact_uri),
     }
 
 

@@ -2,27 +2,25 @@
 
 import tempfile
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
+from analysis.store import places
 from analysis.store.disclosure import signed_in
 from analysis.store.runs import Run, explained
 
 
-def folder(run: Run) -> Path | None:
+def folder(run: Run, uri: str) -> Path | None:
     """Where a run's artifacts are, if that is a path of this machine."""
-    parts = urlsplit(run.artifact_uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return None if parts.scheme else Path(run.artifact_uri)
+    place = places.local(run.artifact_uri)
+    return place and places.followed(place, uri)
 
 
 def names(run: Run, uri: str, below: str = "") -> list[str]:
     """The files and folders directly `below` a folder of a run's artifacts, as paths from its
     root."""
-    here = folder(run)
+    here = folder(run, uri)
     if here is not None:
-        found = (here / below).iterdir() if (here / below).is_dir() else []
-        return sorted(str(PurePosixPath(below) / path.name) for path in found)
+        paths = (here / below).iterdir() if (here / below).is_dir() else []
+        return sorted(str(PurePosixPath(below) / path.name) for path in paths)
     with explained(uri):
         from mlflow.tracking import MlflowClient
 
@@ -35,7 +33,7 @@ def read(run: Run, name: str, uri: str) -> bytes | None:
 
     Raises InputError if it is there and cannot be read.
     """
-    here = folder(run)
+    here = folder(run, uri)
     if here is not None:
         path = here / name
         with explained(uri):

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,11 @@ class TrackedResults(Results):
 
     cells: Mapping[str, grid.TransferCell] = field(kw_only=True)
     parent: Run = field(kw_only=True)
+
+    @property
+    def origin(self) -> str:
+        """What the study is called on a command line: its name, or the path it was run by."""
+        return shlex.quote(self.parent.tags.get("origin", self.study.name))
 
 
 def load(

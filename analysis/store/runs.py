@@ -1,8 +1,8 @@
 """The only reader of MLflow: runs, their curves and their files, from any store.
 
-MLflow's client answers ten thousand runs in 15 s, and needs 2 s to be imported. The tables of a
-sqlite file answer the same in less than one; a file whose tables are not the ones known here, and
-every other store, goes through the client.
+Of MLflow's client a thousand runs take 5 s of processor time, and ten thousand 22 to 27 s; the
+tables of a sqlite file answer the same in 0.2 and 0.6 s. A file whose tables are not the ones known
+here, and every other store, goes through the client.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from analysis.store import places
 from analysis.store.disclosure import public, signed_in, without_secrets
 from search_spaces.errors import InputError
 
@@ -27,6 +28,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
+# MLflow's own, but where a folder of its old file store is beside, which it then takes instead.
 DEFAULT_URI = "sqlite:///mlflow.db"
 PAGE = 1000
 
@@ -222,7 +224,7 @@ def _database(uri: str) -> sqlite3.Connection | None:
 
     The file has to be there and be MLflow's: mlflow would create one in its place.
     """
-    path = Path(uri.partition("sqlite:///")[2].partition("?")[0])
+    path = places.database(uri) or Path()
     remedy = "pass --tracking-uri, or run a study first: python -m tuner run quickstart"
     if not path.is_file():
         raise InputError(f"tracking store {uri}: there is no such file: {remedy}")

@@ -25,7 +25,7 @@ from tuner.options import (
     load,
 )
 from tuner.runtime.console import StageProgress, duration
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Settings, named
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude
 from tuner.stages.session import Session, check, session
@@ -95,7 +95,7 @@ def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
     if not work.complete:
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
-            f"run it first: python -m tuner run {origin}"
+            f"run it first: python -m tuner run {named(origin, settings.storage)}"
         )
     ledger = open_ledger(settings.storage)
     pieces: list[Evidence] = []
@@ -106,7 +106,7 @@ def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
 
     with session(work, settings, origin, f"{study.name}-evidence", kept) as opened:
         if opened.tidy(work.finished):
-            opened.say(f"to have it again: python -m tuner run {origin}")
+            opened.say(f"to have it again: python -m tuner run {opened.named}")
         work = work.refreshed()
         planned = plan(work, wanted)
         pieces += planned.pieces
@@ -202,7 +202,7 @@ class _Gathering:
         if shown:
             at.say(f"in MLflow: evidence/ among the artifacts of the run {name}")
         else:
-            at.say(f"MLflow lacks this: python -m tuner sync {at.origin}")
+            at.say(f"MLflow lacks this: python -m tuner sync {at.named}")
 
 
 def _ready(pieces: Sequence[Evidence], ledger: Ledger) -> tuple[list[Evidence], list[str]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from search_spaces.study import Study
-from trainables.store.ledger import open_ledger
+from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity, cluster
 from tuner.estimate import cost, history, prices
 from tuner.estimate.cost import Estimate
@@ -72,15 +72,18 @@ def run_study(
     if something is missing at the end. Raises InputError before anything is started.
     """
     started = time.monotonic()
-    remarks = check(study, settings)
-    work = worklist(study, open_ledger(settings.storage), settle)
+    work = worklist(study, Ledger(settings.storage.resolve()), settle)
+    # Of a complete study the ledger tells the verdict, whatever MLflow does.
+    tracked = not work.over
+    remarks = check(study, settings, tracked)
+    open_ledger(settings.storage)
 
     def kept() -> str:
         counts = state.counts(work.refreshed())
         done, total = sum(c.complete for c in counts), sum(c.total for c in counts)
         return f"{done} of {total} results of {study.name}"
 
-    with session(work, settings, origin, study.name, kept) as opened:
+    with session(work, settings, origin, study.name, kept, tracked) as opened:
         for remark in remarks:
             opened.say(remark)
         return _Run(opened, work, retry_failed, started).execute()
@@ -196,15 +199,14 @@ class _Run:
             at.say(f"estimated {estimate}, took {duration(seconds)}")
         for line in (*concluded.notes, "", *(concluded.lines or [_UNJUDGED])):
             at.say(line)
-        storage = "" if at.settings.storage == Settings.storage else f" --storage {at.ledger.root}"
         if tracked is None:
-            at.say(f"\nMLflow lacks some of this: python -m tuner sync {at.origin}{storage}")
+            at.say(f"\nMLflow lacks some of this: python -m tuner sync {at.named}")
         failed = failures.of_runs(self.work.grid.keys, at.ledger.root)
         if failed or concluded.done < concluded.total:
-            at.say_failed(failed, storage)
+            at.say_failed(failed)
             return False
         look = "report" if concluded.lines else "trials"
-        more = f"python -m tuner run {at.origin}{storage} {_further(at.study)}"
+        more = f"python -m tuner run {at.named} {_further(at.study)}"
         at.say(
             f"\nNext: python -m tuner ui | python -m analysis {look} --study {at.study.name} | "
             f"{more}"

@@ -203,7 +203,7 @@ class _Search:
         files = {"search.txt": "\n".join(lines).encode(), "search.csv": table.to_csv().encode()}
         best = findings.winning_point(at.study, at.ledger)
         if best is not None:
-            path = findings.write_fragment(at.study, at.ledger, best, at.origin, lines)
+            path = findings.write_fragment(at.study, at.ledger, best, at.named, lines)
             files |= {path.name: path.read_bytes(), **findings.figures(at.study, table)}
             self._say_next(findings.shown(path))
 
@@ -213,7 +213,7 @@ class _Search:
             return True
 
         if not at.window.finish(write):
-            at.say(f"\nMLflow lacks some of this: python -m tuner search {at.origin}")
+            at.say(f"\nMLflow lacks some of this: python -m tuner search {at.named}")
         if at.failed:
             at.say_failed(at.failed)
 
@@ -221,5 +221,5 @@ class _Search:
         at = self.session
         at.say(f"\nwinning recipe: {recipe}")
         look = f"python -m analysis search --study {at.study.name} --out ."
-        more = f"python -m tuner run {at.origin} --with {recipe}"
+        more = f"python -m tuner run {at.named} --with {recipe}"
         at.say(f"Next: {more} | {look} | python -m tuner ui")

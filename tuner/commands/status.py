@@ -7,7 +7,7 @@ import typer
 
 from trainables.store.ledger import Ledger
 from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, reachable
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Settings, named
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.storage import failures, state
 from tuner.storage.state import WorkCount
@@ -55,8 +55,7 @@ def summarise(work: Worklist, origin: str, storage: Path) -> None:
     total, complete = sum(c.total for c in counts), sum(c.complete for c in counts)
     typer.echo(f"{work.study.name}: {complete} of {total} results complete in {storage}")
     failed = failures.of_study(work.grid.keys, work.study.name, storage)
-    named = origin if storage == Settings.storage else f"{origin} --storage {storage}"
-    for line in failures.lines(failed, storage, named):
+    for line in failures.lines(failed, storage, named(origin, storage)):
         typer.echo(line)
     if work.searches:
         typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")

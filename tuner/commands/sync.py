@@ -14,7 +14,7 @@ from trainables.store.ledger import Ledger, open_ledger
 from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, load
 from tuner.runtime.console import quiet
 from tuner.runtime.lock import only_run
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Settings, named
 from tuner.scheduling.worklist import worklist
 from tuner.stages.conclusion import conclude
 from tuner.storage.integrity import set_damaged_aside
@@ -36,7 +36,7 @@ def sync(
     For when MLflow was away during a run, or is a new one.
     """
     loaded = load(study, overrides, data, fragment)
-    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data))}")
+    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data), study)}")
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ class Synced:
         return f"{self.written} runs written; {self.runs} there now{failed}, in {self.uri}"
 
 
-def sync_study(study: Study, settings: Settings) -> Synced:
+def sync_study(study: Study, settings: Settings, origin: str) -> Synced:
     """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict; nothing
     twice. Raises InputError if MLflow does not answer, if nothing is finished, or while a run works
     on the study."""
     work = worklist(study, Ledger(settings.storage.resolve()))
     if not work.complete:
         raise InputError(
-            f"study {study.name}: nothing finished in {settings.storage}: run it first"
+            f"study {study.name}: nothing finished in {settings.storage}: "
+            f"run it first: python -m tuner run {named(origin, settings.storage)}"
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"sync-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -69,7 +70,7 @@ def sync_study(study: Study, settings: Settings) -> Synced:
             console.print(f"damaged: {damage}", markup=False)
         client = tracking_store.connect()
         with explained(address(None)):
-            tracker = open_tracker(client, work)
+            tracker = open_tracker(client, work, origin)
             before = len(tracker.runs)
             tracker.catch_up()
             _evidence(tracker)

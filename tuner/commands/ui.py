@@ -2,12 +2,13 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from analysis.store import places
 from analysis.store.disclosure import public
+from analysis.store.runs import address
 from search_spaces.errors import InputError
 from tuner.tracking import store as tracking_store
 from tuner.tracking.notes import MODE
@@ -22,21 +23,17 @@ def ui(
 
 def serve(port: int) -> NoReturn:
     """Becomes MLflow's UI, listening on loopback. Raises InputError if there is nothing to show."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_store.DEFAULT_URI
+    uri = address(None)
     if uri.startswith("http"):
         shown = public(uri)
         raise InputError(f"MLFLOW_TRACKING_URI {shown}: is a server already: open it in a browser")
-    path = Path(uri.removeprefix(tracking_store.SQLITE))
-    if uri.startswith(tracking_store.SQLITE):
-        if not path.exists():
-            raise InputError(f"MLflow store {path}: not there: run a study in this folder first")
-        tracking_store.check_database(path)
-    else:
-        tracking_store.connect()
-    address = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
-    print(
-        f"MLflow UI for {public(uri)}: {address} (keep Model training at the top left)", flush=True
-    )
+    file = places.database(uri)
+    if file and not file.exists():
+        raise InputError(f"MLflow store {file}: not there: run a study in this folder first")
+    tracking_store.check_server()
+    tracking_store.connect()
+    page = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
+    print(f"MLflow UI for {public(uri)}: {page} (keep Model training at the top left)", flush=True)
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",

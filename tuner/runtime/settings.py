@@ -1,5 +1,6 @@
 """Execution settings: where and on what a study runs. They never enter a key."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,3 +18,10 @@ class Settings:
     workers: int | None = None
     cpus: float = 1.0
     gpus: float | None = None
+
+
+def named(origin: str, storage: Path) -> str:
+    """A study as a command line names it: by what the user calls it, with its storage where that is
+    another than the default."""
+    place = "" if storage == Settings.storage else f" --storage {shlex.quote(str(storage))}"
+    return shlex.quote(origin) + place

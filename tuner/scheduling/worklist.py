@@ -48,6 +48,11 @@ class Worklist:
         specs = {**self.grid.sources, **transfers}
         return [spec for name, spec in specs.items() if name in self.complete]
 
+    @property
+    def over(self) -> bool:
+        """Is everything there?"""
+        return self.queue.over and self.grid.sources.keys() <= self.complete
+
     def refreshed(self, given_up: Collection[str] = ()) -> "Worklist":
         """The same study against what the ledger has now. given_up: keys not to try again."""
         complete = _complete(self.grid, self.ledger)

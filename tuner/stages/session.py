@@ -16,9 +16,10 @@ from tuner.cluster.capacity import Capacity, check_local
 from tuner.runtime.console import StageProgress, quiet
 from tuner.runtime.interrupts import interruptible
 from tuner.runtime.lock import only_run
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Settings, named
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, inputs
+from tuner.storage.cleaning import sweep
 from tuner.storage.entries import Entry, entries
 from tuner.storage.failures import Failure, FailureReason
 from tuner.storage.integrity import check_storage, on_sound_storage, set_damaged_aside
@@ -42,6 +43,11 @@ class Session:
     log: Path
     window: Window
     failed: list[Failure] = field(default_factory=list)
+
+    @property
+    def named(self) -> str:
+        """The study as a command line names it."""
+        return named(self.origin, self.settings.storage)
 
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints a line as it is."""
@@ -87,31 +93,39 @@ class Session:
             source.run(work, capacity, made, failed, set(given_up))
         self.check_storage()
 
-    def say_failed(self, failed: Iterable[Failure], options: str = "") -> None:
-        """Says what failed, and what to do; options: what the command takes beside the study."""
+    def say_failed(self, failed: Iterable[Failure]) -> None:
+        """Says what failed, and what to do."""
         self.say()
-        for line in failures.lines(list(failed), self.ledger.root, f"{self.origin}{options}"):
+        for line in failures.lines(list(failed), self.ledger.root, self.named):
             self.say(line)
         self.say("run the same command again: what is complete is kept")
 
 
-def check(study: Study, settings: Settings) -> list[str]:
+def check(study: Study, settings: Settings, tracked: bool = True) -> list[str]:
     """What is worth a remark before any work on a study starts. Raises InputError for what can be
-    seen to be wrong: in the settings, the study's data and weights, MLflow."""
+    seen to be wrong: in the settings, the study's data and weights, and, if it is to be `tracked`,
+    MLflow."""
     check_local(settings)
     remarks = inputs.check(study)
-    tracking_store.check_server()
+    if tracked:
+        tracking_store.check_server()
     return remarks
 
 
 @contextmanager
 def session(
-    work: Worklist, settings: Settings, origin: str, log_name: str, kept: Callable[[], str]
+    work: Worklist,
+    settings: Settings,
+    origin: str,
+    log_name: str,
+    kept: Callable[[], str],
+    tracked: bool = True,
 ) -> Iterator[Session]:
     """Opens a session on a study, which signals and a storage that fails end in order.
 
-    log_name: what the log's begins with; kept: what an interruption says is there. Raises
-    InputError if another command works on the study, or if MLflow does not answer.
+    log_name: what the log's begins with; kept: what an interruption says is there; tracked: is
+    there anything to do, that MLflow should see? Raises InputError if another command works on the
+    study, or if MLflow does not answer although it should.
     """
     study, ledger = work.study, work.ledger
     log = ledger.root / "logs" / f"{log_name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -121,5 +135,10 @@ def session(
         on_sound_storage(ledger),
         quiet(log) as console,
     ):
-        window = Window(work, partial(console.print, markup=False))
-        yield Session(study, ledger, origin, settings, console, log, window)
+        sweep(ledger.root)
+        window = Window(work, partial(console.print, markup=False), origin, tracked)
+        try:
+            yield Session(study, ledger, origin, settings, console, log, window)
+        except BaseException:
+            window.abandon()
+            raise

@@ -3,16 +3,15 @@
 import logging
 import os
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from analysis.store import places
 from analysis.store.disclosure import public, signed_in, without_secrets
-from analysis.store.runs import UnreadableError
+from analysis.store.runs import UnreadableError, address
 from search_spaces.errors import InputError
+from tuner.tracking import moved
 
-SQLITE = "sqlite:///"
-DEFAULT_URI = f"{SQLITE}mlflow.db"
 # A server that is not there is to be named within seconds, not after minutes of retries.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -30,12 +29,13 @@ def connect() -> Any:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     import mlflow
 
-    uri = mlflow.get_tracking_uri()
+    uri = address(None)
     try:
-        if uri.startswith(SQLITE):
-            _make_database(_database(uri))
+        if file := places.database(uri):
+            _make_database(file)
         client = mlflow.MlflowClient(tracking_uri=signed_in(uri))
         client.search_experiments(max_results=1)
+        moved.mend(client, uri)
     except Exception as error:  # Each kind of store has errors of its own.
         reason = without_secrets(" ".join(str(error).split()), uri)[:160]
         raise UnreadableError(
@@ -54,24 +54,30 @@ def _make_database(path: Path) -> None:
         return
     staging = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        mlflow.MlflowClient(tracking_uri=f"{SQLITE}{staging}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # Another run was faster.
-            os.link(staging, path)
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{staging}").search_experiments(max_results=1)
+        _put(staging, path)
     finally:
         staging.unlink(missing_ok=True)
 
 
-def _database(uri: str) -> Path:
-    """The file of a sqlite URI."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0])
+def _put(staging: Path, path: Path) -> None:
+    """Moves a database into place, unless another run was faster."""
+    try:
+        os.link(staging, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        # No hard links there. Of two runs that start in one moment the later one's then counts:
+        # what the other wrote is written again from the ledger.
+        if not path.exists():
+            staging.rename(path)
 
 
 def check_server() -> None:
     """Raises InputError if the tracking URI in force names a store that is not there or no store.
     A database in a file may be absent: it is made when it is needed."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if uri.startswith(SQLITE):
-        check_database(_database(uri))
+    if file := places.database(address(None)):
+        check_database(file)
     else:
         connect()
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from analysis.store import places
+from analysis.store.runs import address
 from search_spaces.keys import key
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import state
@@ -28,14 +30,16 @@ _LONGEST_PARAM = 500
 
 @dataclass
 class Tracker:
-    """A study's window in MLflow, connected. `runs`: content key -> run of what is written;
-    `failed`: content key -> (run, when) of what is shown as failed."""
+    """A study's window in MLflow, connected. before: the status that its own run had; `runs`:
+    content key -> run of what is written; `failed`: content key -> (run, when) of what is shown as
+    failed."""
 
     client: Any
     uri: str
     work: Worklist
     experiment: str
     parent: str
+    before: str
     runs: dict[str, str] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -143,37 +147,41 @@ class Tracker:
         state = "complete" if summary.done == summary.total else "incomplete"
         self.client.set_tag(self.parent, "state", state)
 
+    def leave(self) -> None:
+        """This run of the study is given up: its run is what it was before."""
+        self.client.set_terminated(self.parent, self.before)
+
     def end(self, failed: bool = False) -> None:
         """This run of the study is over."""
         self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
 
-def open_tracker(client: Any, work: Worklist) -> Tracker:
-    """The study's experiment and parent run, made if missing, and what is already in them."""
-    import mlflow
-
-    study = work.study
-
+def open_tracker(client: Any, work: Worklist, origin: str) -> Tracker:
+    """The study's experiment and parent run, made if missing, and what is already in them. origin:
+    what the user calls the study, a name or a path."""
+    uri, study = address(None), work.study
     experiment = client.get_experiment_by_name(study.name)
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
-    number = experiment.experiment_id if experiment else client.create_experiment(study.name)
+    number = experiment.experiment_id if experiment else _made(client, uri, study.name)
     for name, value in notes.EXPERIMENT_TAGS.items():
         client.set_experiment_tag(number, name, value)
     parents = list(_search(client, number, "tags.stage = 'study'"))
     if parents:
-        parent = parents[0].info.run_id
+        parent, before = parents[0].info.run_id, parents[0].info.status
         client.update_run(parent, status="RUNNING")
     else:
-        tags = {"stage": "study", "mlflow.source.name": f"python -m tuner run {study.name}"}
+        before = "KILLED"
+        tags = {"stage": "study", "mlflow.source.name": f"python -m tuner run {origin}"}
         parent = client.create_run(number, run_name=study.name, tags=tags).info.run_id
         client.set_experiment_tag(
             number, notes.NOTE, notes.experiment(notes.Summary(study.name, number, parent))
         )
     client.set_tag(parent, "study_key", key(study))
+    client.set_tag(parent, "origin", origin)
     content = study.model_dump(mode="json", exclude_none=True)
     client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
-    tracker = Tracker(client, mlflow.get_tracking_uri(), work, number, parent)
+    tracker = Tracker(client, uri, work, number, parent, _ended(before))
     for run in _search(client, number, "tags.stage != 'study'"):
         status, run_id, about = run.info.status, run.info.run_id, run.data.tags
         if status == "FINISHED" and about["key"] not in tracker.runs:
@@ -184,6 +192,19 @@ def open_tracker(client: Any, work: Worklist) -> Tracker:
             # Cut short, or made twice by a request that was sent again.
             client.delete_run(run_id)
     return tracker
+
+
+def _ended(status: str) -> str:
+    """A status from before; a run that was killed has left it as if it went on."""
+    return "KILLED" if status == "RUNNING" else status
+
+
+def _made(client: Any, uri: str, name: str) -> str:
+    """A new experiment. Where there is no server to say it, its artifacts' place is a URI of ours:
+    MLflow's own is a bare path, which it misreads where a folder's name has a # or ? in it."""
+    server = uri.startswith(("http:", "https:"))
+    place = None if server else (places.artifacts_of(uri) / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 def _search(client: Any, experiment: str, condition: str) -> Iterator[Any]:

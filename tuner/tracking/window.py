@@ -5,13 +5,14 @@ is left alone for a while, which is said once; what it has missed is written whe
 the latest by `python -m tuner sync`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-from analysis.store.runs import UnreadableError, explained
+from analysis.store.runs import UnreadableError, address, explained
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import Entry
 from tuner.tracking import store as tracking_store
@@ -29,15 +30,24 @@ T = TypeVar("T")
 class Window:
     """Writes what is shown to it to MLflow, whenever MLflow answers; `say` tells the user.
 
-    Raises InputError if MLflow does not answer at the start: then nothing is lost by saying so.
+    origin: what the user calls the study. Raises InputError if MLflow does not answer at the start,
+    unless it is not `needed`: then nothing is lost by saying so.
     """
 
-    def __init__(self, work: Worklist, say: Callable[[str], None]) -> None:
-        self._worklist, self._say = work, say
-        self._tracker: Tracker | None = self._open()
-        self._uri = self._tracker.uri
+    def __init__(
+        self, work: Worklist, say: Callable[[str], None], origin: str, needed: bool = True
+    ) -> None:
+        self._worklist, self._say, self._origin = work, say, origin
+        self._uri = address(None)
         self._pause_ends = 0.0
         self._said_away = False
+        self._tracker: Tracker | None = None
+        try:
+            self._tracker = self._open()
+        except UnreadableError as error:
+            if needed:
+                raise
+            self._away(str(error))
         self._error: Exception | None = None
         self._todo: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
         # A daemon: an interrupted run ends at once, whatever MLflow does.
@@ -70,8 +80,16 @@ class Window:
 
         return self._attempt(all_and_last)
 
+    def abandon(self) -> None:
+        """For a run that is refused or fails: nothing more is written, and the study's own run is
+        not left as if it went on."""
+        self._pause_ends = math.inf
+        self._todo.put(None)
+        if self._tracker:
+            self._attempt(Tracker.leave)
+
     def _open(self) -> Tracker:
-        return open_tracker(tracking_store.connect(), self._worklist)
+        return open_tracker(tracking_store.connect(), self._worklist, self._origin)
 
     @property
     def _written(self) -> int:

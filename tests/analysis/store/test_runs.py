@@ -78,7 +78,7 @@ def test_artifacts_are_read_in_place_or_through_mlflow(bulk, monkeypatch):
         assert artifacts.read(run, "none/none.json", bulk.uri) is None
         assert artifacts.names(run, bulk.uri) == ["evidence", "study.yaml"]
         assert artifacts.names(run, bulk.uri, "evidence") == ["evidence/masks.json"]
-        monkeypatch.setattr(artifacts, "folder", lambda run: None)
+        monkeypatch.setattr(artifacts, "folder", lambda run, uri: None)
 
 
 @pytest.mark.parametrize(

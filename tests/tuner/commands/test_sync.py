@@ -47,14 +47,14 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     why = FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(cells[12]), study.name, why)
 
-    first = sync_study(study, settings)
+    first = sync_study(study, settings, "made-up.yaml")
     assert (first.written, first.runs, first.failed) == (17, 17, 1)
     assert "1 of failures" in str(first)
     assert_stored_alike(study, ledger, 12)
-    again = sync_study(study, settings)
+    again = sync_study(study, settings, "made-up.yaml")
     assert (again.written, again.runs, again.failed) == (0, 17, 1)
     made_up.write_transfers(ledger, cells[12:])
-    last = sync_study(study, settings)
+    last = sync_study(study, settings, "made-up.yaml")
     assert (last.written, last.runs, last.failed) == (8, 25, 0)
 
     client = tracking_store.connect()
@@ -64,4 +64,4 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert_stored_alike(study, ledger, 20)
     with only_run(ledger.root, study.name), pytest.raises(InputError, match="another run works"):
-        sync_study(study, settings)
+        sync_study(study, settings, "made-up.yaml")

@@ -57,7 +57,7 @@ def again(client, study, ledger):
 
     def conclude_again(looked_at=None, flags=None):
         answered = study.model_copy(update={"looked_at": looked_at or {}})
-        tracker = tracking.open_tracker(client, worklist(answered, ledger))
+        tracker = tracking.open_tracker(client, worklist(answered, ledger), "made-up")
         tracker.catch_up()
         content = {"index.json": {"tables": {"flags": "signs"}}, "flags.json": flags or []}
         files = {name: json.dumps(value).encode() for name, value in content.items()}
@@ -182,7 +182,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     why = failures.FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(lost[0]), study.name, why)
 
-    tracker = tracking.open_tracker(client, worklist(study, ledger))
+    tracker = tracking.open_tracker(client, worklist(study, ledger), "made-up")
     tracker.catch_up()
     found = conclude(worklist(study, ledger), tracker)
     assert (found.done, found.total) == (15, 20)

@@ -215,7 +215,9 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     made_up.write_source(study, ledger)
 
     def opened():
-        tracker = tracking.open_tracker(tracking_store.connect(), worklist(study, ledger))
+        tracker = tracking.open_tracker(
+            tracking_store.connect(), worklist(study, ledger), "made-up"
+        )
         tracker.catch_up()
         return tracker
 

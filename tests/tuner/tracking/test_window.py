@@ -6,7 +6,9 @@ import time
 import pytest
 from mlflow.exceptions import MlflowException
 
+from analysis.store.runs import UnreadableError, explained
 from search_spaces import grid
+from search_spaces.errors import InputError
 from tests.support import made_up
 from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
@@ -92,7 +94,7 @@ def everything(study, ledger):
 
 def test_what_is_shown_is_written(study, ledger, door):
     said = []
-    shown = Window(worklist(study, ledger), said.append)
+    shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 3)
     assert shown.finish(lambda tracker: len(tracker.runs)) == 1 + 4 + 3
@@ -102,7 +104,7 @@ def test_what_is_shown_is_written(study, ledger, door):
 def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch):
     monkeypatch.setattr(window, "PAUSE", 0.05)
     said = []
-    shown = Window(worklist(study, ledger), said.append)
+    shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 3)
     until(lambda: shown._written == 8)
@@ -121,7 +123,7 @@ def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch
 
 def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     said = []
-    shown = Window(worklist(study, ledger), said.append)
+    shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     until(lambda: shown._written == 5)
     door.shut = True
@@ -129,14 +131,14 @@ def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     assert shown.finish(lambda tracker: "told") is None
     assert len(said) == 1 and len(runs(door)) == 5
     door.shut = False
-    tracking.open_tracker(door, worklist(study, ledger)).catch_up()
+    tracking.open_tracker(door, worklist(study, ledger), "made-up").catch_up()
     assert runs(door) == everything(study, ledger)
 
 
 def test_a_stuck_server_holds_nothing_up(study, ledger, door, monkeypatch):
     monkeypatch.setattr(window, "PATIENCE", 0.3)
     said = []
-    shown = Window(worklist(study, ledger), said.append)
+    shown = Window(worklist(study, ledger), said.append, "made-up")
     door.free.clear()
     started = time.monotonic()
     shown.catch_up()
@@ -168,7 +170,7 @@ def test_answers_that_are_lost_leave_no_second_run(study, ledger, door, monkeypa
         return once
 
     said = []
-    shown = Window(worklist(study, ledger), said.append)
+    shown = Window(worklist(study, ledger), said.append, "made-up")
     monkeypatch.setattr(Door, "__getattr__", losing)
     shown.catch_up()
     finish(study, ledger, shown, 4)
@@ -178,8 +180,42 @@ def test_answers_that_are_lost_leave_no_second_run(study, ledger, door, monkeypa
 
 
 def test_a_bug_is_raised_where_it_is_seen(study, ledger, door, monkeypatch):
-    shown = Window(worklist(study, ledger), lambda line: None)
+    shown = Window(worklist(study, ledger), lambda line: None, "made-up")
     monkeypatch.setattr(tracking.Tracker, "show", lambda *_: 1 / 0)
     finish(study, ledger, shown, 1)
     with pytest.raises(ZeroDivisionError):
         shown.finish(lambda tracker: "told")
+
+
+def parents(door):
+    """The status of the study's own run, if there is one."""
+    number = door._client.get_experiment_by_name("made-up").experiment_id
+    return [run.info.status for run in door._client.search_runs([number], "tags.stage = 'study'")]
+
+
+def test_a_run_that_is_refused_is_not_left_running(study, ledger, door):
+    shown = Window(worklist(study, ledger), pytest.fail, "made-up")
+    assert parents(door) == ["RUNNING"]
+    shown.abandon()
+    assert parents(door) == ["KILLED"]
+    shown = Window(worklist(study, ledger), pytest.fail, "made-up")
+    assert shown.finish(lambda tracker: tracker.end() or True) and parents(door) == ["FINISHED"]
+    Window(worklist(study, ledger), pytest.fail, "made-up").abandon()
+    assert parents(door) == ["FINISHED"]
+
+
+def test_one_that_is_away_is_no_reason_to_refuse_where_there_is_nothing_to_do(study, ledger, door):
+    door.shut = True
+    with pytest.raises(InputError), explained("sqlite:///mlflow.db"):
+        Window(worklist(study, ledger), pytest.fail, "made-up")
+    said = []
+
+    def away():
+        raise UnreadableError("away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking_store, "connect", away)
+        shown = Window(worklist(study, ledger), said.append, "made-up", needed=False)
+        shown.catch_up()
+        assert shown.finish(lambda tracker: pytest.fail("it is away")) is None
+    assert len(said) == 1
