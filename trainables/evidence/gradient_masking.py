@@ -20,7 +20,7 @@ from trainables.jobs import checks
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import to_bytes
 from trainables.training.attacks import gradient
-from trainables.training.evaluation import BATCH, first_images, judge
+from trainables.training.evaluation import BATCH, judge
 
 BEYOND_NOISE = 3.0
 """Standard errors of a paired difference that a sign must exceed: one in 740 by chance."""
@@ -127,8 +127,7 @@ def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[s
     right["huge"] = _under(task.net, images, spec.huge_epsilon, max(spec.steps))
     if spec.surrogate is not None:
         other = retraining.trained(spec.surrogate, ledger).net
-        x, y = first_images(images, None)
-        right["black_box"] = checks.withstands_other(task.net, other, x, y, evaluation.attack)
+        right["black_box"] = checks.withstands_other(task.net, other, images, evaluation.attack)
     result = {
         "images": len(images),
         "ra": {name: _share(bits) for name, bits in right.items()},
@@ -139,10 +138,11 @@ def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[s
 
 def zero_gradients(net: nn.Module, images: ImageSet) -> float:
     """Share, in [0, 1], of images at which the loss's input gradient is zero everywhere."""
-    x, y = first_images(images, None)
-    parts = [gradient(net, a, b)[0] for a, b in zip(x.split(BATCH), y.split(BATCH), strict=True)]
-    flat = torch.cat(parts).flatten(1)
-    return (flat == 0).all(1).double().mean().item()
+    batches = images.stream(torch.arange(len(images)).split(BATCH), None)
+    vanish = [
+        (gradient(net, batch.pixels(), batch.y)[0].flatten(1) == 0).all(1) for batch in batches
+    ]
+    return torch.cat(vanish).double().mean().item()
 
 
 def _under(net: nn.Module, images: ImageSet, epsilon: float, steps: int) -> Tensor:

@@ -12,12 +12,12 @@ from search_spaces.errors import InputError
 from search_spaces.regimes import Attack
 from search_spaces.spec import AutoAttackCheck, Check, TransferAttackCheck
 from trainables.checkpoints import formats
-from trainables.data.images import Splits
+from trainables.data.images import ImageSet, Splits
 from trainables.models import resnets
 from trainables.runtime.seeding import derived, generator
 from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
-from trainables.training.evaluation import BATCH, evaluating, first_images
+from trainables.training.evaluation import BATCH, evaluating
 
 
 def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Tensor]:
@@ -64,13 +64,16 @@ def _autoattack(check: AutoAttackCheck, net: nn.Module, data: Splits) -> Tensor:
         ) from None
     if data.classes < 4:
         raise InputError(f"check autoattack: its losses need 4 classes, there are {data.classes}")
-    x, y = first_images(data.test, check.images)
-    adversary = AutoAttack(net, eps=check.epsilon, device=x.device, seed=0, version="standard")
+    device = next(net.parameters()).device
+    adversary = AutoAttack(net, eps=check.epsilon, device=device, seed=0, version="standard")
     # Its targeted attacks aim at nine other classes, where there are as many.
     targets = min(9, data.classes - 1)
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets
-    attacked, _ = adversary.run_standard_evaluation(x, y, batch_size=BATCH)
-    return _correct(net, attacked.to(x.device), y)
+    right = []
+    for x, y in _batches(data.test[slice(0, check.images)]):
+        attacked, _ = adversary.run_standard_evaluation(x, y, batch_size=len(y))
+        right.append(_correct(net, attacked.to(device), y))
+    return torch.cat(right)
 
 
 def _transfer_attack(check: TransferAttackCheck, net: nn.Module, data: Splits) -> Tensor:
@@ -79,25 +82,30 @@ def _transfer_attack(check: TransferAttackCheck, net: nn.Module, data: Splits) -
     mean, std = (own.mean, own.std) if own else (data.mean, data.std)
     surrogate = resnets.build(check.model, data.classes, mean, std, seed=0)
     surrogate.load_state_dict(formats.state_for(check.load, check.model, surrogate))
-    x, y = first_images(data.test, check.images)
-    return withstands_other(net, surrogate.to(x.device), x, y, check.attack)
+    surrogate.to(next(net.parameters()).device)
+    return withstands_other(net, surrogate, data.test[slice(0, check.images)], check.attack)
 
 
 def withstands_other(
-    net: nn.Module, surrogate: nn.Module, x: Tensor, y: Tensor, attack: Attack
+    net: nn.Module, surrogate: nn.Module, images: ImageSet, attack: Attack
 ) -> Tensor:
     """(N,) bool on the CPU: which images stay correct for `net` when attacked on the surrogate?
     `net` is in eval mode; the surrogate is put into it."""
     surrogate.eval()
-    parts = []
-    for number, start in enumerate(range(0, len(y), BATCH)):
+    right = []
+    for number, (x, y) in enumerate(_batches(images)):
         rng = generator(derived(0, "transfer-attack"), number, device=x.device)
-        end = start + BATCH
-        parts.append(perturb(surrogate, x[start:end], y[start:end], attack, rng))
-    return _correct(net, torch.cat(parts), y)
+        right.append(_correct(net, perturb(surrogate, x, y, attack, rng), y))
+    return torch.cat(right)
+
+
+def _batches(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pixels in [0, 1] and labels, one batch at a time: as floats, 10,000 images of 224 pixels are
+    6 GB."""
+    for batch in images.stream(torch.arange(len(images)).split(BATCH), None):
+        yield batch.pixels(), batch.y
 
 
 def _correct(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad():
-        logits = torch.cat([net(part) for part in x.split(BATCH)])
-    return correct(logits, y).cpu()
+        return correct(net(x), y).cpu()

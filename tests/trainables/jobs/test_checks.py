@@ -215,3 +215,17 @@ def test_a_transfers_result_holds_its_checks(net, stripes, check, tmp_path):
     result, files = transfer.conclude(replace(task, spec=without), reached, ledger)
     assert "checks" not in result
     assert set(tensors(files["correct.safetensors"])) == {"clean", "attacked"}
+
+
+def test_a_check_holds_one_batch_of_images_at_a_time(monkeypatch, trained, surrogate, stripes):
+    """As floats, 10,000 images of 224 pixels are 6 GB: each batch is done before the next comes."""
+    events = []
+    pixels = images.Images.pixels
+    monkeypatch.setattr(
+        images.Images, "pixels", lambda self, *a: events.append(len(self)) or pixels(self, *a)
+    )
+    trained.register_forward_hook(lambda *_: events.append("judged"))
+    many = stripes.train[torch.arange(600) % 64]
+    right = checks.withstands_other(trained.eval(), surrogate, many, PGD)
+    assert len(right) == 600
+    assert events == [256, "judged", 256, "judged", 88, "judged"]

@@ -55,4 +55,4 @@ def test_nothing_counts_a_broken_network_as_right(bad, protocol):
     assert (found.scores.sa, found.scores.ra) == (0.0, 0.0)
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
     assert gradients(net, x, y, regime, generator(0, "x"))[1] == 0
-    assert not withstands_other(net, Broken(1.0, 0.0), x, y, PGD).any()
+    assert not withstands_other(net, Broken(1.0, 0.0), images, PGD).any()
