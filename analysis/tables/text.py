@@ -147,6 +147,9 @@ def rules_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
         with_images = shown["test_images"].dropna()
         images = "test-set error included" if all(with_images) else "without the test set's error"
         lines[-1] = (
+            "(about these tickets: seeds and test images are counted, not other thetas or masks)"
+        )
+        lines.append(
             "(extreme levels; non-inferior: shown with 95 % confidence to lose less than the margin"
             f" in all three metrics, seeds paired, {images}; estimate: loses less by its means)"
         )

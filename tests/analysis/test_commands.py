@@ -206,7 +206,7 @@ def test_extreme_shows_both_rules(analysis):
     assert (code, err) == (0, "")
     paper, shown = out.split("\n\n")
     assert paper.splitlines()[-1].endswith("2 seeds)")
-    title, head, imp, random, footer = shown.splitlines()
+    title, head, imp, random, _, footer = shown.splitlines()
     assert title == "digits, margin 1 points"
     assert head.split("  ")[0] == "theta" and "one-std" in head and "non-inferior" in head
     # RA of two seeds scatters by 0.7 points under adversarial training: nothing is shown yet.
