@@ -25,6 +25,7 @@ LASTING = 2
 SEARCH = "search"
 _LONGEST, _SHOWN = 300, 10
 # By name: the libraries that raise them are not to be loaded here.
+_DIED = "worker process has died"
 _MACHINE = ("OutOfMemoryError", "AcceleratorError", "DistBackendError", "DistNetworkError")
 
 
@@ -83,6 +84,9 @@ def reason_by_ray(text: str) -> FailureReason:
     said = " ".join(text.split())
     if memory.named_in(text):
         said = f"its process was killed for lack of memory: {memory.REMEDY}"
+    elif _DIED in said:
+        # Ray knows of no signal's number, and says so over twelve lines.
+        said = "its process died of a signal: it crashed in native code, or was killed from outside"
     return _shown(said, text, outside=True)
 
 

@@ -238,3 +238,19 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     assert run.info.status == "FINISHED" and run.data.metrics["SA"] > 0
     known = {entry.key for entry in entries(grid.expand(study)).values() if ledger.has(entry.spec)}
     assert tracker.runs.keys() == known and tracker.failed == {}
+
+
+def test_a_process_that_died_of_a_signal_is_reported_as_that():
+    """Ray 2's own words for a worker that a SIGSEGV ended."""
+    text = (
+        "The actor died unexpectedly before finishing this task.\n\tclass_name: ImplicitFunc\n"
+        "\tactor_id: 8d0c\n\tpid: 4711\nThe actor is dead because its worker process has died. "
+        "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a "
+        "connection error code 2. End of file. There are some potential root causes. (1) The "
+        "process is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force "
+        "is called. (3) The worker is crashed unexpectedly due to SIGSEGV."
+    )
+    reason = failures.reason_by_ray(text)
+    assert reason.outside and "signal" in reason.error and "\n" not in reason.error
+    assert reason.trace == text
+    assert "signal" not in failures.reason_by_ray("The node of the actor has died.").error
