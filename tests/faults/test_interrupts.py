@@ -107,6 +107,22 @@ def test_giving_up_says_why_and_ends_likewise():
     assert_gone(children)
 
 
+def test_what_dies_of_the_end_does_not_change_its_reason():
+    """Whoever watches the children sees them go, and gives up: that comes after the signal."""
+    process, children = start(
+        "import threading; from tuner.runtime.interrupts import give_up;"
+        "watch = lambda: [child.wait(), [give_up('a child is gone') for _ in range(999)]];"
+        "threading.Thread(target=watch, daemon=True).start();"
+        "more = [subprocess.Popen(['sleep', '60']) for _ in range(40)];" + BUSY["sleep"]
+    )
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130, err
+    assert "SIGINT" in err.splitlines()[0]
+    assert_gone(children)
+
+
 def test_afterwards_signals_are_what_they_were():
     done = subprocess.run(
         [

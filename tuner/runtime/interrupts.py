@@ -69,11 +69,15 @@ def _listen(heard: int, error_output: int, kept: Callable[[], str]) -> None:
         os.close(heard)
         os.close(error_output)
         return
-    ending = threading.Thread(target=_end, args=(number, error_output, kept), daemon=True)
+    # What is ended below may be missed by whoever watches it, and given up: that is no reason then.
+    why = _given_up[0] if _given_up else ""
+    code = 1 if why else 128 + number
+    why = why or f"interrupted ({signal.Signals(number).name})"
+    ending = threading.Thread(target=_end, args=(why, code, error_output, kept), daemon=True)
     ending.start()
     # A second one, or what takes too long: a storage that does not answer, say.
     select.select([heard], [], [], _PATIENCE_SECONDS)
-    _leave(number)
+    _leave(code)
 
 
 def _next(heard: int) -> int | None:
@@ -84,23 +88,22 @@ def _next(heard: int) -> int | None:
     return None
 
 
-def _end(number: int, error_output: int, kept: Callable[[], str]) -> None:
+def _end(why: str, code: int, error_output: int, kept: Callable[[], str]) -> None:
     try:
         there = kept()
     except Exception:  # Whatever the storage is in: this process ends.
         there = "results that are complete"
     start = f"\n{_SHOW_CURSOR}" if os.isatty(error_output) else ""
-    why = _given_up[0] if _given_up else f"interrupted ({signal.Signals(number).name})"
     said = f"{start}{why}: {there} are kept"
     command = shlex.join(["python", "-m", "tuner", *sys.argv[1:]])
     with suppress(OSError):  # Whoever read it may be gone.
         os.write(error_output, f"{said}\nto go on: {command}\n".encode())
-    _leave(number)
+    _leave(code)
 
 
-def _leave(number: int) -> None:
+def _leave(code: int) -> None:
     end_children()
-    os._exit(1 if _given_up else 128 + number)
+    os._exit(code)
 
 
 def end_children() -> None:
