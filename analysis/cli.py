@@ -80,8 +80,8 @@ def extreme(
     else:
         blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
         blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
-        told = completeness.lines(results.expected)
-        print("\n".join([*told, "\n\n".join("\n".join(block) for block in blocks)]))
+        lacks = completeness.lines(results.expected)
+        print("\n".join([*lacks, "\n\n".join("\n".join(block) for block in blocks)]))
     return 0
 
 

@@ -76,11 +76,11 @@ def validate(data: dict[str, Any], origin: str) -> Study:
     return study
 
 
-def _yaml(text: str, trouble: str) -> Any:
+def _yaml(text: str, what: str) -> Any:
     try:
         return bounded_yaml.load(text)
     except Exception as error:  # PyYAML lets out what a wrong date or deep nesting raises inside.
-        raise InputError(f"{trouble}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
 
 
 def _text(study: str) -> str:

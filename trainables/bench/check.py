@@ -25,7 +25,7 @@ from trainables.pruning.masks import Mask
 from trainables.runtime import capture, precision
 from trainables.runtime.capture import GRAPH
 from trainables.runtime.seeding import generator
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import Epoch, Progress, fit, snapshot
 
 WAYS = ("off", "calls", "auto")
@@ -167,7 +167,7 @@ def _evaluated(attack: Attack, counting: Protocol, device: torch.device) -> Outc
     net, data = _network(device), _data(device)
     with _way("off"):
         list(fit(net, data, _regime(epochs=4, lr=0.1), 0))
-    found = judge(net, data.train, attack, counting, batch_size=len(data.train))
+    found = evaluate(net, data.train, attack, counting, batch_size=len(data.train))
     assert found.attacked is not None
     assert found.clean.double().mean() > 0.2, "too little is learnt to tell"
     return Outcome(right=[found.clean, found.attacked], executions=[found.execution])

@@ -82,10 +82,10 @@ def count(case: str, operation: ours.Operation) -> dict[str, float]:
     """Operations and unfused bytes of one image in the textbook program, nothing carried out."""
     settings, attack = CASES[case], ATTACKS[operation]
     net, _ = ours.network(Work(case, operation, 2, 2, "cpu"))
-    net.to("meta").train(operation != "judge")
+    net.to("meta").train(operation != "evaluate")
     x = torch.empty(2, settings.channels, settings.size, settings.size, device="meta")
     y = torch.empty(2, dtype=torch.int64, device="meta")
-    rest = roofline.judged if operation == "judge" else roofline.step
+    rest = roofline.evaluated if operation == "evaluate" else roofline.step
     once = roofline.counted(partial(rest, net, x, y))
     each = roofline.counted(partial(roofline.ascend, net, x, y))
     times = attack.steps if attack else 0

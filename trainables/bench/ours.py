@@ -18,7 +18,7 @@ from trainables.models import resnets
 from trainables.pruning import masks
 from trainables.pruning.masks import Mask
 from trainables.runtime.seeding import generator
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit
 
 CLASSES = 10
@@ -27,15 +27,15 @@ EPSILON = 8 / 255
 KEPT = 0.33
 ENDLESS = 100_000
 
-Operation = Literal["standard", "fast_adversarial", "adversarial", "judge", "plain", "worst"]
+Operation = Literal["standard", "fast_adversarial", "adversarial", "evaluate", "plain", "worst"]
 PGD_20 = Attack(kind="pgd", epsilon=EPSILON, alpha=2 / 255, steps=20)
 ATTACKS: dict[Operation, Attack | None] = {
     "standard": None,
     "fast_adversarial": Attack(kind="fgsm", epsilon=EPSILON, alpha=10 / 255),
     "adversarial": Attack(kind="pgd", epsilon=EPSILON, alpha=2 / 255, steps=10),
-    "judge": PGD_20,
+    "evaluate": PGD_20,
 }
-"""What images go through in a step of each kind; `judge` is the evaluation of attacked images."""
+"""What images go through in a step of each kind; `evaluate`: they are attacked and counted."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def ours(work: Work) -> Callable[[], object]:
         return _at_half(work)
     net, mask = network(work)
     there = images(work).to(work.device)
-    if work.operation == "judge":
+    if work.operation == "evaluate":
         there = as_predicted(net, there, work.batch)
-        return lambda: judge(net, there, PGD_20)
+        return lambda: evaluate(net, there, PGD_20)
     empty = there[:0]
     data = Splits(there, empty, empty, CLASSES, (), ())
     how = regime(work)
@@ -148,18 +148,18 @@ def on_streams(work: Work, copies: int) -> Callable[[], object]:
 
 
 def _at_half(work: Work) -> Callable[[], object]:
-    """Judging a trained network at the epsilon where about half of the images are withstood."""
+    """Evaluation a trained network at the epsilon where about half of the images are survivors."""
     net, there, attack = half_robust(work.images, work.device)
     protocol: Literal["plain", "worst_iterate"] = (
         "worst_iterate" if work.operation == "worst" else "plain"
     )
-    return lambda: judge(net, there, attack, protocol)
+    return lambda: evaluate(net, there, attack, protocol)
 
 
 @lru_cache(maxsize=1)
 def half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
     """(the quickstart's network, trained adversarially; images; PGD-20 at the epsilon where
-    about half of them are withstood)."""
+    about half of them are survivors)."""
     data = datasets.splits(Dataset(name="mnist-mini", size=16)).to(device)
     net = resnets.build(CASES["quickstart"].model, data.classes, data.mean, data.std, 0).to(device)
     weak = Attack(kind="fgsm", epsilon=0.15, alpha=0.1875)
@@ -173,7 +173,7 @@ def half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
     for _ in range(7):
         epsilon = (low + high) / 2
         attack = Attack(kind="pgd", epsilon=epsilon, alpha=epsilon / 4, steps=20)
-        ra = judge(net, there[:256], attack, "worst_iterate").scores.ra
+        ra = evaluate(net, there[:256], attack, "worst_iterate").scores.ra
         assert ra is not None, "an attack was asked for"
         low, high = (epsilon, high) if ra > 0.5 else (low, epsilon)
     return net, there, attack

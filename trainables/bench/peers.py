@@ -55,13 +55,13 @@ def published_attack(
 def published(work: Work, freezes: bool = True) -> Callable[[], object]:
     """The loop of the paper's public code: pruning by torch.nn.utils.prune, whose mask multiplies
     the weights in every forward pass; images cut and flipped one by one; loss and accuracy read
-    after every step. In training it freezes the parameters during the attack; judging it does
+    after every step. In training it freezes the parameters during the attack; evaluation it does
     not. Without `freezes`: as loops that form the parameters' gradients in the attack too."""
     if work.operation == "plain":
         return _published_at_half(work)
     net, mask = _network(work)
     _as_published(net, mask)
-    if work.operation == "judge":
+    if work.operation == "evaluate":
         return partial(_judge, net, _labelled(work, net), published_attack)
     loader = _loader(ours.images(work), work)
     optimizer = _optimizer(net)
@@ -138,7 +138,7 @@ def _loader(there: Images, work: Work) -> DataLoader[tuple[Tensor, int]]:
 def with_library(work: Work, attacker: Attacker) -> Callable[[], object]:
     """A plain loop around a library's attack, on images in memory."""
     net, mask = _network(work)
-    if work.operation == "judge":
+    if work.operation == "evaluate":
         return partial(_judge, net, _labelled(work, net), attacker)
     there = ours.images(work).to(work.device)
     kept = factors(net, mask)

@@ -1,4 +1,4 @@
-"""The least that the arithmetic of a training step or a judgement takes on a machine.
+"""The least that the arithmetic of a training step or a results takes on a machine.
 
 Operations are counted in the textbook program: PGD that forms no parameter gradient, then one
 forward and one full backward pass. The machine's rate is that of its own matrix product.
@@ -31,8 +31,8 @@ def step(net: nn.Module, x: Tensor, y: Tensor) -> None:
     F.cross_entropy(net(x), y).backward()
 
 
-def judged(net: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Judging images clean and once they are attacked."""
+def evaluated(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Evaluation images clean and once they are attacked."""
     with torch.no_grad():
         net(x)
         net(x)

@@ -10,7 +10,7 @@ OPERATIONS = {
     "standard": "standard step",
     "fast_adversarial": "FAT step",
     "adversarial": "PGD-10 AT step",
-    "judge": "PGD-20 evaluation",
+    "evaluate": "PGD-20 evaluation",
 }
 OURSELVES: dict[str, dict[str, str]] = {
     "eager": {"DOUBLE_WIN_CAPTURE": "off"},

@@ -37,7 +37,7 @@ class ImageSet(Protocol):
 
     def stream(self, batches: Sequence[Tensor], seed: int | None) -> Iterator["Images"]:
         """Batches in memory, in order, each given by its indices (N,). `seed` fixes the random
-        views of images that are cut while they are read; None: the views that are judged."""
+        views of images that are cut while they are read; None: the views that are evaluated."""
 
 
 @dataclass(frozen=True)

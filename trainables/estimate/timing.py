@@ -22,7 +22,7 @@ from trainables.data.images import Images, Splits
 from trainables.estimate.steps import Step
 from trainables.models import resnets
 from trainables.runtime.allocation import keep_freed
-from trainables.training.evaluation import evaluating, judge
+from trainables.training.evaluation import evaluate, evaluating
 from trainables.training.loop import fit
 
 SECONDS_A_STEP = 0.8
@@ -41,7 +41,7 @@ def seconds(step: Step, device: torch.device) -> tuple[float, int]:
     x = torch.randint(0, 256, pixels, dtype=torch.uint8, device=device)
     images = Images(x, torch.randint(0, _CLASSES, (count,), device=device))
     if step.regime is None:
-        work: Callable[[], Any] = partial(judge, net, _right(net, images), step.attack)
+        work: Callable[[], Any] = partial(evaluate, net, _right(net, images), step.attack)
     else:
         data = Splits(images, images, images, _CLASSES, tuple(mean), tuple(std))
         work = partial(next, fit(net, data, _endless(step.regime, count), seed=0))

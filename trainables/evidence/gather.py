@@ -31,7 +31,7 @@ from trainables.runtime.allocation import keep_freed
 from trainables.store.ledger import Ledger
 from trainables.store.records import now, provenance
 from trainables.store.tensors import to_bytes
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 
 
 def gather(text: str, storage: str) -> None:
@@ -76,6 +76,6 @@ def _autoattack(
     record, right = checks.run(spec.check, task.net, task.data)
     evaluation = spec.network.transfer.evaluation
     same = task.data.test[: record["images"]]
-    ours = judge(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
+    ours = evaluate(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
     found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon}
     return found, {"correct.safetensors": to_bytes({"autoattack": right})}

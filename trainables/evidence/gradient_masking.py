@@ -20,7 +20,7 @@ from trainables.jobs import checks
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import to_bytes
 from trainables.training.attacks import gradient
-from trainables.training.evaluation import BATCH, judge
+from trainables.training.evaluation import BATCH, evaluate
 
 BEYOND_NOISE = 3.0
 """Standard errors of a paired difference that a sign must exceed: one in 740 by chance."""
@@ -119,7 +119,7 @@ def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[s
     task = retraining.trained(spec.network, ledger)
     evaluation = spec.network.transfer.evaluation
     images = task.data.test[: spec.images]
-    own = judge(task.net, images, evaluation.attack, evaluation.protocol)
+    own = evaluate(task.net, images, evaluation.attack, evaluation.protocol)
     assert own.attacked is not None, "an attack was asked for"
     right = {"clean": own.clean, "white_box": own.attacked}
     for steps in spec.steps:
@@ -147,7 +147,7 @@ def zero_gradients(net: nn.Module, images: ImageSet) -> float:
 
 def _under(net: nn.Module, images: ImageSet, epsilon: float, steps: int) -> Tensor:
     alpha = min(1.0, 2.0 * epsilon, 2.5 * epsilon / steps)
-    found = judge(net, images, Attack(kind="pgd", epsilon=epsilon, alpha=alpha, steps=steps))
+    found = evaluate(net, images, Attack(kind="pgd", epsilon=epsilon, alpha=alpha, steps=steps))
     assert found.attacked is not None, "an attack was asked for"
     return found.attacked
 

@@ -26,8 +26,8 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
 
     result: `reproduced`, whether every score, the best epoch and every image's correctness come out
     as stored; `test` and `stored`, the two scores; `path`: `epochs` (0 = before training), their
-    `coordinates` (n, 2) relative to the judged weights, and `explained`, each direction's share of
-    the path's variance. Files: weights.safetensors, the judged state; directions.safetensors, the
+    `coordinates` (n, 2) relative to the final weights, and `explained`, each direction's share of
+    the path's variance. Files: weights.safetensors, the final state; directions.safetensors, the
     two principal directions, their names behind 0/ and 1/.
     """
     stored = ledger.result(spec.transfer)
@@ -61,7 +61,7 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
 
 
 def trained(spec: Retraining, ledger: Ledger) -> transfer.Task:
-    """A re-trained transfer's network, in its judged state, with its mask and data."""
+    """A re-trained transfer's network, in its evaluated state, with its mask and data."""
     task = transfer.prepare(spec.transfer, ledger, _device())
     task.net.load_state_dict(read(ledger.file(spec, "weights.safetensors")))
     return replace(task, net=task.net.eval())

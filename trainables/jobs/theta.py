@@ -19,7 +19,7 @@ from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
 from trainables.store.records import now, provenance
 from trainables.store.tensors import to_bytes
-from trainables.training.evaluation import judge_test
+from trainables.training.evaluation import evaluate_test
 from trainables.training.loop import Epoch, Progress, fit
 from trainables.training.ranks import Shard
 
@@ -57,7 +57,7 @@ def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
         val = datasets.splits(spec.dataset).val.to(worker.device)
         result = {
             "state": "complete",
-            "source_val": judge_test(net, val, spec.evaluation).scores.model_dump(),
+            "source_val": evaluate_test(net, val, spec.evaluation).scores.model_dump(),
             **provenance(started, worker.device, worker.shard.world),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(state)})
@@ -93,10 +93,10 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         )
     if worker.shard.rank == 0:
         net.load_state_dict(best.state)
-        judgement = judge_test(net, data.test.to(worker.device), spec.evaluation)
+        results = evaluate_test(net, data.test.to(worker.device), spec.evaluation)
         result = {
             "state": reached.state,
-            "test": judgement.scores.model_dump(),
+            "test": results.scores.model_dump(),
             "best_epoch": best.epoch,
             "epochs": reached.records,
             **({"reason": reached.reason} if reached.reason else {}),

@@ -1,4 +1,4 @@
-"""One transfer: a ticket trained on a downstream task, then judged once on its test images."""
+"""One transfer: a ticket trained on a downstream task, then evaluated once on its test images."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
 from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes, without_head
-from trainables.training.evaluation import Judgement, judge_test
+from trainables.training.evaluation import ImageResults, evaluate_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
 
 
@@ -103,7 +103,7 @@ def untrained(task: Task, ledger: Ledger) -> Best:
 def conclude(
     task: Task, reached: Outcome, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(result, files) of a transfer that has ended: its best state by validation judged on the test
+    """(result, files) of a transfer that has ended: its best state by validation on the test
     images, the last state's scores beside it, and the best state's correctness image by image. Of
     a training that diverged, no later state is left than the best; where none was validated, that
     is the ticket as it was before training.
@@ -112,15 +112,15 @@ def conclude(
     best = reached.best or untrained(task, ledger)
     if diverged:
         task.net.load_state_dict(best.state)
-    last = judge_test(task.net, task.data.test, spec.evaluation)
-    judged = last
+    last = evaluate_test(task.net, task.data.test, spec.evaluation)
+    evaluated = last
     if not diverged and best.epoch != reached.last["number"]:
         task.net.load_state_dict(best.state)
-        judged = judge_test(task.net, task.data.test, spec.evaluation)
+        evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
     further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
     result = {
         "state": reached.state,
-        "test": judged.scores.model_dump(),
+        "test": evaluated.scores.model_dump(),
         "last": last.scores.model_dump(),
         "val": best.scores.model_dump(exclude_none=True),
         "best_epoch": best.epoch,
@@ -131,10 +131,10 @@ def conclude(
         result["checks"] = [record for record, _ in further]
     if reached.reason:
         result["reason"] = reached.reason
-    bits = _bits(judged) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
+    bits = _bits(evaluated) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
     return result, {"correct.safetensors": to_bytes(bits)}
 
 
-def _bits(judgement: Judgement) -> dict[str, Tensor]:
-    assert judgement.attacked is not None, "test images are always attacked"
-    return {"clean": judgement.clean, "attacked": judgement.attacked}
+def _bits(results: ImageResults) -> dict[str, Tensor]:
+    assert results.attacked is not None, "test images are always attacked"
+    return {"clean": results.clean, "attacked": results.attacked}

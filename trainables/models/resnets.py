@@ -149,8 +149,8 @@ def build(
     return net.to(memory_format=torch.channels_last)
 
 
-def folded(net: nn.Module) -> nn.Module:
-    """What `net` computes in eval mode, with every BatchNorm folded into the convolution before it:
+def fuse(net: nn.Module) -> nn.Module:
+    """What `net` computes in eval mode, with every BatchNorm fused into the convolution before it:
     the same up to rounding, and faster. Networks other than ours are returned as they are."""
     if not isinstance(net, ResNet):
         return net

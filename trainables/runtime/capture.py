@@ -107,12 +107,12 @@ def _beside(device: torch.device, stream: int) -> tuple[Any, Any]:
 
     They share memory and the libraries' scratch space: one graph runs at a time, and leaves nothing
     there that another needs."""
-    aside, keeper = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
+    aside, memory = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
     number = torch.zeros((), device=device)
     aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.graph(keeper, stream=aside):
+    with torch.cuda.graph(memory, stream=aside):
         number.add_(1)
-    return aside, keeper
+    return aside, memory
 
 
 def _first_line(error: BaseException) -> str:

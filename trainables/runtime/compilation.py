@@ -1,6 +1,6 @@
 """Compiled training: an execution setting, recorded with results, never part of a key.
 
-Judging is never compiled: its network is another one every time, with BatchNorm folded.
+Evaluation is never compiled: its network is another one every time, with BatchNorm fused.
 """
 
 import os

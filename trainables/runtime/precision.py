@@ -1,6 +1,6 @@
 """The arithmetic of training: an execution setting, recorded with results, never part of a key.
 
-Judging always computes in float32; on CUDA, as PyTorch's default is, with convolutions in TF32.
+Evaluation always computes in float32; on CUDA, as PyTorch's default is, with convolutions in TF32.
 """
 
 import os
@@ -26,12 +26,12 @@ def precision() -> Precision:
     raise InputError(f"{VARIABLE}={text}: takes float32 or bf16")
 
 
-def raised(logits: Tensor) -> Tensor:
+def full_precision(logits: Tensor) -> Tensor:
     """Logits fit for a loss: what was computed in bfloat16 goes on in float32."""
     return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
-def lowered(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> torch.autocast:
     """Inside, operations compute as DOUBLE_WIN_PRECISION says."""
     enabled = precision() == "bf16"
     # A graph could not keep weights that were cast outside of it; inside, nothing is cast twice.

@@ -13,7 +13,7 @@ from search_spaces.regimes import Protocol as Counting
 from trainables.data.images import Images
 from trainables.runtime.capture import EAGER, capture, in_place
 from trainables.training.accuracy import correct
-from trainables.training.attacks import perturb, withstands, withstood
+from trainables.training.attacks import perturb, survivors, withstands
 from trainables.training.workspace import Workspace, workspace_for
 
 Shown = Iterable[tuple[Images, int]]
@@ -59,7 +59,7 @@ class OwnAnswers:
     def attacked(self, shown: Shown, attack: Attack, counting: Counting) -> Tensor:
         drawn = ((b.pixels(), b.y, torch.Generator(b.y.device).manual_seed(s)) for b, s in shown)
         if _by_every_iterate(attack, counting):
-            return withstood(self._net, drawn, attack, self._size)
+            return survivors(self._net, drawn, attack, self._size)
         right = [_right_at_the_end(attack, self._net, x, y, rng) for x, y, rng in drawn]
         return torch.cat(right).nonzero().flatten()
 

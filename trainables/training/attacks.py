@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.regimes import Attack
-from trainables.runtime.precision import raised
+from trainables.runtime.precision import full_precision
 from trainables.training.accuracy import correct
 
 
@@ -49,7 +49,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
         logits = model(x)
         # The sum, not the mean: an image's gradient then does not depend on the batch's size.
-        loss = F.cross_entropy(raised(logits), y, reduction="sum")
+        loss = F.cross_entropy(full_precision(logits), y, reduction="sum")
         (result,) = torch.autograd.grad(loss, x)
     return result, logits.detach()
 
@@ -117,7 +117,7 @@ class _Attacked(NamedTuple):
     steps: Tensor
 
 
-def withstood(
+def survivors(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor, torch.Generator]],
     attack: Attack,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
 from trainables.data.images import Images, ImageSet
-from trainables.models.resnets import folded
+from trainables.models.resnets import fuse
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived
@@ -35,7 +35,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ImageResults:
     """Which images are classified correctly, clean and under attack: (N,) bool tensors on the CPU.
 
     `attacked` is None where no attack was asked for. execution: how, see runtime.capture.
@@ -50,15 +50,15 @@ class Judgement:
         return Scores(sa=_mean(self.clean), ra=_mean(self.attacked))
 
 
-def judge(
+def evaluate(
     model: nn.Module,
     images: ImageSet,
     attack: Attack | None,
     protocol: Protocol = "plain",
     seed: int = 0,
     batch_size: int | None = None,
-) -> Judgement:
-    """Judges each image in eval mode; `seed` fixes the attack's random starts.
+) -> ImageResults:
+    """Evaluates each image in eval mode; `seed` fixes the attack's random starts.
 
     An image counts as correct under attack if it is correct when clean and under every restart of
     the attack, by its last iterate or (protocol worst_iterate, for pgd) by all of them.
@@ -67,11 +67,11 @@ def judge(
     size, device = batch_size or at_once(images), images.y.device
     with evaluating(model), memory.naming(size, "evaluating", "the evaluation's batch_size"):
         # In eval mode BatchNorm is no more than a part of its convolution.
-        answers = answers_of(folded(model), min(size, len(images)), device)
+        answers = answers_of(fuse(model), min(size, len(images)), device)
         everything = torch.arange(len(images), device=device)
         clean = answers.clean(images.stream(everything.split(size), seed=None))
         if attack is None:
-            return Judgement(clean.cpu(), None, answers.execution)
+            return ImageResults(clean.cpu(), None, answers.execution)
         left = clean.nonzero().flatten()
         for restart in range(attack.restarts):
             if not len(left):
@@ -81,7 +81,7 @@ def judge(
             shown = zip(images.stream(parts, seed=None), seeds, strict=True)
             left = left[answers.attacked(shown, attack, protocol)]
     attacked = torch.zeros_like(clean).index_fill_(0, left, True)
-    return Judgement(clean.cpu(), attacked.cpu(), answers.execution)
+    return ImageResults(clean.cpu(), attacked.cpu(), answers.execution)
 
 
 def at_once(images: ImageSet) -> int:
@@ -96,10 +96,10 @@ def at_once(images: ImageSet) -> int:
     return math.ceil(len(images) / math.ceil(len(images) / most))
 
 
-def judge_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> Judgement:
+def evaluate_test(model: nn.Module, images: ImageSet, evaluation: Evaluation) -> ImageResults:
     """Judges test images as the evaluation says."""
     size = evaluation.batch_size
-    return judge(model, images, evaluation.attack, evaluation.protocol, batch_size=size)
+    return evaluate(model, images, evaluation.attack, evaluation.protocol, batch_size=size)
 
 
 def first_images(images: ImageSet, count: int | None) -> tuple[Tensor, Tensor]:

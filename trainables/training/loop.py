@@ -16,7 +16,7 @@ from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, generator
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
 from trainables.training.recorder import steps_of
@@ -240,7 +240,7 @@ def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evalu
     """Clean accuracy, and accuracy under attack where the regime trains for it."""
     attack = evaluation.validation if regime.attack else None
     size = evaluation.batch_size
-    return judge(net, images, attack, evaluation.protocol, batch_size=size).scores
+    return evaluate(net, images, attack, evaluation.protocol, batch_size=size).scores
 
 
 def _score(scores: Scores, regime: Regime) -> float:

@@ -18,7 +18,7 @@ from search_spaces.regimes import Attack, Containment
 from trainables.data.images import ImageSet
 from trainables.runtime.seeding import generator
 from trainables.training.attacks import gradient, uniform
-from trainables.training.evaluation import BATCH, evaluating, judge
+from trainables.training.evaluation import BATCH, evaluate, evaluating
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,6 @@ def collapsed(history: Sequence[Signals], containment: Containment | None) -> bo
 
 
 def _under(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> float:
-    accuracy = judge(model, images, attack, seed=seed).scores.ra
+    accuracy = evaluate(model, images, attack, seed=seed).scores.ra
     assert accuracy is not None, "an attack was asked for"
     return accuracy

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Regime
 from trainables.pruning.masks import apply_
-from trainables.runtime.precision import lowered, raised
+from trainables.runtime.precision import autocast, full_precision
 from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
 from trainables.training.evaluation import evaluating
@@ -67,12 +67,12 @@ def gradients(
     total, right = torch.zeros(2, device=y.device).unbind()
     sizes = micro_batches(len(y), regime.recipe.micro_batch)
     for number, (images, labels) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True), 1):
-        with lowered(x.device):
+        with autocast(x.device):
             attacked = _attacked(net, images, labels, regime, rng, alpha)
         with _exchange(model, now=number == len(sizes)):
-            with lowered(x.device):
+            with autocast(x.device):
                 logits = model(attacked)
-            loss = F.cross_entropy(raised(logits), labels)
+            loss = F.cross_entropy(full_precision(logits), labels)
             share = len(labels) / len(y)
             (loss * (share * weight)).backward()
         total += loss.detach() * share

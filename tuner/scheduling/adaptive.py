@@ -182,7 +182,7 @@ class LevelSearch:
         """Have two seeds of a level failed to train under a regime, and none succeeded?"""
         level = self._level(row)
         tried = [[r for c, r in self.results.items() if c[:2] == (level, name)] for name in REGIMES]
-        return any(len(told) > 1 and not any(told) for told in tried)
+        return any(len(passed) > 1 and not any(passed) for passed in tried)
 
     def _scores(self, metric: int) -> Floats:
         """(L, S): a metric's scores, NaN where there are none."""

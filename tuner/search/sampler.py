@@ -1,4 +1,4 @@
-"""Optuna, told of every finished trial of the ledger."""
+"""Optuna, shown every finished trial of the ledger."""
 
 import warnings
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from tuner.storage import state
 
 
 def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLate":
-    """Optuna, told of every finished trial, with the first points that are not among them queued;
+    """Optuna, shown every finished trial, with the first points that are not among them queued;
     it has nothing more to suggest once it is `late`.
 
     OptunaSearch's own `evaluated_rewards` takes one objective, no conditions and no further
@@ -34,11 +34,11 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
     """
     search, known = trials.searched(study), state.trials(study, ledger)
     storage = optuna.storages.InMemoryStorage()
-    told = optuna.create_study(
+    sampled = optuna.create_study(
         storage=storage, study_name=study.name, directions=["maximize"] * len(search.objectives)
     )
     for finished in known:
-        told.add_trial(
+        sampled.add_trial(
             optuna.trial.create_trial(
                 params=dict(finished.point),
                 distributions={n: distribution(search.space[n]) for n in finished.point},
@@ -48,7 +48,7 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
     points = [finished.point for finished in known]
     for point in trials.first_points(study):
         if point not in points:
-            told.enqueue_trial(dict(point))
+            sampled.enqueue_trial(dict(point))
 
     def draw(trial: optuna.Trial) -> dict[str, str]:
         point: Point = {}

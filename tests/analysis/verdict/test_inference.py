@@ -224,15 +224,15 @@ def crossed(rng, levels, seeds, images):
     return rng.random((levels, seeds, images)) < 1 / (1 + np.exp(-(image + by_level + shift)))
 
 
-@pytest.mark.parametrize("holes", [False, True], ids=["complete", "incomplete"])
-def test_seeds_and_images_against_monte_carlo(holes):
+@pytest.mark.parametrize("lacking", [False, True], ids=["complete", "incomplete"])
+def test_seeds_and_images_against_monte_carlo(lacking):
     """The mean estimated covariance is that of the estimates over fresh seeds and fresh images.
 
     1000 studies: the variance of a difference is known to 1000 ** -0.5 * 2 ** 0.5 = 4.5 %.
     """
     rng = np.random.default_rng(5)
     absent = np.zeros((3, 6), bool)
-    if holes:
+    if lacking:
         absent[1, 3:] = absent[2, :2] = absent[0, 5] = True
     values, covariances, images = [], [], []
     for _ in range(1000):

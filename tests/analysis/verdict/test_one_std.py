@@ -156,15 +156,15 @@ def test_a_single_seed_has_no_spread():
 
 
 def test_a_level_without_a_score_is_named():
-    holes = (float("nan"),) * 3
-    row = verdict(dense(), level(4), level(8, RA=holes), level(10))
+    lacking = (float("nan"),) * 3
+    row = verdict(dense(), level(4), level(8, RA=lacking), level(10))
     assert (row["level"], row["levels_complete"]) == (10, 2)
     assert not row["lower_levels_match"]
     assert row["lower_levels"] == "83.22 % incomplete"
     assert row["note"] == "incomplete: 83.22 %"
-    above = verdict(dense(), level(4), level(10, SA_standard=holes))
+    above = verdict(dense(), level(4), level(10, SA_standard=lacking))
     assert above["note"] == "incomplete: 89.26 %, the extreme may be higher"
-    nothing = verdict(dense(), level(4, RA=holes))
+    nothing = verdict(dense(), level(4, RA=lacking))
     assert (nothing["levels_complete"], nothing["lower_levels"]) == (0, "none complete")
 
 
@@ -187,8 +187,8 @@ def test_other_seeds_are_told():
     assert row["note"] == "missing seeds: 59.04 % (1 of 3)"
     row = verdict(dense(), level(4, SA_standard=(0.98, 0.98, 0.98, 0.98)))
     assert row["note"] == "other seeds than the dense network's: 59.04 %"
-    holes = (0.5, 0.5, float("nan"))
-    row = verdict(dense(RA=holes), level(4, RA=holes), level(8))
+    lacking = (0.5, 0.5, float("nan"))
+    row = verdict(dense(RA=lacking), level(4, RA=lacking), level(8))
     assert (row["n"], row["dense_n"]) == (3, 2)
     assert row["note"] == (
         "missing seeds: dense (1 of 3), 59.04 % (1 of 3); "

@@ -149,16 +149,16 @@ def test_one_seed_shows_no_spread(study):
 
 
 def test_an_incomplete_dense_network_has_no_verdict(study):
-    holes = [{**row, "RA": np.nan} for row in dense()]
-    row = verdict(study, holes, level(4))
+    lacking = [{**row, "RA": np.nan} for row in dense()]
+    row = verdict(study, lacking, level(4))
     assert (row["status"], row["advice"]) == ("undecided", "the dense network is incomplete")
     assert pd.isna(row["level"])
     assert pd.isna(verdict(study, level(4))["level"])
 
 
 def test_nothing_complete_but_dense(study):
-    holes = [{**row, "SA": np.nan, "RA": np.nan} for row in level(4)]
-    row = verdict(study, dense(), holes)
+    lacking = [{**row, "SA": np.nan, "RA": np.nan} for row in level(4)]
+    row = verdict(study, dense(), lacking)
     assert (row["status"], row["advice"]) == ("undecided", "no pruned level is complete")
 
 
@@ -305,8 +305,8 @@ def test_the_footer_says_whether_test_images_are_included(study):
 
 
 def test_a_block_that_begins_with_an_incomplete_dense_network_reads_well(study):
-    holes = [{**row, "RA": np.nan} for row in dense()]
-    lines = both(study, holes, level(4))
+    lacking = [{**row, "RA": np.nan} for row in dense()]
+    lines = both(study, lacking, level(4))
     assert lines[0] == "digits, margin 1 points"
     assert "undecided: the dense network is incomplete" in lines[2]
     assert "nan" not in "\n".join(lines)

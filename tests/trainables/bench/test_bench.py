@@ -80,7 +80,7 @@ def test_a_contender_that_cannot_is_named_with_its_reason():
         measure.contenders(["ours"], FEW) as found,
         pytest.raises(InputError, match="bench: ours fails: KeyError: 'unheard': choose"),
     ):
-        found["ours"].rate({"case": "unheard", "operation": "judge", "batch": 1, "images": 1})
+        found["ours"].rate({"case": "unheard", "operation": "evaluate", "batch": 1, "images": 1})
 
 
 def test_the_table_says_ratios_with_their_quartiles():

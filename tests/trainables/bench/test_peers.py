@@ -68,7 +68,7 @@ def test_torchattacks_takes_our_steps_from_our_start(seen, monkeypatch):
     assert ((ours - other).abs() < 1e-5).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("operation", ["standard", "fast_adversarial", "adversarial", "judge"])
+@pytest.mark.parametrize("operation", ["standard", "fast_adversarial", "adversarial", "evaluate"])
 @pytest.mark.parametrize("name", ["ours", "paper", "unfrozen", *LIBRARIES])
 def test_everyone_does_every_piece_of_work(name, operation):
     from trainables.bench.contender import piece
@@ -111,12 +111,12 @@ def test_operations_by_hand():
     forward = 2 * (sum(stage) + 64 * 10)
     stem = 2 * 8 * 8 * 16 * 9
     found = {
-        op: count("quickstart", op)["operations"] for op in ("standard", "adversarial", "judge")
+        op: count("quickstart", op)["operations"] for op in ("standard", "adversarial", "evaluate")
     }
     # Training: once forward, once to the weights, once to what is below the stem.
     assert found["standard"] == 3 * forward - stem
     assert found["adversarial"] == found["standard"] + 10 * 2 * forward
-    assert found["judge"] == 2 * forward + 20 * 2 * forward
+    assert found["evaluate"] == 2 * forward + 20 * 2 * forward
 
 
 def test_every_case_can_be_counted():

@@ -10,7 +10,7 @@ from search_spaces.spec import AutoAttackCheck, Dataset, Model
 from trainables.data.images import Images
 from trainables.estimate import steps
 from trainables.estimate.steps import Training
-from trainables.training.evaluation import evaluating, judge
+from trainables.training.evaluation import evaluate, evaluating
 from trainables.training.loop import fit
 
 MODEL = Model(arch="resnet8", width=4)
@@ -71,7 +71,7 @@ def test_an_evaluation_takes_the_counted_passes(counted, stripes):
         right = net(stripes.test.pixels()).argmax(1)
     seen.clear()
     # All images are right when clean: all are attacked, in the papers' protocol to the end.
-    judge(net, Images(stripes.test.x, right), PGD)
+    evaluate(net, Images(stripes.test.x, right), PGD)
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1), attack=PGD)
     none = Attack(kind="pgd", epsilon=0.1, alpha=0.1, steps=1)
     counts = steps.steps(training(regime, Evaluation(attack=PGD, validation=none)))

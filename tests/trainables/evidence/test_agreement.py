@@ -53,20 +53,20 @@ def test_accuracy_by_class():
 
 def test_transfers_to_different_data_have_no_record_in_common():
     regime = {"recipe": {"epochs": 1, "lr": 0.1}}
-    judge = {"attack": {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05}}
+    evaluate = {"attack": {"kind": "pgd", "epsilon": 0.1, "alpha": 0.05}}
     digits, mini = ({"name": name, "size": 8} for name in ("digits", "mnist-mini"))
     theta = {
         "dataset": mini,
         "model": {"arch": "resnet8"},
         "pretraining": {"train": regime},
-        "evaluation": judge,
+        "evaluation": evaluate,
     }
     transfers = [
         {
             "ticket": {"theta": theta, "pruning": None, "level": 0},
             "dataset": dataset,
             "regime": regime,
-            "evaluation": judge,
+            "evaluation": evaluate,
             "seed": 0,
         }
         for dataset in (digits, mini)

@@ -27,7 +27,7 @@ from trainables.jobs.outcome import outcome
 from trainables.models import resnets
 from trainables.store.ledger import open_ledger
 from trainables.store.records import now
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit
 
 SURROGATE = Model(arch="resnet8", width=4)
@@ -63,7 +63,7 @@ def check(published):
 
 
 def accuracy(net, data, attack=None):
-    scores = judge(net, data.test, attack).scores
+    scores = evaluate(net, data.test, attack).scores
     return scores.sa if attack is None else scores.ra
 
 
@@ -155,7 +155,7 @@ def test_autoattack_is_never_above_pgd():
     auto = AutoAttackCheck(kind="autoattack", epsilon=0.08, images=24)
     record, right = checks.run(auto, linear, data)
     pgd = Attack(kind="pgd", epsilon=0.08, alpha=0.02, steps=20)
-    theirs = judge(linear, data.test[:24], pgd).attacked
+    theirs = evaluate(linear, data.test[:24], pgd).attacked
     assert record["images"] == 24 and record["kind"] == "autoattack"
     assert record["ra"] == right.double().mean().item()
     assert 0 < record["ra"] <= theirs.double().mean().item() < 1
@@ -224,8 +224,8 @@ def test_a_check_holds_one_batch_of_images_at_a_time(monkeypatch, trained, surro
     monkeypatch.setattr(
         images.Images, "pixels", lambda self, *a: events.append(len(self)) or pixels(self, *a)
     )
-    trained.register_forward_hook(lambda *_: events.append("judged"))
+    trained.register_forward_hook(lambda *_: events.append("evaluated"))
     many = stripes.train[torch.arange(600) % 64]
     right = checks.withstands_other(trained.eval(), surrogate, many, PGD)
     assert len(right) == 600
-    assert events == [256, "judged", 256, "judged", 88, "judged"]
+    assert events == [256, "evaluated", 256, "evaluated", 88, "evaluated"]

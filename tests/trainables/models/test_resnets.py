@@ -11,7 +11,7 @@ from torch import nn
 
 from search_spaces.spec import Model
 from tests.support.paths import ROOT
-from trainables.models.resnets import Strided1x1, build, folded
+from trainables.models.resnets import Strided1x1, build, fuse
 
 RGB = ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
 
@@ -80,7 +80,7 @@ def test_a_folded_network_computes_the_same_without_batchnorm(arch):
         net(x)
     net.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    fold = folded(net)
+    fold = fuse(net)
     torch.testing.assert_close(fold(x), net(x), rtol=1e-4, atol=1e-5)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold.modules())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -88,7 +88,7 @@ def test_a_folded_network_computes_the_same_without_batchnorm(arch):
 
 def test_other_networks_are_not_folded():
     other = torchvision.models.resnet18(num_classes=2)
-    assert folded(other) is other
+    assert fuse(other) is other
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 5, 6, 7])

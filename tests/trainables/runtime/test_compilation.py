@@ -11,7 +11,7 @@ from trainables.pruning import masks
 from trainables.runtime.compilation import VARIABLE, compilation
 from trainables.runtime.seeding import generator
 from trainables.store.records import now, provenance
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
@@ -46,8 +46,8 @@ def test_a_compiled_training_is_the_same_up_to_rounding(net, stripes, monkeypatc
     for name, value in net.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
     assert all((weights[name][~kept] == 0).all() for name, kept in mask.items())
-    judged = [judge(model, stripes.test, PGD) for model in (net, second)]
-    assert torch.equal(judged[0].clean, judged[1].clean)
+    evaluated = [evaluate(model, stripes.test, PGD) for model in (net, second)]
+    assert torch.equal(evaluated[0].clean, evaluated[1].clean)
     assert recorded() == "default"
 
 

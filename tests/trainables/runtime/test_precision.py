@@ -1,13 +1,13 @@
-"""The precision of training: float32 unless asked, recorded, and float32 again in judging."""
+"""The precision of training: float32 unless asked, recorded, and float32 again in evaluation."""
 
 import pytest
 import torch
 
 from search_spaces.errors import InputError
 from search_spaces.regimes import Attack, Recipe, Regime
-from trainables.runtime.precision import VARIABLE, lowered, precision
+from trainables.runtime.precision import VARIABLE, autocast, precision
 from trainables.store.records import now, provenance
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
@@ -15,14 +15,14 @@ REGIME = Regime(recipe=Recipe(epochs=4, batch_size=16, lr=0.05), attack=PGD)
 
 
 def trained(net, stripes):
-    """(losses of the epochs, types of the convolutions' outputs in training and in judging)."""
+    """(losses of the epochs, types of the convolutions' outputs in training and in evaluation)."""
     types = []
     net.conv1.register_forward_hook(lambda _, __, out: types.append(out.dtype))
     losses = [epoch.loss for epoch in fit(net, stripes, REGIME, seed=0)]
     in_training, types[:] = set(types), []
     net.conv1._forward_hooks.clear()
-    judged = judge(net, stripes.test, PGD)
-    return losses, in_training, judged
+    evaluated = evaluate(net, stripes.test, PGD)
+    return losses, in_training, evaluated
 
 
 def test_training_is_in_float32_unless_asked(net, stripes, monkeypatch):
@@ -34,10 +34,10 @@ def test_training_is_in_float32_unless_asked(net, stripes, monkeypatch):
 
 def test_bf16_trains_as_well_and_is_recorded(net, stripes, monkeypatch):
     monkeypatch.setenv(VARIABLE, "bf16")
-    losses, types, judged = trained(net, stripes)
+    losses, types, evaluated = trained(net, stripes)
     assert types == {torch.bfloat16}
     assert losses[-1] < 0.8 * losses[0]
-    assert judged.scores.sa >= 0.9
+    assert evaluated.scores.sa >= 0.9
     assert all(p.dtype == torch.float32 for p in net.parameters())
     assert provenance(now(), torch.device("cpu"))["precision"] == "bf16"
 
@@ -45,7 +45,7 @@ def test_bf16_trains_as_well_and_is_recorded(net, stripes, monkeypatch):
 def test_the_setting_takes_what_cuda_takes(monkeypatch):
     """No GPU is needed to make the context that one would be given."""
     monkeypatch.setenv(VARIABLE, "bf16")
-    context = lowered(torch.device("cuda"))
+    context = autocast(torch.device("cuda"))
     assert (context.device, context.fast_dtype) == ("cuda", torch.bfloat16)
 
 

@@ -11,7 +11,7 @@ from trainables.data.images import Images
 from trainables.jobs.checks import withstands_other
 from trainables.runtime.seeding import generator
 from trainables.training.accuracy import correct
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.step import gradients
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
@@ -51,7 +51,7 @@ def test_nothing_counts_a_broken_network_as_right(bad, protocol):
     net = Broken(bad, 0.0)
     x, y = torch.rand(8, 1, 4, 4), torch.zeros(8, dtype=torch.int64)
     images = Images((x * 255).to(torch.uint8), y)
-    found = judge(net, images, PGD, protocol)
+    found = evaluate(net, images, PGD, protocol)
     assert (found.scores.sa, found.scores.ra) == (0.0, 0.0)
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
     assert gradients(net, x, y, regime, generator(0, "x"))[1] == 0

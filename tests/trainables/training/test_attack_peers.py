@@ -12,7 +12,7 @@ from tests.support.shared_data import CIFAR_MEAN, CIFAR_STD, PGD, cifar10_test, 
 from trainables.checkpoints import formats
 from trainables.data.images import pixels
 from trainables.models import resnets
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 
 
 def test_a_published_standard_network_is_accurate_and_not_robust():
@@ -24,13 +24,13 @@ def test_a_published_standard_network_is_accurate_and_not_robust():
     loaded = formats.load(Checkpoint(format="state_dict", path=str(path)), model, net)
     net.load_state_dict(loaded.state)
     images = cifar10_test(2000)
-    assert judge(net, images, None).scores.sa >= 0.78
-    assert 0 <= judge(net, images[:200], PGD).scores.ra <= 0.05
+    assert evaluate(net, images, None).scores.sa >= 0.78
+    assert 0 <= evaluate(net, images[:200], PGD).scores.ra <= 0.05
 
 
 def test_a_published_robust_network_is_robust():
     """Reported for this network on these images: clean 0.688, PGD at 2/255 0.578."""
-    scores = judge(resnet2b(), cifar10_test(2000), PGD).scores
+    scores = evaluate(resnet2b(), cifar10_test(2000), PGD).scores
     assert scores.sa >= 0.66
     assert scores.ra >= 0.54
 
@@ -43,7 +43,7 @@ def test_our_pgd_is_as_strong_as_torchattacks():
     attacked = theirs(pixels(images.x), images.y)
     with torch.no_grad():
         ra = (net(attacked).argmax(1) == images.y).double().mean().item()
-    assert abs(judge(net, images, PGD).scores.ra - ra) <= 0.01
+    assert abs(evaluate(net, images, PGD).scores.ra - ra) <= 0.01
 
 
 def test_our_pgd_comes_close_to_the_stronger_apgd():
@@ -56,4 +56,4 @@ def test_our_pgd_comes_close_to_the_stronger_apgd():
     assert (attacked - pixels(images.x)).abs().max() <= PGD.epsilon + 1e-6
     with torch.no_grad():
         ra = (net(attacked).argmax(1) == images.y).double().mean().item()
-    assert ra - 0.01 <= judge(net, images, PGD).scores.ra <= ra + 0.01
+    assert ra - 0.01 <= evaluate(net, images, PGD).scores.ra <= ra + 0.01

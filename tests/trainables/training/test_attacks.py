@@ -141,15 +141,15 @@ def test_withstood_are_those_whose_every_iterate_is_right(net, size):
     expected = torch.cat(right).nonzero().flatten()
     assert 5 < len(expected) < 30, "some withstand it, some do not"
     arriving = ((x, y, generator(n, "test")) for n, (x, y) in enumerate(batches))
-    assert torch.equal(attacks.withstood(net, arriving, attack, size), expected)
+    assert torch.equal(attacks.survivors(net, arriving, attack, size), expected)
 
 
 def test_withstood_is_exact_on_a_linear_model_and_empty_of_nothing():
     x, y = torch.tensor([0.05, 0.15]).view(2, 1, 1, 1), torch.tensor([1, 1])
     attack = Attack(kind="pgd", epsilon=0.1, alpha=0.1, steps=3)
     arriving = [(x, y, generator(0, "test"))]
-    assert attacks.withstood(_Threshold(), arriving, attack, 8).tolist() == [1]
-    assert attacks.withstood(_Threshold(), [], attack, 8).tolist() == []
+    assert attacks.survivors(_Threshold(), arriving, attack, 8).tolist() == [1]
+    assert attacks.survivors(_Threshold(), [], attack, 8).tolist() == []
 
 
 class _Threshold(Linear):

@@ -50,13 +50,13 @@ def test_learns(net, stripes, evaluation):
 
 def test_adversarial_training_buys_robustness(net, stripes, evaluation):
     recipe = Recipe(epochs=8, batch_size=16, lr=0.05)
-    from trainables.training.evaluation import judge
+    from trainables.training.evaluation import evaluate
 
     scores = {}
     for name, attack in (("standard", None), ("adversarial", PGD)):
         model = clone(net)
         list(fit(model, stripes, Regime(recipe=recipe, attack=attack), 0))
-        scores[name] = judge(model, stripes.test, evaluation.attack).scores.ra
+        scores[name] = evaluate(model, stripes.test, evaluation.attack).scores.ra
     assert scores["adversarial"] > scores["standard"] + 0.1
 
 

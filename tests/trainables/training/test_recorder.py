@@ -16,7 +16,7 @@ from trainables.runtime import capture
 from trainables.runtime.seeding import generator
 from trainables.store.records import epoch_record, now, provenance
 from trainables.training import workspace
-from trainables.training.evaluation import judge
+from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit, snapshot
 
 FGSM = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
@@ -158,22 +158,22 @@ def test_answers_in_place(net, stripes, recordings, monkeypatch, protocol):
     list(fit(net, stripes, regime(epochs=3), 0))
     recordings.clear()
     weak = Attack(kind="pgd", epsilon=0.05, alpha=0.02, steps=3, restarts=2)
-    own, placed = both(monkeypatch, lambda: judge(net, stripes.train, weak, protocol))
+    own, placed = both(monkeypatch, lambda: evaluate(net, stripes.train, weak, protocol))
     assert torch.equal(own.clean, placed.clean) and torch.equal(own.attacked, placed.attacked)
     assert 0 < own.attacked.sum() < own.clean.sum()
     assert (own.execution, placed.execution) == ("eager", "graph")
     assert recordings == [(64, 1, 8, 8)] * 2
-    judge(net, stripes.train, weak, protocol, seed=1)
+    evaluate(net, stripes.train, weak, protocol, seed=1)
     assert len(recordings) == 2
 
 
 def test_answers_do_not_depend_on_what_fills_a_batch(net, stripes, recordings):
     """In batches of 24, the last of 64 images has 16, and all that are attacked fill others."""
     list(fit(net, stripes, regime(epochs=3), 0))
-    whole = judge(net, stripes.train, None)
-    assert torch.equal(judge(net, stripes.train, None, batch_size=24).clean, whole.clean)
+    whole = evaluate(net, stripes.train, None)
+    assert torch.equal(evaluate(net, stripes.train, None, batch_size=24).clean, whole.clean)
     nothing = Attack(kind="pgd", epsilon=1e-6, alpha=1e-6, steps=1)
-    parted = judge(net, stripes.train, nothing, batch_size=24)
+    parted = evaluate(net, stripes.train, nothing, batch_size=24)
     assert torch.equal(parted.attacked, whole.clean)
 
 
