@@ -67,7 +67,9 @@ def finish(ledger, cell):
     }
     test = {"sa": float(right["clean"].mean()), "ra": float(right["attacked"].mean())}
     bits = {"correct.safetensors": save(right)}
-    ledger.write(cell.transfer, {"state": "complete", "test": test, "started": 0.0, "ended": 1.0}, bits)
+    ledger.write(
+        cell.transfer, {"state": "complete", "test": test, "started": 0.0, "ended": 1.0}, bits
+    )
 
 
 def train(of, ledger, settle=False, count=10**6, failing=lambda cell: False):
