@@ -20,7 +20,7 @@ OVERRIDES = (
     "pruning.random.pretrainings=[adversarial]",
     # So large a step, and so nervous a watch, that the stopper has to act.
     "downstream.0.regimes.fast_adversarial={attack: {kind: fgsm, epsilon: 0.5, alpha: 1.0},"
-    " containment: {fall: 0.001, gap: 0.001, patience: 1},"
+    " containment: {probe_images: 100000, fall: 0.001, gap: 0.001, patience: 1},"
     " recipe: {epochs: 12, batch_size: 32, lr: 0.2},"
     " only: {pretrainings: [standard], levels: [0]}}",
 )
