@@ -5,20 +5,13 @@ import shutil
 import pytest
 
 from search_spaces import grid
-from tests.support import storage
-from tests.support.commands import python
+from tests.support import paths, storage
+from tests.support.commands import call
 from trainables.store.ledger import Ledger
 
 pytestmark = pytest.mark.long
 
-IN_CHUNKS = """
-import sys
-from tuner.stages import transfer
-transfer.CHUNK = 9  # Trials that one call of Ray Tune runs.
-from tuner import cli
-sys.argv = ["tuner", *sys.argv[1:]]
-cli.main()
-"""
+IN_CHUNKS = {"PYTHONPATH": f"{paths.HOOKS}:{paths.ROOT}", "CHUNK": "9"}
 
 
 def test_damage_and_a_further_seed_are_trained_and_nothing_else(ran, tmp_path):
@@ -35,7 +28,9 @@ def test_damage_and_a_further_seed_are_trained_and_nothing_else(ran, tmp_path):
     kept = storage.files(ledger.root)
 
     wider = ("--set", "downstream.0.seeds=[0,1,2]")
-    code, out, err = python(IN_CHUNKS, "run", "tiny.yaml", "--workers", "2", *wider, cwd=folder)
+    code, out, err = call(
+        "tuner", "run", "tiny.yaml", "--workers", "2", *wider, cwd=folder, **IN_CHUNKS
+    )
     assert code == 0, out + err
     named = [line for line in out.splitlines() if line.startswith("damaged: ")]
     assert len(named) == 2

@@ -126,20 +126,6 @@ def call(module: str, *arguments: str, cwd: Path, **more: str) -> Ended:
         return command.end()
 
 
-def python(code: str, *arguments: str, cwd: Path, **more: str) -> Ended:
-    """Runs code in a Python of its own: there, what libraries do when they are imported counts."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=cwd,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
-
-
 def left(processes: list[psutil.Process], seconds: float = 2.0) -> list[psutil.Process]:
     """Those that have not ended within so many seconds; one that waits to be fetched has."""
     deadline = time.monotonic() + seconds

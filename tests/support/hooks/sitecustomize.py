@@ -3,7 +3,7 @@ run by a test, every epoch is written down, and chosen trainings fail.
 
 The product knows nothing of it. COUNT_TO: the log, one line of JSON an event. KEEP_SECONDS: how
 often progress is kept, if not as the product does it. FAIL: a file of keys, one a line; the
-training behind such a key raises an error.
+training behind such a key raises an error. CHUNK: trials that one call of Ray Tune runs at most.
 """
 
 import importlib.machinery
@@ -19,17 +19,18 @@ KEPT_IN = "trainables.store.checkpoints"
 
 
 class Finder:
-    """Finds that module as Python does, and has the class changed once it is loaded."""
+    """Finds a module as Python does, and has it changed once it is loaded: no sooner, since what
+    Ray reads when it is imported counts."""
 
     def find_spec(self, name, path=None, target=None):
-        if name != KEPT_IN:
+        if name not in CHANGED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         load = spec.loader.exec_module
 
         def exec_module(module):
             load(module)
-            hook(module)
+            CHANGED[name](module)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -80,5 +81,11 @@ def write(event):
         os.close(file)
 
 
-if {"COUNT_TO", "FAIL"} & {*os.environ}:
+def chunked(module):
+    module.CHUNK = int(os.environ.get("CHUNK", module.CHUNK))
+
+
+CHANGED = {KEPT_IN: hook, "tuner.stages.transfer": chunked}
+
+if {"COUNT_TO", "FAIL", "CHUNK"} & {*os.environ}:
     sys.meta_path.insert(0, Finder())
