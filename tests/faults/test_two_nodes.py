@@ -116,7 +116,9 @@ sys.addaudithook(unseen)
 def assert_refused(folder, ray, node, *words):
     """`run` does not take this cluster: one line names the node and what it lacks."""
     write(tiny(*OVERRIDES), folder)
-    code, out, err = call("tuner", *COMMAND, "--address", ray.address, cwd=folder, **ray.own)
+    code, out, err = call(
+        "tuner", "run", "tiny.yaml", "--address", ray.address, cwd=folder, **ray.own
+    )
     assert (code, out) == (2, ""), err
     (line,) = err.splitlines()
     assert f"node {node} " in line
