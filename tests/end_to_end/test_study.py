@@ -3,6 +3,7 @@
 import json
 
 import mlflow
+import pytest
 import torch
 
 from search_spaces import grid
@@ -12,6 +13,14 @@ from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import open_ledger
 from trainables.training.ranks import Shard
+
+
+@pytest.fixture
+def there(ran, monkeypatch):
+    """Commands in this process work where the study was run."""
+    monkeypatch.chdir(ran.folder)
+    # In full: MLflow keeps one store a URI, for every folder of a process.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{ran.folder / 'mlflow.db'}")
 
 
 def rows(printed):
@@ -40,8 +49,8 @@ def test_the_stopper_ended_collapsed_transfers_and_kept_their_best_state(ran):
         assert best["ra"] == max(epoch["val"]["ra"] for epoch in result["epochs"])
 
 
-def test_mlflow_holds_what_the_ledger_holds(ran, analysis, monkeypatch):
-    monkeypatch.chdir(ran.folder)
+@pytest.mark.usefixtures("there")
+def test_mlflow_holds_what_the_ledger_holds(ran, analysis):
     code, out, err = analysis("trials", "--format", "json")
     assert (code, err) == (0, "")
     trials = {row["key"]: row for row in json.loads(out)}
@@ -62,10 +71,8 @@ def test_the_run_is_accounted_for(ran):
     assert 0 < took["source_seconds"] + took["transfers_seconds"] < took["wall_seconds"]
 
 
-def test_a_second_run_trains_nothing_and_mlflow_alone_tells_the_same_verdict(
-    ran, tuner, analysis, monkeypatch
-):
-    monkeypatch.chdir(ran.folder)
+@pytest.mark.usefixtures("there")
+def test_a_second_run_trains_nothing_and_mlflow_alone_tells_the_same_verdict(ran, tuner, analysis):
     before, verdict = storage.files(ran.ledger.root), rows(ran.ended.out)
     assert len(verdict) >= 2 * 3
     again = tuner("run", "tiny.yaml", "--workers", "2")

@@ -313,7 +313,6 @@ QUERIES = [
     ("table extreme --level 9", "--level 9: only ticks takes it", "leave it out"),
     ("table extreme --format xml", "'xml'", "'csv', 'json'"),
     ("report --out report.pdf", "--out report.pdf: is a web page", "must end in .html"),
-    ("report --out no/such.html", "--out no/such.html: cannot be written", "No such file"),
     ("compare abc abc", "key abc: too short", "write 4 or more"),
     ("compare natural/imp/9", "Missing argument", "b"),
     ("show natural/nope/9", "natural/nope/9: no such ticket", "did you mean"),
