@@ -48,15 +48,21 @@ def extreme(
         Literal["both", "one-std", "non-inferiority"],
         typer.Option(help="The paper's, or by confidence bounds on the difference to dense."),
     ] = "both",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Each rule's own table, with all that is behind it.")
+    ] = False,
     form: Format = "table",
     tracking_uri: TrackingUri = None,
 ) -> int:
-    """The largest sparsity that is a double win, for each theta, pruning and task."""
+    """How sparse a ticket may be and still be a double win, for each theta, pruning and task."""
     results = _load(study, tracking_uri, with_correct=True)
 
     from analysis.store import evidence, runs
     from analysis.tables import text as tables
+    from analysis.tables.rules import evidence_lines, one_std_lines
+    from analysis.tables.verdict import verdict_lines
     from analysis.verdict import completeness, flags, one_std
+    from analysis.verdict.roles import pruners
 
     raised = evidence.flags(results.parent, runs.address(tracking_uri))
     judged, shown = flags.verdicts(results, raised)
@@ -78,8 +84,10 @@ def extreme(
     elif form == "csv":
         print("\n\n".join(tables.format_table(table, "csv") for table in chosen.values()))
     else:
-        blocks = [tables.verdict_lines(judged)] if "one-std" in chosen else []
-        blocks += [tables.rules_lines(judged, shown)] if "non-inferiority" in chosen else []
+        blocks = [verdict_lines(judged, shown, pruners(results.study))]
+        if explain or rule != "both":
+            blocks = [one_std_lines(judged)] if "one-std" in chosen else []
+            blocks += [evidence_lines(judged, shown)] if "non-inferiority" in chosen else []
         lacks = completeness.lines(results.expected)
         print("\n".join([*lacks, "\n\n".join("\n".join(block) for block in blocks)]))
     return 0
@@ -217,6 +225,7 @@ def table(
     from analysis.store.load import source_seconds
     from analysis.tables import paper
     from analysis.tables import text as tables
+    from analysis.tables.rules import flagged_lines
     from analysis.verdict import flags, one_std
 
     rows, content = results.expected, results.study
@@ -232,7 +241,7 @@ def table(
     if len(raised := evidence.flags(results.parent, runs.address(tracking_uri))):
         judged = one_std.extreme(rows)
         judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)
-        for line in tables.flagged_lines(judged):
+        for line in flagged_lines(judged):
             print(line, file=sys.stderr)
     return 0
 

@@ -14,6 +14,7 @@ from search_spaces.regimes import Attack, Evaluation, Regime
 DatasetName = Literal[
     "mnist-mini",
     "digits",
+    "digits-few",
     "cifar10",
     "cifar100",
     "svhn",
@@ -54,8 +55,8 @@ class Dataset(Spec):
     """
 
     name: DatasetName = Field(
-        description="mnist-mini and digits come with the program; npz and folder are files of "
-        "your own; the others lie in the data folder"
+        description="mnist-mini, digits and digits-few come with the program; npz and folder are "
+        "files of your own; the others lie in the data folder"
     )
     size: int = Field(
         ge=8, le=512, description="height and width that images are brought to, in pixels"
@@ -88,7 +89,7 @@ class Dataset(Spec):
     def _own_files_have_a_path(self) -> Self:
         if self.name in ("npz", "folder") and self.path is None:
             raise ValueError(f"dataset {self.name} needs path: where its files are")
-        if self.name in ("mnist-mini", "digits") and self.path is not None:
+        if self.name in ("mnist-mini", "digits", "digits-few") and self.path is not None:
             raise ValueError(f"dataset {self.name} comes with the program: leave path: out")
         return self
 

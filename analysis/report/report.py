@@ -1,7 +1,6 @@
 """A study on one page: what its report says, gathered as data."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,9 @@ from analysis.store import evidence as evidence_of
 from analysis.store.disclosure import public
 from analysis.store.load import TrackedResults
 from analysis.tables import paper
-from analysis.tables import text as tables
+from analysis.tables.rules import evidence_lines, one_std_lines
+from analysis.tables.text import task_title
+from analysis.tables.verdict import sentences
 from analysis.verdict import flags as flags_of
 from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
 from analysis.verdict.roles import pruners, random_prunings
@@ -68,8 +69,8 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
     return Report(
         name=study.name,
         origin=results.origin,
-        verdicts=_by_both_rules(verdict, shown, pruners(study)),
-        lines=[*tables.verdict_lines(verdict), "", *tables.rules_lines(verdict, shown)],
+        verdicts=sentences(verdict, shown, pruners(study)),
+        lines=[*one_std_lines(verdict), "", *evidence_lines(verdict, shown)],
         trouble=trouble(results, flags),
         curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
         levels=paper.levels(table, study).assign(flagged=open_flags),
@@ -79,67 +80,6 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
         facts=_facts(results, uri, runs),
         commands=_commands(study.name, results.origin, found is not None),
     )
-
-
-def _by_both_rules(verdict: pd.DataFrame, shown: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    evidence = {
-        tuple(row[name] for name in GROUP): by_evidence(row) for row in shown.to_dict("records")
-    }
-    groups = verdict[GROUP].itertuples(index=False, name=None)
-    said = zip(sentences(verdict, names), groups, strict=True)
-    return [f"{text} {evidence[group]}" for text, group in said]
-
-
-def by_evidence(row: Mapping[Any, Any]) -> str:
-    """A row of `flags.verdicts`' second table in plain words."""
-    outcome = f"By evidence (non-inferiority): {row['status']}: {row['advice']}"
-    if pd.isna(row["level"]):
-        return f"{outcome}."
-    if row.get("flagged"):
-        return f"{outcome}."
-    margin = f"less than {100 * row['margin']:g} percentage point{'s' * (row['margin'] != 0.01)}"
-    level = (
-        f"no pruned ticket is shown to lose {margin}"
-        if row["level"] == 0
-        else f"the ticket at {100 * row['sparsity']:.2f} % is shown to lose {margin}"
-    )
-    return (
-        f"{outcome}; {level}; 90 % interval of the extreme: {100 * row['low_sparsity']:.2f} to "
-        f"{100 * row['high_sparsity']:.2f} %."
-    )
-
-
-def sentences(verdict: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """Each verdict by the rule of one standard deviation in plain words."""
-    said = []
-    for row in verdict.to_dict("records"):
-        who = f"θ {row['theta']}, {names.get(row['pruning'], row['pruning'])}"
-        where = tables.task_title(pd.DataFrame([row]))
-        if pd.isna(row["level"]):
-            said.append(f"{who} on {where}: no verdict yet: {row['note']}.")
-            continue
-        if row.get("flagged"):
-            said.append(
-                f"{who} on {where}: flagged: {row['flagged']}. There are signs of masked gradients "
-                f"at {100 * row['sparsity']:.2f} %, or in the dense network it is held against."
-            )
-            continue
-        if row["level"] == 0:
-            text = f"{who} on {where}: no pruned ticket is a double win"
-        else:
-            text = (
-                f"{who} on {where}: with {100 * row['sparsity']:.2f} % of the weights removed, "
-                "the ticket still is a double win"
-            )
-        scores = ", ".join(
-            f"{m.score} {m.regime} {100 * row[f'{m.name}_mean']:.1f} % "
-            f"(dense {100 * row[f'{m.name}_dense_mean']:.1f} %)"
-            for m in METRICS
-        )
-        lower = f"; lower levels: {row['lower_levels']}" if row["level"] else ""
-        note = f" Note: {row['note']}." if row["note"] else ""
-        said.append(f"{text}{': ' + scores if row['level'] else ''}{lower}.{note}")
-    return said
 
 
 def trouble(results: TrackedResults, flags: pd.DataFrame) -> list[str]:
@@ -192,7 +132,7 @@ def panels(
                 ]
                 label = {"theta": theta, "pruning": pruning, "random": pruning in random}
                 lines.append({**label, "points": points})
-            title = f"{tables.task_title(task)}: {metric.score}, {metric.regime} training"
+            title = f"{task_title(task)}: {metric.score}, {metric.regime} training"
             found.append({"title": title, "lines": [line for line in lines if line["points"]]})
     return [panel for panel in found if panel["lines"]]
 

@@ -39,6 +39,11 @@ SHOWN_COLUMNS = [
     "n",
     "dense_n",
     "test_images",
+    "next_level",
+    "next_sparsity",
+    "next_status",
+    "next_metric",
+    "next_loss",
 ]
 
 
@@ -55,6 +60,9 @@ def non_inferiority(
     low_sparsity, high_sparsity: 90 % interval of the true extreme
     <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
     n, dense_n: the fewest seeds behind them; test_images: whether their error is included
+    next_level, next_sparsity, next_status: the next sparser level that was tested, and whether it
+        is shown to fail or open; next_metric, next_loss: the metric that is lowest there, and by
+        how much it is lower than the dense network's
 
     table: as Results.expected has it; correct: the per-image records where there are any.
     """
@@ -64,7 +72,7 @@ def non_inferiority(
         if {metric.regime for metric in METRICS} <= set(pruned["regime"])
     ]
     return pd.DataFrame(rows, columns=SHOWN_COLUMNS).astype(
-        {"level": "Int64", "likely_level": "Int64", "n": "Int64", "dense_n": "Int64"}
+        dict.fromkeys(["level", "likely_level", "n", "dense_n", "next_level"], "Int64")
     )
 
 
@@ -138,7 +146,23 @@ def _row(
         row[f"{metric.name}_difference"] = values[best]
         row[f"{metric.name}_lower"] = lower[best]
         row[f"{metric.name}_error"] = error[best]
-    return row
+    return row | _next(found, levels, sparsity)
+
+
+def _next(found: Finding, levels: list[int], sparsity: list[float]) -> dict[str, Any]:
+    """The next tested level above the one that is shown."""
+    above = min((row for row in found.outcomes if row > found.extreme), default=None)
+    if above is None:
+        return {}
+    differences = found.value[:, above]
+    lowest = int(np.nanargmin(differences))
+    return {
+        "next_level": levels[above],
+        "next_sparsity": sparsity[above],
+        "next_status": found.outcomes[above],
+        "next_metric": METRICS[lowest].name,
+        "next_loss": -float(differences[lowest]),
+    }
 
 
 def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:

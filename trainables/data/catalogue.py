@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EMBEDDED = {"mnist-mini", "digits"}
+EMBEDDED = {"mnist-mini", "digits", "digits-few"}
 TORCHVISION = {"cifar10", "cifar100", "svhn"}
 FOLDERS = {"imagenet", "cub200", "visda17", "folder"}
 
 CHANNELS_AND_CLASSES = {
     "mnist-mini": (1, 10),
     "digits": (1, 10),
+    "digits-few": (1, 10),
     "cifar10": (3, 10),
     "cifar100": (3, 100),
     "svhn": (3, 10),
@@ -32,6 +33,7 @@ CHANNELS_AND_CLASSES = {
 SPLIT_SIZES = {
     "mnist-mini": (7_500, 1_000, 2_000),
     "digits": (1_000, 297, 500),
+    "digits-few": (300, 200, 1_297),
     "cifar10": (45_000, 5_000, 10_000),
     "cifar100": (45_000, 5_000, 10_000),
     "svhn": (68_257, 5_000, 26_032),

@@ -19,6 +19,7 @@ from trainables.runtime.seeding import generator
 READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
     "mnist-mini": readers.mnist_mini,
     "digits": readers.digits,
+    "digits-few": readers.digits_few,
     "cifar10": readers.torchvision_set,
     "cifar100": readers.torchvision_set,
     "svhn": readers.torchvision_set,

@@ -44,14 +44,24 @@ def mnist_mini(dataset: Dataset) -> Three:
 
 
 def digits(dataset: Dataset) -> Three:
-    """scikit-learn's handwritten digits."""
+    """scikit-learn's handwritten digits: most of them to train."""
+    test, val, rest = held_out(_digits(), 500, 297)
+    return rest, val, test
+
+
+def digits_few(dataset: Dataset) -> Three:
+    """scikit-learn's handwritten digits: few to train, most of them to test."""
+    test, val, rest = held_out(_digits(), 1297, 200)
+    return rest, val, test
+
+
+def _digits() -> Images:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     # Sixteen grey levels (0 to 16) to bytes.
     x = np.round(bunch.images[..., None] * (255 / 16)).astype(np.uint8)
-    test, val, rest = held_out(_images(x, bunch.target), 500, 297)
-    return rest, val, test
+    return _images(x, bunch.target)
 
 
 def torchvision_set(dataset: Dataset) -> Three:

@@ -47,10 +47,10 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     Signs of masked gradients are those of the evidence among the parent run's artifacts.
     """
     from analysis.report import page
-    from analysis.report.report import sentences
     from analysis.store import evidence
     from analysis.store.load import CORRECT_FILE, load
     from analysis.tables.text import format_table
+    from analysis.tables.verdict import sentences
     from analysis.verdict import records
     from analysis.verdict.roles import pruners
 
@@ -61,7 +61,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     judged = _judge(work, results, flags)
     verdict, shown = judged.verdict, judged.shown
     texts = {
-        "verdict/verdict.txt": "\n".join(judged.conclusion.lines),
+        "verdict/verdict.txt": "\n".join(judged.in_full),
         "verdict/one_std.csv": format_table(verdict, "csv"),
         "verdict/one_std.json": format_table(verdict, "json"),
         "verdict/non_inferiority.csv": format_table(shown, "csv"),
@@ -85,7 +85,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
             done=concluded.done,
             total=concluded.total,
             failed=failed,
-            verdict=sentences(verdict, pruners(study)),
+            verdict=sentences(verdict, shown, pruners(study)),
             models=concluded.models,
             has_report=reported,
             has_figures=bool(drawn),
@@ -103,22 +103,28 @@ class _Judged:
     verdict: "pd.DataFrame"
     shown: "pd.DataFrame"
     conclusion: Conclusion
+    in_full: list[str]
 
 
 def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged:
-    from analysis.tables.text import rules_lines, verdict_lines
+    from analysis.tables.rules import evidence_lines, one_std_lines
+    from analysis.tables.verdict import WIDEST, verdict_lines
     from analysis.verdict import completeness
     from analysis.verdict.flags import verdicts
+    from analysis.verdict.roles import pruners
 
     verdict, shown = verdicts(results, flags)
     table = results.expected
-    lines = []
+    lines, in_full = [], []
     if len(verdict):
         incomplete = completeness.lines(table, _failed(work, results))
-        lines = [*incomplete, *verdict_lines(verdict), "", *rules_lines(verdict, shown)]
+        names = pruners(work.study)
+        lines = [*incomplete, *verdict_lines(verdict, shown, names)]
+        in_full = [*incomplete, *verdict_lines(verdict, shown, names, WIDEST)]
+        in_full += ["", *one_std_lines(verdict), "", *evidence_lines(verdict, shown)]
     notes = [*_of_thetas(work), *_of_transfers(table)]
     conclusion = Conclusion(len(results.table), len(table), notes, lines, [], reported=False)
-    return _Judged(verdict, shown, conclusion)
+    return _Judged(verdict, shown, conclusion, in_full)
 
 
 def _failed(work: Worklist, results: "Results") -> int:

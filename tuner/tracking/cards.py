@@ -47,7 +47,7 @@ class Files:
 
 def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
     """The card, in Markdown; `links`: what is linked -> address."""
-    from analysis.report.report import by_evidence
+    from analysis.tables.verdict import sentence
 
     stages: dict[str, list[float]] = {}
     for name, sparsity in files.result["layers"].items():
@@ -59,7 +59,7 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
         won=won,
         result=files.result,
         scores=_SCORES,
-        shown=by_evidence(shown).partition(": ")[2],
+        shown=sentence(shown, {}),
         elsewhere=shown["status"] == "confirmed" and shown["level"] != won["level"],
         stages=stages,
         snippet=snippet(winner.model, files),

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.tables.text import rules_lines, verdict_lines
+from analysis.tables.rules import evidence_lines, one_std_lines
 from analysis.verdict import flags
 from analysis.verdict.results import Results
 from search_spaces.errors import InputError
@@ -71,10 +71,10 @@ def test_a_blocked_verdict_is_flagged_under_both_rules_and_in_print(study):
     assert set(waiting.loc[mine, "advice"]) == {f"look at {KEY}"}
     pd.testing.assert_frame_equal(blocked.drop(columns="flagged"), judged.drop(columns="flagged"))
     pd.testing.assert_frame_equal(waiting[~mine], shown[~mine])
-    printed = "\n".join(verdict_lines(blocked))
+    printed = "\n".join(one_std_lines(blocked))
     assert f"flagged: {win['theta']} {win['pruning']} on" in printed and KEY in printed
     assert 'looked_at: {"KEY": "..."}' in printed
-    assert f"flagged: look at {KEY}" in "\n".join(rules_lines(blocked, waiting))
+    assert f"flagged: look at {KEY}" in "\n".join(evidence_lines(blocked, waiting))
 
     answered = study.model_copy(update={"looked_at": {KEY: "stronger attacks agree"}})
     free, settled = flags.verdicts(Results(answered, scores), found)

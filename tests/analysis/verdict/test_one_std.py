@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.tables.text import format_table, verdict_lines
+from analysis.tables.rules import one_std_lines
+from analysis.tables.text import format_table
 from analysis.verdict.one_std import extreme, levels_table, matching
 from search_spaces.levels import sparsity
 
@@ -152,7 +153,7 @@ def test_a_single_seed_has_no_spread():
     assert row["level"] == 4
     assert np.isnan(row["RA_adversarial_std"]) and np.isnan(row["RA_adversarial_dense_std"])
     assert row["note"] == "1 seed: no spread"
-    assert "98.0 (98.0)" in "\n".join(verdict_lines(row.to_frame().T))
+    assert "98.0 (98.0)" in "\n".join(one_std_lines(row.to_frame().T))
 
 
 def test_a_level_without_a_score_is_named():
@@ -178,7 +179,7 @@ def test_without_the_dense_network_there_is_no_verdict():
     frame = extreme(table(level(4), level(8)))
     assert frame["level"].isna().all()
     assert frame["note"].iloc[0] == "dense network incomplete: no verdict"
-    assert "no verdict" in "\n".join(verdict_lines(frame))
+    assert "no verdict" in "\n".join(one_std_lines(frame))
 
 
 def test_other_seeds_are_told():
@@ -227,7 +228,7 @@ def test_tasks_and_fractions_are_apart():
         )
     )
     assert list(frame["level"]) == [4, 0, 4]
-    lines = verdict_lines(frame)
+    lines = one_std_lines(frame)
     assert [line for line in lines if line.startswith(("digits", "svhn"))] == [
         "digits",
         "digits, 10 % of the data",
@@ -245,7 +246,7 @@ def test_other_regimes_do_not_enter():
 def test_an_empty_table_gives_an_empty_verdict():
     nothing = table(dense()).iloc[:0]
     assert extreme(nothing).empty and levels_table(nothing).empty
-    assert verdict_lines(extreme(nothing)) == []
+    assert one_std_lines(extreme(nothing)) == []
 
 
 def test_the_verdict_reads_well():
@@ -265,7 +266,7 @@ theta             pruning  extreme  SA standard        SA adversarial       RA a
 standard          imp      89.26 %  98.0±.5 (98.0±.5)  85.0±1.0 (85.0±1.0)  49.0±.0 (50.0±2.0)   73.79 % does not
 fast_adversarial  imp      59.04 %  98.0±.5 (98.0±.5)  85.0±1.0 (85.0±1.0)  50.0±2.0 (50.0±2.0)  none tested
 (mean±std in %, the dense network's in brackets; rule: within one dense std of the dense mean, 3 seeds)"""  # noqa: E501
-    assert "\n".join(verdict_lines(frame)) == text
+    assert "\n".join(one_std_lines(frame)) == text
 
 
 def test_tables_as_text():

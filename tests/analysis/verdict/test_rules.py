@@ -4,71 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables.text import rules_lines
+from analysis.tables.rules import evidence_lines
 from analysis.verdict.one_std import METRICS, extreme
 from analysis.verdict.rules import SHOWN_COLUMNS, non_inferiority
 from search_spaces.levels import sparsity
 from search_spaces.reading import studies
-
-TEXT = """
-name: small
-source:
-  dataset: {name: mnist-mini, size: 16}
-  model: {arch: resnet8, width: 8}
-  pretrainings: {standard: {train: {recipe: &recipe {epochs: 1, lr: 0.1}}}}
-pruning:
-  imp: {method: imp, rounds: 12, retraining: {recipe: *recipe}}
-  random: {method: random, levels: [4]}
-downstream:
-  - dataset: {name: digits, size: 16}
-    levels: [0, 4, 8, 10, 12]
-    seeds: [0, 1, 2]
-    regimes:
-      standard: {recipe: *recipe}
-      adversarial: {recipe: *recipe, attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
-evaluation: {attack: {kind: pgd, epsilon: 0.1, alpha: 0.1}}
-"""
-BASE = {"SA_standard": 0.98, "SA_adversarial": 0.85, "RA_adversarial": 0.5}
-# Deviations with mean 0 and sample standard deviation 1, one order a level: little is paired.
-ORDERS = np.array([[-1, -1, 1, 1, 0, 0], [1, 0, -1, 0, 1, -1], [0, 1, 0, -1, -1, 1]]) / 0.8**0.5
+from tests.analysis.verdict.ladders import TEXT, dense, level, small_study, table
 
 
 @pytest.fixture(scope="module")
 def study():
-    return studies.validate(studies.parse(TEXT, "small"), "small")
+    return small_study()
 
 
 def adaptive(**changes):
     data = studies.parse(TEXT, "small")
     data["downstream"][0] |= {"levels": "adaptive", **changes}
     return studies.validate(data, "small")
-
-
-def level(number, loss=0.0, seeds=6, spread=0.001, pruning="imp", theta="standard", **losses):
-    """Rows of one level, each metric `loss` (or its own) below the dense network's."""
-    rows = []
-    for metric in METRICS:
-        mean = BASE[metric.name] - losses.get(metric.name, loss)
-        values = mean + spread * ORDERS[number % 3][:seeds]
-        for seed, value in enumerate(values):
-            rows.append((metric.regime, seed, metric.score, value))
-    frame = pd.DataFrame(rows, columns=["regime", "seed", "score", "value"])
-    wide = frame.pivot(index=["regime", "seed"], columns="score", values="value").reset_index()
-    labels = {"theta": theta, "pruning": pruning, "level": number, "sparsity": sparsity(number)}
-    wide = wide.assign(**labels, dataset="digits", fraction=1.0)
-    names = [
-        f"{theta}-{pruning}-{number}-{r}-{s}"
-        for r, s in zip(wide["regime"], wide["seed"], strict=True)
-    ]
-    return wide.assign(key=names).to_dict("records")
-
-
-def dense(**changes):
-    return level(0, pruning="dense", **changes)
-
-
-def table(*levels):
-    return pd.DataFrame([row for rows in levels for row in rows])
 
 
 def verdict(study, *levels, correct=None):
@@ -274,7 +226,7 @@ def test_no_number_of_seeds_settles_what_the_images_leave_open(study):
 
 def both(study, *levels, correct=None):
     frame = table(*levels)
-    return rules_lines(extreme(frame), non_inferiority(study, frame, correct))
+    return evidence_lines(extreme(frame), non_inferiority(study, frame, correct))
 
 
 def test_both_rules_read_side_by_side(study):
