@@ -109,12 +109,13 @@ def _cells(row: Row, names: Mapping[str, str]) -> dict[str, str]:
     interval = "-"
     if not pd.isna(row["low_sparsity"]):
         interval = f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
+    paper = percent(row["sparsity_one_std"]) + star(row)
     return {
         "theta": row["theta"],
         "pruning": names.get(row["pruning"], row["pruning"]),
         "shown": blocked or percent(row["sparsity"]) + star(row),
         "90 % interval": interval,
-        "paper's": "flagged" if row["flagged_one_std"] else percent(row["sparsity_one_std"]),
+        "paper's": "flagged" if row["flagged_one_std"] else paper,
         **{title: _score(row, metric) for metric, title in _SCORES.items()},
     }
 

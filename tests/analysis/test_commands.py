@@ -201,13 +201,20 @@ def test_extreme_as_csv_and_json(analysis, tmp_path):
     assert {cell["level"] for cell in content["missing"]} == {4}
 
 
-def test_extreme_shows_both_rules(analysis):
+def test_extreme_says_it_in_a_sentence(analysis):
     code, out, err = analysis("extreme", "--study", "small")
+    assert (code, err) == (0, "")
+    assert "From the standard theta, no ticket of IMP-ST is shown" in " ".join(out.split())
+    assert "From the standard theta, no tested ticket of RP" in " ".join(out.split())
+
+
+def test_extreme_explains_both_rules(analysis):
+    code, out, err = analysis("extreme", "--study", "small", "--explain")
     assert (code, err) == (0, "")
     paper, shown = out.split("\n\n")
     assert paper.splitlines()[-1].endswith("2 seeds)")
-    title, head, imp, random, _, footer = shown.splitlines()
-    assert title == "digits, margin 1 points"
+    title, head, imp, random, footer = shown.splitlines()
+    assert title == "digits, margin 1 point"
     assert head.split("  ")[0] == "theta" and "one-std" in head and "non-inferior" in head
     # RA of two seeds scatters by 0.7 points under adversarial training: nothing is shown yet.
     assert imp.split()[:6] == ["standard", "imp", "36.00", "%", "0.00", "%"]
@@ -218,7 +225,7 @@ def test_extreme_shows_both_rules(analysis):
 
 
 def test_each_rule_alone(analysis):
-    _, both, _ = analysis("extreme", "--study", "small", "--rule", "both")
+    _, both, _ = analysis("extreme", "--study", "small", "--explain")
     _, paper, _ = analysis("extreme", "--study", "small", "--rule", "one-std")
     _, shown, _ = analysis("extreme", "--study", "small", "--rule", "non-inferiority")
     assert both == f"{paper}\n{shown}"

@@ -5,7 +5,6 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -146,21 +145,6 @@ def test_curves_hold_every_seed_and_the_star(gathered, store):
         assert point["mean"] == pytest.approx(own.mean())
         assert point["std"] == pytest.approx(own.std())
     assert sum(point["star"] for point in line["points"]) == 1
-
-
-def test_verdicts_are_sentences():
-    base = {"theta": "a", "pruning": "imp", "dataset": "svhn", "fraction": 0.1, "note": ""}
-    scores = {f"{m.name}_{who}mean": 0.5 for m in report.METRICS for who in ("", "dense_")}
-    rows = [
-        {**base, **scores, "level": 9, "sparsity": 0.8658, "lower_levels": "all match"},
-        {**base, **scores, "level": 0, "sparsity": 0.0, "note": "1 seed: no spread"},
-        {**base, "level": None, "sparsity": None, "note": "dense network incomplete: no verdict"},
-    ]
-    win, none, unknown = report.sentences(pd.DataFrame(rows), {"imp": "IMP-ST"})
-    assert win.startswith("θ a, IMP-ST on svhn, 10 % of the data: with 86.58 % of the weights")
-    assert "RA adversarial 50.0 % (dense 50.0 %); lower levels: all match." in win
-    assert "no pruned ticket is a double win" in none and "1 seed: no spread" in none
-    assert "no verdict yet" in unknown
 
 
 def test_report_on_the_command_line(store, tmp_path, capsys):

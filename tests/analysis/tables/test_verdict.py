@@ -5,19 +5,21 @@ import pytest
 from analysis.tables.verdict import sentences, verdict_lines
 from analysis.verdict.one_std import extreme
 from analysis.verdict.rules import non_inferiority
-from tests.analysis.verdict.ladders import dense, level, small_study, table
+from search_spaces.reading import studies
+from tests.analysis.verdict.ladders import TEXT, dense, level, small_study, table
 
 NAMES = {"imp": "IMP-ST", "random": "RP"}
 
 
-def both(*levels, flagged=""):
+def both(*levels, study=None):
     frame = table(*levels)
-    more = {"flagged": flagged, "missing": 0, "transfers": len(frame)}
-    return extreme(frame).assign(**more), non_inferiority(small_study(), frame).assign(**more)
+    more = {"flagged": "", "missing": 0, "transfers": len(frame)}
+    shown = non_inferiority(study or small_study(), frame)
+    return extreme(frame).assign(**more), shown.assign(**more)
 
 
-def printed(*levels, width=80, flagged=""):
-    return verdict_lines(*both(*levels, flagged=flagged), NAMES, width)
+def printed(*levels, width=80, study=None):
+    return verdict_lines(*both(*levels, study=study), NAMES, width)
 
 
 def said(*levels):
@@ -74,9 +76,10 @@ def test_a_wide_terminal_shows_all_three_scores_beside_the_dense_networks():
 
 
 def test_tasks_have_their_own_table():
-    few = {"fraction": 0.1}
-    rows = [*dense(), *level(4)] + [{**row, **few} for row in (*dense(), *level(4, 0.3))]
-    lines = printed(rows)
+    data = studies.parse(TEXT, "small")
+    data["downstream"][0]["fractions"] = [1.0, 0.1]
+    few = [{**row, "fraction": 0.1} for row in (*dense(), *level(4, 0.3))]
+    lines = printed(dense(), level(4), few, study=studies.validate(data, "small"))
     assert "digits, margin 1 point" in lines
     assert "digits, 10 % of the data, margin 1 point" in lines
     assert sum(line.startswith("standard ") for line in lines) == 2

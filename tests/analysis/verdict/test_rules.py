@@ -239,14 +239,14 @@ def test_both_rules_read_side_by_side(study):
         level(12, 0.3),
         level(4, 0.3, pruning="random"),
     )
-    assert lines[0] == "digits, margin 1 points"
+    assert lines[0] == "digits, margin 1 point"
     assert lines[1].split() == [
         *("theta", "pruning", "one-std", "non-inferior", "estimate", "90", "%", "interval"),
     ]
     assert lines[2].split()[:2] == ["standard", "imp"]
     assert "59.04 %  83.22 %       83.22 %   83.22 % to 83.22 %  confirmed: every" in lines[2]
     assert "0.00 %   0.00 %        0.00 %    0.00 % to 0.00 %    refuted: every" in lines[3]
-    assert len(lines) == 6
+    assert len(lines) == 5
 
 
 def test_the_footer_says_whether_test_images_are_included(study):
@@ -259,6 +259,6 @@ def test_the_footer_says_whether_test_images_are_included(study):
 def test_a_block_that_begins_with_an_incomplete_dense_network_reads_well(study):
     lacking = [{**row, "RA": np.nan} for row in dense()]
     lines = both(study, lacking, level(4))
-    assert lines[0] == "digits, margin 1 points"
+    assert lines[0] == "digits, margin 1 point"
     assert "undecided: the dense network is incomplete" in lines[2]
     assert "nan" not in "\n".join(lines)

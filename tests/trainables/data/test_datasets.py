@@ -22,7 +22,12 @@ from trainables.runtime.seeding import generator
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("mnist-mini", (7500, 1000, 2000)), ("digits", (1000, 297, 500))]
+    ("name", "sizes"),
+    [
+        ("mnist-mini", (7500, 1000, 2000)),
+        ("digits", (1000, 297, 500)),
+        ("digits-few", (300, 200, 1297)),
+    ],
 )
 def test_embedded_data(name, sizes):
     data = splits(Dataset(name=name, size=16))
@@ -35,7 +40,7 @@ def test_embedded_data(name, sizes):
         assert (shares - 0.1).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("name", ["mnist-mini", "digits"])
+@pytest.mark.parametrize("name", ["mnist-mini", "digits", "digits-few"])
 def test_splits_are_apart(name):
     data = splits(Dataset(name=name, size=28))
     parts = [{bytes(x.numpy().tobytes()) for x in p.x} for p in (data.train, data.val, data.test)]
