@@ -11,15 +11,15 @@ def test_quickstart_keys():
     study = studies.load("quickstart")
     assert {cell.pretraining: cell.key for cell in grid.thetas(study)} == THETAS
     tickets, transfers = grid.tickets(study), grid.transfers(study)
-    assert (len(tickets), len(transfers)) == (43, 102)
+    assert (len(tickets), len(transfers)) == (52, 108)
     assert [tickets[0].key, tickets[-1].key] == TICKETS
     assert [transfers[0].key, transfers[50].key, transfers[-1].key] == TRANSFERS
 
 
 THETAS = {
-    "standard": "f5c5888c3ecf9ed2",
-    "fast_adversarial": "c3f707355f7fa1a0",
-    "adversarial": "69446393db88793f",
+    "standard": "b6ba1dab988055ef",
+    "fast_adversarial": "ccb1ae790c29ac72",
+    "adversarial": "5d334b7603ad63cb",
 }
-TICKETS = ["eaec4923b9f4c355", "475e1d49a9eb7813"]
-TRANSFERS = ["a56fdc05040e7bc4", "5d2ff0c71cc12e59", "3a55377bb0d857c4"]
+TICKETS = ["14325ce211a9fe3c", "b0364ffff2d3a1e2"]
+TRANSFERS = ["83ba0c45482302a2", "207a9e1d5a4dcd61", "154a0495f1e7beb5"]

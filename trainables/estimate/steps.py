@@ -132,7 +132,9 @@ def _evaluations(training: Training) -> Iterator[_Evaluation]:
         # FGSM and the gradients at two places are three steps beside the probe's own.
         probed = epochs * min(images.val, watch.probe_images)
         yield _Evaluation(probed, watch.probe_steps + 3, model)
-    yield _Evaluation((1 + transferred) * images.test, test, model)
+    # One state only has been validated where the last alone is: best and last are the same.
+    tested = 1 + (transferred and validated > 1)
+    yield _Evaluation(tested * images.test, test, model)
     for check in checks:
         count = min(images.test, check.images or images.test)
         if check.kind == "autoattack":
