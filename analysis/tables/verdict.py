@@ -153,5 +153,7 @@ def _joined(extreme: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, width, subsequent_indent=indent, **whole)
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(text)
