@@ -87,10 +87,17 @@ def _next(row: Row) -> str:
         return "Nothing sparser was tested."
     where = f"At {percent(row['next_sparsity'])}"
     loss = f"{_TRAINED[row['next_metric']]} is {100 * row['next_loss']:.1f} points lower"
+    if row["next_status"] == "fail":
+        known = f"{where} too much is lost: {loss}."
+    else:
+        known = f"{where}, where {loss}, it is open."
     if row["status"] != "undecided":
-        return f"{where} too much is lost: {loss}."
-    state = "too much is lost" if row["next_status"] == "fail" else "it is open"
-    return f"{where} {state}: {loss}. To settle the rest: {row['advice']}."
+        return known
+    return f"{known} {_interval(row)} hold the extreme with 90 % confidence; {row['advice']}."
+
+
+def _interval(row: Row) -> str:
+    return f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
 
 
 def _table(block: pd.DataFrame, names: Mapping[str, str], width: int) -> list[str]:
@@ -108,7 +115,7 @@ def _cells(row: Row, names: Mapping[str, str]) -> dict[str, str]:
     blocked = row["status"] if row["status"] in ("flagged", "none") else ""
     interval = "-"
     if not pd.isna(row["low_sparsity"]):
-        interval = f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
+        interval = _interval(row)
     paper = percent(row["sparsity_one_std"]) + star(row)
     return {
         "theta": row["theta"],

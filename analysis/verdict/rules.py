@@ -85,7 +85,9 @@ def finding(
 ) -> tuple[Finding | None, list[int]]:
     """(what the rows of one group say, the levels of its rows); None if dense lacks a metric."""
     tested = {int(level) for level in pruned["level"]}
-    ladder = grid.ladder(study, *(labels[name] for name in GROUP)) or tested
+    # Where levels are given, tickets between them are made too: the extreme may be one of those.
+    made = study.pruning[labels["pruning"]].made_levels
+    ladder = grid.ladder(study, *(labels[name] for name in GROUP)) or made
     levels = [0, *sorted(set(ladder) | tested)]
     rows = pd.concat([dense, pruned])
     metrics = [_arrays(metric, rows, levels, correct) for metric in METRICS]
@@ -118,7 +120,7 @@ def _row(
     rate = study.pruning[labels["pruning"]].rate
     sparsity = [known.get(level, at_level(level, rate)) for level in levels]
     low, high = interval(found)
-    status, said = settlement(found, sparsity)
+    status, said = settlement(found, sparsity, _seconds_a_seed(pd.concat([dense, pruned])))
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
     absent = [row for row in wanted if row > found.extreme and row not in found.outcomes]
     if absent and status != "undecided":
@@ -165,8 +167,10 @@ def _next(found: Finding, levels: list[int], sparsity: list[float]) -> dict[str,
     }
 
 
-def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
-    """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row."""
+def settlement(found: Finding, sparsity: list[float], seconds: float) -> tuple[str, str]:
+    """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row.
+
+    seconds: what one more seed of one level takes to train, NaN where that is not known."""
     if not found.outcomes:
         return "undecided", "no pruned level is complete"
     if not all(found.freedom):
@@ -177,11 +181,11 @@ def settlement(found: Finding, sparsity: list[float]) -> tuple[str, str]:
         if found.extreme:
             return "confirmed", "every sparser tested level fails"
         return "refuted", "every tested level fails"
-    return "undecided", advice(found, sparsity)
+    return "undecided", _advice(found, sparsity, seconds)
 
 
-def advice(found: Finding, sparsity: list[float]) -> str:
-    """What would settle an open ladder, if anything can be named; sparsity by row."""
+def _advice(found: Finding, sparsity: list[float], seconds: float) -> str:
+    """What would settle an open ladder, if anything can be named."""
     needs = {row: seeds_to_settle(found, row) for row in found.open if not found.clears[row]}
     row = min(needs, key=lambda row: abs(row - found.likely))
     others = len(needs) - 1
@@ -189,21 +193,32 @@ def advice(found: Finding, sparsity: list[float]) -> str:
     levels = f"{name} and {others} other level{'s' * (others > 1)}" if others else name
     if None in needs.values():
         row = row if needs[row] is None else next(r for r, need in needs.items() if need is None)
-        images = 100 * np.nanmax(np.sqrt(found.of_images[:, row]))
-        return (
-            f"the test set is too small for this margin: at {100 * sparsity[row]:.2f} %, "
-            f"{_points(found, row)} from the margin, it alone leaves a standard error of "
-            f"{images:.1f}"
-        )
+        distance = 100 * np.nanmin(np.abs(found.value[:, row] + found.margin.size))
+        where = f"{100 * sparsity[row]:.2f} %"
+        return f"the test set is too small: {where} lies {distance:.1f} points from the margin"
     seeds = max(need for need in needs.values() if need is not None)
     if seeds > MOST:
-        return f"not affordable: more than {MOST} further seeds of dense and {levels}"
-    return f"{seeds} more seed{'s' * (seeds > 1)} of dense and {levels} would probably settle it"
+        time = _training((MOST + 1) * (1 + len(needs)) * seconds)
+        return f"not affordable: more than {MOST} further seeds of dense and {levels}{time}"
+    time = _training(seeds * (1 + len(needs)) * seconds)
+    more = f"{seeds} more seed{'s' * (seeds > 1)} of dense and {levels}{time}"
+    return f"{more} would probably settle it"
 
 
-def _points(found: Finding, level: int) -> str:
-    distance = np.nanmin(np.abs(found.value[:, level] + found.margin.size))
-    return f"{100 * distance:.1f} points"
+def _seconds_a_seed(rows: pd.DataFrame) -> float:
+    """Mean training time of one level with one seed, under all regimes of a verdict."""
+    if "seconds" not in rows:
+        return np.nan
+    judged = rows[rows["regime"].isin({metric.regime for metric in METRICS})]
+    return float(judged.groupby("regime")["seconds"].mean().sum(skipna=False))
+
+
+def _training(seconds: float) -> str:
+    """Training time in brackets; nothing where it is not known."""
+    if not seconds > 0:
+        return ""
+    amount = f"{seconds / 3600:.0f} h" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} min"
+    return f" (about {amount} of training)"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_the_sparsest_tested_level_does_not_sound_like_a_bound():
 def test_an_open_level_is_told_with_what_would_settle_it():
     text = said(dense(), level(4), level(8, 0.009, spread=0.004), level(12, 0.3))
     assert "59.04 % of the weights can go" in text
-    assert "At 83.22 % it is open" in text and "seed" in text.rpartition("open")[2]
+    assert "At 83.22 %, where" in text and "seed" in text.rpartition("it is open")[2]
 
 
 def test_what_may_not_be_judged_has_no_level():
