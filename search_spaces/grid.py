@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
@@ -27,11 +28,16 @@ class ThetaCell:
 
 @dataclass(frozen=True)
 class TicketCell:
-    """A ticket of a study under the study's names for its parts."""
+    """A ticket of a study under the study's names for its parts.
+
+    replicate: the seed of the transfers that start from it, where a random mask is drawn for each;
+    None where all do.
+    """
 
     pretraining: str
     pruning: str
     ticket: Ticket
+    replicate: int | None = None
 
     @cached_property
     def key(self) -> str:
@@ -40,6 +46,11 @@ class TicketCell:
     @property
     def level(self) -> int:
         return self.ticket.level
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Theta, pruning and level: what tables know it by, with those of its other seeds."""
+        return self.pretraining, self.pruning, self.level
 
     @property
     def sparsity(self) -> float:
@@ -132,14 +143,17 @@ def thetas(study: Study) -> list[ThetaCell]:
 
 
 def tickets(study: Study) -> list[TicketCell]:
-    """Every pruned ticket of a study: by pre-training, then pruning, then ascending level."""
-    return [
-        TicketCell(cell.pretraining, name, Ticket(theta=cell.theta, pruning=plan.pruning, level=k))
-        for cell in thetas(study)
-        for name, plan in study.pruning.items()
-        if plan.starts_from(cell.pretraining)
-        for k in plan.made_levels
-    ]
+    """Every pruned ticket of a study: by pre-training, then pruning, then ascending level, then,
+    where masks are drawn at random, the seed of the transfers."""
+    found = []
+    for cell in thetas(study):
+        for name, plan in study.pruning.items():
+            if plan.starts_from(cell.pretraining):
+                draws = plan.draws(study.seeds).items()
+                for level, (seed, drawn) in product(plan.made_levels, draws):
+                    ticket = Ticket(theta=cell.theta, pruning=drawn.pruning, level=level)
+                    found.append(TicketCell(cell.pretraining, name, ticket, seed))
+    return found
 
 
 def transfers(study: Study) -> list[TransferCell]:
@@ -165,6 +179,8 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                 ]
                 for fraction in task.fractions:
                     for seed in task.all_seeds:
+                        if cell.replicate not in (None, seed):
+                            continue
                         transfer = Transfer(
                             ticket=cell.ticket,
                             dataset=task.dataset,

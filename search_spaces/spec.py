@@ -217,7 +217,11 @@ class Pruning(Spec):
     retraining: Regime | None = Field(
         None, description="how imp trains between rounds, on the source"
     )
-    seed: Seed = Field(0, description="of re-training, or of the random choice")
+    seed: Seed = Field(
+        0,
+        description="of re-training, or of the random choice: one for every seed of the transfers, "
+        "by the sum of both",
+    )
 
     @model_validator(mode="after")
     def _retraining_is_for_imp(self) -> Self:

@@ -45,6 +45,15 @@ class PruningPlan(Pruning):
         """What enters a ticket's key: how many levels are made does not."""
         return Pruning(**{name: getattr(self, name) for name in Pruning.model_fields})
 
+    def draws(self, seeds: Iterable[int]) -> "dict[int | None, PruningPlan]":
+        """The plan behind the tickets that transfers of each of these seeds start from. A random
+        choice is drawn anew for every one, by the sum of this plan's seed and theirs; what all
+        share is under None."""
+        if self.method != "random":
+            return {None: self}
+        drawn = {seed: (self.seed + seed) % 2**32 for seed in seeds}
+        return {seed: self.model_copy(update={"seed": own}) for seed, own in drawn.items()}
+
     @property
     def made_levels(self) -> tuple[int, ...]:
         """The levels that this plan makes, ascending."""
@@ -216,6 +225,16 @@ class Study(Spec):
         description="keys of transfers that evidence flags for masked gradients, each with why its "
         "robust accuracy is sound; without, the flag stands between its level and a verdict",
     )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that transfers of the study may have, each once, in its order."""
+        return tuple(dict.fromkeys(seed for task in self.downstream for seed in task.all_seeds))
+
+    def plans(self, pretraining: str) -> tuple[PruningPlan, ...]:
+        """The plans behind the tickets of a pre-training: a random one for each of the seeds."""
+        own = [plan for plan in self.pruning.values() if plan.starts_from(pretraining)]
+        return tuple(drawn for plan in own for drawn in plan.draws(self.seeds).values())
 
     @model_validator(mode="after")
     def _names_and_levels_fit(self) -> Self:

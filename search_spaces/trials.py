@@ -169,7 +169,9 @@ def _ticket(study: Study, search: Search, rate: Value | None) -> Ticket:
     theta = cells[search.pretraining]
     if search.pruning is None:
         return Ticket(theta=theta, pruning=None, level=0)
-    pruning = study.pruning[search.pruning].pruning
+    first = study.downstream[task_place(study, search)].seeds[:1]
+    (plan,) = study.pruning[search.pruning].draws(first).values()
+    pruning = plan.pruning
     if rate is None:
         return Ticket(theta=theta, pruning=pruning, level=search.level)
     # At one level a lower rate keeps more weights: rates are compared at one sparsity.

@@ -19,7 +19,8 @@ from analysis.options import (
 app = typer.Typer()
 
 Key = Annotated[
-    str, typer.Argument(help="A key, a prefix of just one, or a ticket: THETA/PRUNING/LEVEL.")
+    str,
+    typer.Argument(help="A key, a prefix of just one, or a ticket: THETA/PRUNING/LEVEL[@SEED]."),
 ]
 
 

@@ -38,7 +38,8 @@ def found(named: Sequence[tuple[str, Cell]], table: pd.DataFrame) -> pd.DataFram
 
 def _transfers_of(cell: TicketCell, table: pd.DataFrame) -> pd.DataFrame:
     own = (table["theta"] == cell.pretraining) & (table["pruning"] == cell.pruning)
-    return table[own & (table["level"] == cell.level)]
+    own &= table["level"] == cell.level
+    return table[own] if cell.replicate is None else table[own & (table["seed"] == cell.replicate)]
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from search_spaces import grid
 from search_spaces.errors import InputError
@@ -24,21 +25,27 @@ def tickets(study: Study) -> list[TicketCell]:
 
 
 def path(cell: TicketCell) -> str:
-    """What a ticket is called on the command line: THETA/PRUNING/LEVEL, or THETA/dense."""
+    """What a ticket is called on the command line: THETA/PRUNING/LEVEL, THETA/dense, or, where
+    masks are drawn for every seed, THETA/PRUNING/LEVEL@SEED."""
     level = f"/{cell.level}" if cell.level else ""
-    return f"{cell.pretraining}/{cell.pruning}{level}"
+    seed = "" if cell.replicate is None else f"@{cell.replicate}"
+    return f"{cell.pretraining}/{cell.pruning}{level}{seed}"
 
 
 def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tuple[str, Cell]:
     """(key, cell) of what `text` names: a key, a prefix of just one, or a ticket's path.
 
+    A path without @SEED stands for the tickets of all seeds, and has the first one's key.
     `transfers` are the study's by key. Raises InputError that offers the nearest.
     """
     named = tickets(study)
     by_path = {path(cell): cell for cell in named}
-    cells: dict[str, Cell] = dict(zip(keys([cell.ticket for cell in named]), named, strict=True))
+    for cell in named:
+        every = replace(cell, replicate=None)
+        by_path.setdefault(path(every), every)
     if text in by_path:
-        return next((key, cell) for key, cell in cells.items() if cell is by_path[text])
+        return by_path[text].key, by_path[text]
+    cells: dict[str, Cell] = dict(zip(keys([cell.ticket for cell in named]), named, strict=True))
     if "/" in text:
         near = difflib.get_close_matches(text, by_path, n=1, cutoff=0)
         raise InputError(f"{text}: no such ticket in {study.name}: did you mean {near[0]}?")
@@ -68,8 +75,9 @@ def title(cell: Cell) -> str:
         return f"theta {cell.pretraining}"
     if isinstance(cell, TicketCell):
         share = f" level {cell.level}, {100 * cell.sparsity:.2f} %" if cell.level else ""
-        return f"{cell.pretraining} {cell.pruning}{share}"
+        seed = "" if cell.replicate is None else f" of seed {cell.replicate}"
+        return f"{cell.pretraining} {cell.pruning}{share}{seed}"
     labels = cell.labels
     part = "" if labels["fraction"] == 1 else f" {100 * cell.transfer.fraction:g} % of the data"
     where = f"{labels['dataset']}{part} {cell.regime} seed {labels['seed']}"
-    return f"{title(cell.ticket_cell)} > {where}"
+    return f"{title(replace(cell.ticket_cell, replicate=None))} > {where}"

@@ -138,6 +138,8 @@ def _related(key: str, cell: find.Cell, results: TrackedResults) -> pd.DataFrame
     same_theta = table["theta"] == ticket.pretraining
     mine = (table["pruning"] == ticket.pruning) & (table["level"] == ticket.level)
     if isinstance(cell, TicketCell):
+        if cell.replicate is not None:
+            mine &= table["seed"] == cell.replicate
         return table.loc[same_theta & mine, shown]
     for name in ("dataset", "fraction", "regime"):
         same_theta &= table[name] == cell.labels[name]

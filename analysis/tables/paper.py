@@ -10,7 +10,6 @@ from analysis.verdict.roles import pruners
 from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
-from search_spaces.spec import Ticket
 from search_spaces.study import Study
 
 TICKS = {m.name: f"{m.score}-{'ST' if m.regime == 'standard' else 'AT'}" for m in METRICS}
@@ -129,15 +128,13 @@ def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float])
 
 def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str], tuple[int, float]]:
     """(theta, pruning) -> trainings on the source, and their seconds."""
-    found = {}
+    found, tickets = {}, grid.tickets(study)
     for theta in grid.thetas(study):
         trained = int(theta.theta.pretraining.train is not None)
         for name, plan in study.pruning.items():
-            made = [
-                Ticket(theta=theta.theta, pruning=plan.pruning, level=k) for k in plan.made_levels
-            ]
-            keys = [theta.key, *(grid.TicketCell(theta.pretraining, name, t).key for t in made)]
+            own = (theta.pretraining, name)
+            made = [cell.key for cell in tickets if (cell.pretraining, cell.pruning) == own]
             rounds = len(made) if plan.method == "imp" else 0
-            spent = sum(seconds.get(key, 0.0) for key in keys)
+            spent = sum(seconds.get(key, 0.0) for key in (theta.key, *made))
             found[theta.pretraining, name] = (trained + rounds, spent)
     return found

@@ -30,7 +30,7 @@ def rows(printed):
 
 def test_everything_is_complete(ran):
     wanted = list(grid.expand(ran.study).sources.values())
-    assert len(wanted) == 2 + 5
+    assert len(wanted) == 2 + 6
     wanted += [cell.transfer for cell in grid.transfers(ran.study)]
     assert all(ran.ledger.has(spec) for spec in wanted)
     assert sum(len(storage.keys(ran.ledger.root, kind)) for kind in storage.KINDS) == len(wanted)

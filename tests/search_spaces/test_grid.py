@@ -77,9 +77,31 @@ def test_tickets_by_theta_then_pruning_then_level():
     assert found == [
         *(("standard", "imp", level) for level in (1, 2, 3, 4)),
         *(("adversarial", "imp", level) for level in (1, 2, 3, 4)),
-        ("adversarial", "random", 2),
-        ("adversarial", "random", 4),
+        *(("adversarial", "random", level) for level in (2, 4) for _ in range(3)),
     ]
+
+
+def test_a_random_mask_is_drawn_for_every_seed_of_the_transfers():
+    """From the sum of both seeds: seed 0 of transfers has the pruning's own."""
+    plan = STUDY["pruning"]["random"] | {"seed": 5}
+    of = study(pruning=STUDY["pruning"] | {"random": plan})
+    drawn = [c for c in grid.tickets(of) if c.pruning == "random"]
+    assert [(c.level, c.replicate, c.ticket.pruning.seed) for c in drawn] == [
+        (level, seed, 5 + seed) for level in (2, 4) for seed in (0, 1, 2)
+    ]
+    assert drawn[0].ticket.pruning == of.pruning["random"].pruning
+    for cell in grid.transfers(of):
+        own = cell.ticket_cell
+        assert own.replicate == (cell.transfer.seed if own.pruning == "random" else None)
+        assert own.pruning != "random" or own.ticket.pruning.seed == 5 + cell.transfer.seed
+
+
+def test_an_adaptive_search_draws_a_mask_for_every_seed_it_may_use():
+    task = STUDY["downstream"][0] | {"levels": {"budget": 40, "most_seeds": 5}}
+    of = study(downstream=[task])
+    assert [c.replicate for c in grid.tickets(of) if c.place == ("adversarial", "random", 4)] == [
+        0, 1, 2, 3, 4
+    ]  # fmt: skip
 
 
 def test_transfers_are_counted_by_hand():
@@ -191,7 +213,8 @@ def test_labels_tell_transfers_apart():
 
 def test_sparsity_follows_the_plans_rate():
     halving = {"half": {"method": "random", "rate": 0.5, "levels": [2, 4]}}
-    assert [c.sparsity for c in grid.tickets(study(pruning=halving))] == [0.75, 0.9375] * 2
+    found = {(c.pretraining, c.sparsity) for c in grid.tickets(study(pruning=halving))}
+    assert found == {(theta, s) for theta in ("standard", "adversarial") for s in (0.75, 0.9375)}
 
 
 def test_the_nearest_evaluation_counts():

@@ -17,7 +17,7 @@ IMAGES = 100
 
 
 def study() -> Study:
-    """One theta, three rounds of imp and a random ticket: 20 transfers to digits."""
+    """One theta, three rounds of imp and a random ticket for each of two seeds: 20 transfers."""
     return tiny(
         "name=made-up",
         "pruning.imp.rounds=3",

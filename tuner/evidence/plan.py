@@ -204,11 +204,16 @@ def _autoattacks(
 
 
 def _masks(work: Worklist) -> list[MaskEvidence]:
-    levels: dict[tuple[str, int], list[TicketCell]] = {}
+    """For each pruning and level, its ticket of each theta; of masks drawn for every seed, the
+    first."""
+    levels: dict[tuple[str, int], dict[str, TicketCell]] = {}
     for name, cell in work.grid.tickets.items():
         if name in work.complete:
-            levels.setdefault((cell.pruning, cell.level), []).append(cell)
-    return [MaskEvidence(tickets=tuple(c.ticket for c in cells)) for cells in levels.values()]
+            levels.setdefault((cell.pruning, cell.level), {}).setdefault(cell.pretraining, cell)
+    return [
+        MaskEvidence(tickets=tuple(cell.ticket for cell in cells.values()))
+        for cells in levels.values()
+    ]
 
 
 def _records(done: list[TransferCell]) -> list[RecordEvidence]:

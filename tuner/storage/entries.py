@@ -47,7 +47,8 @@ def _ticket_entry(cell: TicketCell) -> Entry:
         "level": cell.level,
         "sparsity": cell.sparsity,
     }
-    return Entry(cell.key, "ticket", f"ticket {_ticket_name(cell)}", cell.ticket, labels)
+    drawn = "" if cell.replicate is None else f" seed {cell.replicate}"
+    return Entry(cell.key, "ticket", f"ticket {_ticket_name(cell)}{drawn}", cell.ticket, labels)
 
 
 def transfer_entry(cell: TransferCell) -> Entry:

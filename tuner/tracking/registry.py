@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.grid import TicketCell
 from search_spaces.keys import key
 from search_spaces.study import Study
 from tuner.scheduling.worklist import Worklist
@@ -36,7 +37,9 @@ def winners(
     from analysis.verdict.one_std import GROUP
 
     study = work.study
-    cells = {(c.pretraining, c.pruning, c.level): c for c in work.grid.tickets.values()}
+    cells: dict[tuple[str, str, int], TicketCell] = {}
+    for cell in work.grid.tickets.values():  # Of masks drawn for every seed, the first.
+        cells.setdefault(cell.place, cell)
     known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
     evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
     found = []
@@ -139,7 +142,7 @@ def _links(tracker: Tracker, winner: Winner) -> Iterator[tuple[str, str]]:
     task = winner.won["dataset"], winner.won["fraction"]
     for name, cell in tracker.work.grid.transfers.items():
         same = (cell.labels["dataset"], cell.labels["fraction"]) == task
-        run = runs.get(name) if same and cell.ticket_cell.ticket == winner.cell.ticket else None
+        run = runs.get(name) if same and cell.ticket_cell.place == winner.cell.place else None
         if run:
             what = f"transfer, {cell.regime} training, seed {cell.labels['seed']}"
             yield what, run_link(where, run)

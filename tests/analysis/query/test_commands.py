@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -172,6 +173,20 @@ def test_find_takes_keys_prefixes_and_paths(study):
             assert find.find(text, study, cells) == (cell.key, cell)
     key, dense = find.find("adversarial/dense", study, cells)
     assert (dense.level, dense.pretraining, key) == (0, "adversarial", dense.key)
+
+
+def test_a_random_tickets_path_stands_for_all_seeds_and_with_one_for_that(analysis, study):
+    masks = [c for c in grid.tickets(study) if c.place == ("adversarial", "random", 9)]
+    every = find.find("adversarial/random/9", study, {})
+    assert every == (masks[0].key, replace(masks[0], replicate=None))
+    for cell in masks:
+        for text in (f"adversarial/random/9@{cell.replicate}", cell.key):
+            assert find.find(text, study, {}) == (cell.key, cell)
+    for text, seeds in (("adversarial/random/9", 3), ("adversarial/random/9@1", 1)):
+        _, out, _ = analysis("compare", text, "adversarial/dense", "--format", "json")
+        assert {row["n"] for row in json.loads(out)} == {seeds}
+        _, out, _ = analysis("show", text, "--format", "json")
+        assert len(json.loads(out)["related"]) == 3 * 2 * seeds
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def study():
 
 
 def chain_of(study):
-    return Chain(theta=grid.thetas(study)[0].theta, plans=tuple(study.pruning.values()))
+    theta = grid.thetas(study)[0]
+    return Chain(theta=theta.theta, plans=study.plans(theta.pretraining))
 
 
 def worker(path):
@@ -127,6 +128,26 @@ def test_a_transfer_starts_from_its_ticket(study, done):
         elif not name.startswith("fc."):
             assert torch.equal(value, theta[name])
     assert len(task.data.train) == 48
+
+
+def test_transfers_of_other_seeds_start_from_other_random_masks(study, done):
+    both = studies.validate(studies.parse(YAML.replace("[0]", "[0, 1]"), "tiny"), "tiny")
+    assert len(list(run_chain(chain_of(both), done))) == 1  # The mask of seed 1 is all that lacks.
+    tasks = {
+        cell.transfer.seed: transfer.prepare(cell.transfer, done.ledger, torch.device("cpu"))
+        for cell in grid.transfers(both)
+        if (cell.ticket_cell.pruning, cell.regime) == ("random", "standard")
+    }
+    first, second = (tasks[seed].mask for seed in (0, 1))
+    assert masks.counts(first) == masks.counts(second)
+    assert all(
+        torch.equal(value, masks_of(study, done.ledger)["random", 2][name])
+        for name, value in first.items()
+    )
+    assert sum(int((value != second[name]).sum()) for name, value in first.items()) > 0
+    for task in tasks.values():
+        weights = task.net.state_dict()
+        assert all(not weights[name][~mask].any() for name, mask in task.mask.items())
 
 
 def test_transfers_are_the_same_in_any_order(study, done):

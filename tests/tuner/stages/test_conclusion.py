@@ -10,6 +10,8 @@ import pytest
 import safetensors.numpy
 from mlflow.artifacts import download_artifacts
 
+from analysis.verdict.flags import verdicts
+from analysis.verdict.one_std import levels_table
 from search_spaces import grid
 from tests.support import made_up
 from tests.support.mlflow_store import empty_store
@@ -17,7 +19,7 @@ from trainables.store.ledger import open_ledger
 from tuner.scheduling.worklist import worklist
 from tuner.stages import conclusion
 from tuner.stages.conclusion import conclude, from_ledger
-from tuner.storage import failures
+from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
 from tuner.tracking import notes, registry
 from tuner.tracking import store as tracking_store
@@ -65,6 +67,21 @@ def again(client, study, ledger):
         return tracker, conclude(worklist(answered, ledger), tracker)
 
     return conclude_again
+
+
+def test_masks_drawn_for_every_seed_are_one_row_of_the_verdict(study, ledger):
+    work = worklist(study, ledger)
+    rows = [row for row in state.results(work).table.to_dict("records") if row["level"] == 1]
+    drawn = {
+        row["seed"]: work.grid.transfers[row["key"]].ticket_cell.key
+        for row in rows
+        if row["pruning"] == "random"
+    }
+    assert drawn.keys() == {0, 1} and drawn[0] != drawn[1]
+    for table in verdicts(state.results(work), pd.DataFrame()):
+        assert list(table["pruning"]) == ["imp", "random"]
+    (level,) = levels_table(state.results(work).table).query("pruning == 'random' and level").n
+    assert level == 2
 
 
 def texts(client, tracker):
