@@ -30,14 +30,26 @@ def verdicts(results: Results, flags: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     the second's status is "flagged" and its advice what to look at.
     """
     study, table = results.study, results.expected
-    judged = counted(extreme(table), table)
     shown = counted(non_inferiority(study, table, results.correct), table)
+    judged = counted(_withheld(extreme(table), shown), table)
     judged = judged.assign(flagged=open_flags(judged, flags, study.looked_at))
     shown = shown.assign(flagged=open_flags(shown, flags, study.looked_at))
     blocked = shown["flagged"] != ""
     shown["status"] = shown["status"].mask(blocked, "flagged")
     shown["advice"] = shown["advice"].mask(blocked, shown["flagged"])
     return judged, shown
+
+
+def _withheld(judged: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
+    """What a network that knows nothing would pass too is no verdict by either rule: `judged`
+    without a level where the status in `shown` is none, and why."""
+    reasons = shown[shown["status"] == "none"].set_index(GROUP)["advice"].to_dict()
+    groups = judged[GROUP].itertuples(index=False, name=None)
+    why = pd.Series([reasons.get(group, "") for group in groups], index=judged.index, dtype="str")
+    numbers = [f"{m.name}_{part}" for m in METRICS for part in ("mean", "std")]
+    judged.loc[why != "", ["level", "sparsity", *numbers]] = pd.NA
+    judged["lower_levels"] = judged["lower_levels"].mask(why != "", "no verdict")
+    return judged.assign(note=judged["note"].mask(why != "", why))
 
 
 def open_flags(

@@ -30,12 +30,14 @@ SCORES = {
     "RA": "float64",
     "last_SA": "float64",
     "last_RA": "float64",
+    "chance": "float64",
     "best_epoch": "Int64",
     "epochs": "Int64",
     "seconds": "float64",
 }
-"""Test scores of the best state and of the last, shares in [0, 1]; the epoch of the best state and
-how many were trained; wall time."""
+"""Test scores of the best state and of the last, shares in [0, 1]; the commonest class's share of
+the test images, missing where a result of an earlier version lacks it; the epoch of the best state
+and how many were trained; wall time."""
 COLUMNS = {**LABELS, "key": "str", "state": "str", **SCORES, "run_id": "str"}
 """key: the transfer's content key; state: complete, co_stopped, diverged or missing; run_id: its
 run in MLflow, empty where that is not known."""

@@ -59,7 +59,7 @@ def calibrate(spec: Calibration, ledger: Ledger) -> tuple[dict[str, Any], dict[s
     attack = spec.network.transfer.evaluation.attack
     parts = torch.arange(len(task.data.test)).split(BATCH)
     rows = [
-        _answers(task.net, batch, attack, number)
+        answers(task.net, batch, attack, number)
         for number, batch in enumerate(task.data.test.stream(parts, None))
     ]
     arrays = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
@@ -73,13 +73,17 @@ def calibrate(spec: Calibration, ledger: Ledger) -> tuple[dict[str, Any], dict[s
     return result, {"images.npz": npz(values)}
 
 
-def _answers(net: nn.Module, batch: Images, attack: Attack, number: int) -> dict[str, Tensor]:
-    """(N,) each, on the CPU: label, and by view the predicted class and its probability."""
+def answers(net: nn.Module, batch: Images, attack: Attack, number: int) -> dict[str, Tensor]:
+    """(N,) each, on the CPU: label, and by view the predicted class and its probability; -1 and 0
+    where an image's logits are not finite."""
     x = batch.pixels()
     rng = generator(0, "calibration", number, device=x.device)
     found = {"label": batch.y.cpu()}
     for view, image in (("clean", x), ("attacked", perturb(net, x, batch.y, attack, rng))):
         with torch.no_grad():
-            sure, said = net(image).softmax(1).max(1)
-        found |= {f"{view}_prediction": said.cpu(), f"{view}_confidence": sure.cpu()}
+            logits = net(image)
+        sure, said = logits.softmax(1).max(1)
+        lost = ~logits.isfinite().all(1)
+        found[f"{view}_prediction"] = said.masked_fill(lost, -1).cpu()
+        found[f"{view}_confidence"] = sure.masked_fill(lost, 0).cpu()
     return found

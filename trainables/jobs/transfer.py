@@ -20,6 +20,7 @@ from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
 from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes, without_head
+from trainables.training.accuracy import commonest
 from trainables.training.evaluation import ImageResults, evaluate_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
 
@@ -104,9 +105,10 @@ def conclude(
     task: Task, reached: Outcome, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files) of a transfer that has ended: its best state by validation on the test
-    images, the last state's scores beside it, and the best state's correctness image by image. Of
-    a training that diverged, no later state is left than the best; where none was validated, that
-    is the ticket as it was before training.
+    images, the last state's scores beside it, what a network that has learnt nothing gets right
+    (`chance`), and the best state's correctness image by image. Of a training that diverged, no
+    later state is left than the best; where none was validated, that is the ticket as it was
+    before training.
     """
     spec, diverged = task.spec, reached.state == "diverged"
     best = reached.best or untrained(task, ledger)
@@ -123,6 +125,7 @@ def conclude(
         "test": evaluated.scores.model_dump(),
         "last": last.scores.model_dump(),
         "val": best.scores.model_dump(exclude_none=True),
+        "chance": commonest(task.data.test.y),
         "best_epoch": best.epoch,
         "epochs": reached.records,
         **provenance(task.started, next(task.net.parameters()).device, epochs=reached.records),

@@ -56,7 +56,7 @@ def probe(
 def gradient_cosine(model: nn.Module, images: ImageSet, epsilon: float, seed: int) -> float:
     """Mean over images of cos(g(x), g(x + eta)), g the loss's input gradient, eta uniform in the
     epsilon-ball (Andriushchenko and Flammarion 2020, equation 5). An image whose gradient vanishes
-    counts as 0."""
+    or is not finite counts as 0."""
     cosines = []
     with evaluating(model):
         parts = torch.arange(len(images), device=images.y.device).split(BATCH)
@@ -66,7 +66,7 @@ def gradient_cosine(model: nn.Module, images: ImageSet, epsilon: float, seed: in
             here, _ = gradient(model, x, batch.y)
             there, _ = gradient(model, x + uniform(x, epsilon, rng), batch.y)
             cosines.append(F.cosine_similarity(here.flatten(1), there.flatten(1), eps=1e-30))
-    return torch.cat(cosines).double().mean().item()
+    return torch.cat(cosines).nan_to_num(0.0).double().mean().item()
 
 
 def hit(history: Sequence[Signals], containment: Containment) -> bool:

@@ -153,7 +153,7 @@ def summary(result: Mapping[str, Any]) -> dict[str, float]:
     for prefix, group in groups:
         for name, value in result.get(group, {}).items():
             final[f"{prefix}{name.upper()}"] = value
-    for name in ("best_epoch", "sparsity", "kept"):
+    for name in ("chance", "best_epoch", "sparsity", "kept"):
         if name in result:
             final[name] = result[name]
     for check in result.get("checks", []):

@@ -82,6 +82,22 @@ def test_a_blocked_verdict_is_flagged_under_both_rules_and_in_print(study):
     pd.testing.assert_frame_equal(settled, shown)
 
 
+def test_what_a_network_that_knows_nothing_reaches_is_no_verdict_by_either_rule(study):
+    """The dense network of one theta is at the commonest class's share under standard training."""
+    scores = table(study)
+    idle = (scores["theta"] == "standard") & (scores["regime"] == "standard")
+    scores["chance"] = scores["SA"].where(idle, 0.1)
+    judged, shown = flags.verdicts(Results(study, scores), pd.DataFrame())
+    mine = judged["theta"] == "standard"
+    assert judged.loc[mine, ["level", "SA_standard_mean"]].isna().all(axis=None)
+    assert judged.loc[mine, "note"].str.contains("SA under standard training").all()
+    assert judged.loc[~mine, "level"].notna().all() and mine.any() and not mine.all()
+    assert (shown["status"] == "none").tolist() == mine.tolist()
+    known = scores.assign(chance=0.1)
+    judged, _ = flags.verdicts(Results(study, known), pd.DataFrame())
+    assert judged["level"].notna().all()
+
+
 def test_what_was_looked_at_enters_no_key_and_must_look_like_one(study):
     data = study.model_dump(mode="json", exclude_none=True)
     answered = studies.validate({**data, "looked_at": {KEY: "sound"}}, "small")

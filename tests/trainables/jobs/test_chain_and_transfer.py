@@ -173,6 +173,7 @@ def test_a_transfer_keeps_its_mask_and_records_each_image(study, done):
     assert bits["clean"].double().mean().item() == result["test"]["sa"]
     assert bits["attacked"].double().mean().item() == result["test"]["ra"]
     assert len(bits["clean"]) == 96
+    assert result["chance"] == max(task.data.test.y.tolist().count(k) for k in range(10)) / 96
 
 
 def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monkeypatch):

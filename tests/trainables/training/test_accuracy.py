@@ -8,10 +8,12 @@ from torch import nn
 
 from search_spaces.regimes import Attack, Recipe, Regime
 from trainables.data.images import Images
+from trainables.evidence.calibration import answers
 from trainables.jobs.checks import withstands_other
 from trainables.runtime.seeding import generator
-from trainables.training.accuracy import correct
+from trainables.training.accuracy import commonest, correct
 from trainables.training.evaluation import evaluate
+from trainables.training.overfitting import gradient_cosine
 from trainables.training.step import gradients
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=2)
@@ -56,3 +58,15 @@ def test_nothing_counts_a_broken_network_as_right(bad, protocol):
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
     assert gradients(net, x, y, regime, generator(0, "x"))[1] == 0
     assert not withstands_other(net, Broken(1.0, 0.0), images, PGD).any()
+    said = answers(net, images, PGD, 0)
+    for view in ("clean", "attacked"):
+        assert not (said[f"{view}_prediction"] == y).any()
+        assert (said[f"{view}_confidence"] == 0).all()
+    assert gradient_cosine(net, images, 0.1, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"), [([0, 1], 0.5), ([2, 2, 0, 2], 0.75), ([1, 1, 1], 1.0), ([3], 1.0)]
+)
+def test_the_commonest_class(labels, expected):
+    assert commonest(torch.tensor(labels)) == expected
