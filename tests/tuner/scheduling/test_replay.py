@@ -209,8 +209,8 @@ def test_a_simulated_search_keeps_to_its_budget(seed, budget, shape):
     assert found.transfers == len(results) and 0 <= found.width <= 19
 
 
-# What the search promises, on 60 worlds of each shape and a fixed seed. The bounds leave room for
-# chance, and none for a policy that looks in the wrong place.
+# What the search promises, on 60 worlds of each shape and a fixed seed. Bounds are what was
+# measured, said beside them (monotone; humped worlds), less about a standard error of 60 worlds.
 
 RUNS = 60
 
@@ -225,7 +225,8 @@ def bench(request):
 
 def test_fewer_transfers_come_as_close(bench):
     """45 % of the grid's transfers: the paper's rule is within one level as often, but for 5 % of
-    the worlds: seeds go where evidence is lacking, which that rule does not ask for."""
+    the worlds: seeds go where evidence is lacking, which that rule does not ask for. (Grid 0.65;
+    0.75, search 0.65; 0.72. Over two other seeds the search is ahead by 0.05 to 0.23.)"""
     grid_row, search_row = bench[None][0], bench[54][0]
     assert (grid_row.transfers, grid_row.rule) == (120, "one-std")
     assert search_row.transfers <= 54 == 0.45 * 120
@@ -233,24 +234,28 @@ def test_fewer_transfers_come_as_close(bench):
 
 
 def test_equal_transfers_hit_more_often(bench):
-    """By non-inferiority, and within the grid's budget."""
+    """By non-inferiority, and within the grid's budget: exact in 0.52; 0.70 where the grid is in
+    0.08; 0.20, within a level in 0.62; 0.80."""
     grid_row, search_row = bench[None][1], bench[120][1]
     assert search_row.transfers <= 120
     assert search_row.exact >= 1.5 * grid_row.exact
-    assert search_row.within_one >= 0.5
+    assert search_row.exact >= 0.45
+    assert search_row.within_one >= 0.55
 
 
 def test_intervals_cover(bench):
     for found in bench.values():
         assert found[1].covers >= 0.88
-    # And say something: less of the ladder with more transfers, and with a search than a grid.
+    # And say something: less of the ladder with more transfers, and with a search than a grid
+    # (4.3; 2.3 levels, 8.9; 6.5 with fewer transfers, 10.7; 8.6 by the grid).
     assert bench[120][1].width < bench[54][1].width < bench[None][1].width
-    assert bench[120][1].width < 5
+    assert bench[120][1].width < 4.5
 
 
 def test_little_is_claimed_that_is_not_so():
     """Sparser than the truth in no more than 5 % of searches, however long they look: two standard
-    errors of 100 worlds are room for chance."""
+    errors of 100 worlds are room for chance. (0.01, and the truth itself in 0.76; by two other
+    seeds 0, and 0.71 and 0.62.)"""
     endless = replay(paper_like("monotone"), PLAN, 10**9, 100, 5)
     assert fmean(found.shown > 0 for found in endless) <= 0.05 + 2 * (0.05 * 0.95 / 100) ** 0.5
-    assert fmean(found.shown == 0 for found in endless) > 0.7
+    assert fmean(found.shown == 0 for found in endless) > 0.72
