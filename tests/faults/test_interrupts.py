@@ -23,7 +23,7 @@ def kept():
 GRANDCHILD = "import time; time.sleep(60)"
 CHILD = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {GRANDCHILD!r}]);"
 CHILD += "print(p.pid, flush=True); p.wait()"
-with interruptible(kept):
+with interruptible(kept) as at_last:
     child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
     print(child.pid, child.stdout.readline().strip(), flush=True)
     exec(sys.argv[2])
@@ -92,6 +92,20 @@ def test_what_takes_too_long_is_not_waited_for():
     process, children = start(BUSY["sleep"], kept_seconds=60)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 143
+    assert_gone(children)
+
+
+def test_something_may_be_done_last_and_is_not_waited_for_long():
+    """What is said comes first, then the rest."""
+    doing = "at_last(lambda: os.write(2, b'the first\\n')); at_last(lambda: time.sleep(60));"
+    doing += "at_last(lambda: os.write(2, b'the last\\n'));"
+    process, children = start("import os;" + doing + BUSY["sleep"])
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=7)
+    assert process.returncode == 143
+    said, command, *done = err.splitlines()
+    assert "SIGTERM" in said and command.startswith("to go on: ")
+    assert done == ["the first", "the last"]
     assert_gone(children)
 
 

@@ -13,18 +13,22 @@ import psutil
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 8.0
+_LAST_SECONDS = 2.0
 _SHOW_CURSOR = "\x1b[?25h"
 _given_up: list[str] = []
 
 
 @contextmanager
-def interruptible(kept: Callable[[], str]) -> Iterator[None]:
+def interruptible(kept: Callable[[], str]) -> Iterator[Callable[[Callable[[], None]], None]]:
     """Inside, Ctrl-C or SIGTERM end this process, and all that it has started, within seconds.
 
-    It says `kept()`, what there is of how much, and the command that goes on. A second one ends it
-    at once. The exit code is 128 + the signal's number, as shells have it. Nothing is tidied up:
-    the ledger holds whole results only, whenever a process ends.
+    It says `kept()`, what there is of how much, and the command that goes on; then it does what it
+    has been given to do last, by a call of what this yields, as far as that takes no longer than
+    two seconds. A second signal ends it at once. The exit code is 128 + the signal's number, as
+    shells have it. Nothing else is tidied up: the ledger holds whole results only, whenever a
+    process ends.
     """
+    last: list[Callable[[], None]] = []
     error_output = os.dup(2)
     heard, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -32,9 +36,12 @@ def interruptible(kept: Callable[[], str]) -> Iterator[None]:
     # Python writes a signal's number there at once, whatever library holds the main thread, and
     # whoever else wants to hear of it.
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(heard, error_output, kept), daemon=True).start()
+    listening = threading.Thread(
+        target=_listen, args=(heard, error_output, kept, last), daemon=True
+    )
+    listening.start()
     try:
-        yield
+        yield last.append
     finally:
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
@@ -63,7 +70,9 @@ def _stay(*_: object) -> None:
     """The main thread takes no notice of a signal: the listener ends it."""
 
 
-def _listen(heard: int, error_output: int, kept: Callable[[], str]) -> None:
+def _listen(
+    heard: int, error_output: int, kept: Callable[[], str], last: list[Callable[[], None]]
+) -> None:
     number = _next(heard)
     if number is None:
         os.close(heard)
@@ -73,7 +82,7 @@ def _listen(heard: int, error_output: int, kept: Callable[[], str]) -> None:
     why = _given_up[0] if _given_up else ""
     code = 1 if why else 128 + number
     why = why or f"interrupted ({signal.Signals(number).name})"
-    ending = threading.Thread(target=_end, args=(why, code, error_output, kept), daemon=True)
+    ending = threading.Thread(target=_end, args=(why, code, error_output, kept, last), daemon=True)
     ending.start()
     # A second one, or what takes too long: a storage that does not answer, say.
     select.select([heard], [], [], _PATIENCE_SECONDS)
@@ -88,7 +97,13 @@ def _next(heard: int) -> int | None:
     return None
 
 
-def _end(why: str, code: int, error_output: int, kept: Callable[[], str]) -> None:
+def _end(
+    why: str,
+    code: int,
+    error_output: int,
+    kept: Callable[[], str],
+    last: list[Callable[[], None]],
+) -> None:
     try:
         there = kept()
     except Exception:  # Whatever the storage is in: this process ends.
@@ -98,6 +113,11 @@ def _end(why: str, code: int, error_output: int, kept: Callable[[], str]) -> Non
     command = shlex.join(["python", "-m", "tuner", *sys.argv[1:]])
     with suppress(OSError):  # Whoever read it may be gone.
         os.write(error_output, f"{said}\nto go on: {command}\n".encode())
+    # Before the end of what was started: the main thread notices that, and goes its own way.
+    for do in last:
+        doing = threading.Thread(target=do, daemon=True)
+        doing.start()
+        doing.join(_LAST_SECONDS)
     _leave(code)
 
 

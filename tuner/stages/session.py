@@ -131,12 +131,13 @@ def session(
     log = ledger.root / "logs" / f"{log_name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with (
         only_run(ledger.root, study.name),
-        interruptible(kept),
+        interruptible(kept) as at_last,
         on_sound_storage(ledger),
         quiet(log) as console,
     ):
         sweep(ledger.root)
         window = Window(work, partial(console.print, markup=False), origin, tracked)
+        at_last(window.interrupted)
         try:
             yield Session(study, ledger, origin, settings, console, log, window)
         except BaseException:

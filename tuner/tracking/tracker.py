@@ -151,6 +151,10 @@ class Tracker:
         """This run of the study is given up: its run is what it was before."""
         self.client.set_terminated(self.parent, self.before)
 
+    def kill(self) -> None:
+        """This run of the study is cut short."""
+        self.client.set_terminated(self.parent, "KILLED")
+
     def end(self, failed: bool = False) -> None:
         """This run of the study is over."""
         self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")

@@ -8,6 +8,7 @@ the latest by `python -m tuner sync`.
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
@@ -23,6 +24,8 @@ PAUSE = 60.0
 PATIENCE = 90.0
 """Seconds that the end of a run waits for the next thing to be written: longer than a request and
 its retry may take."""
+
+_MOMENT = 1.0
 
 T = TypeVar("T")
 
@@ -87,6 +90,17 @@ class Window:
         self._todo.put(None)
         if self._tracker:
             self._attempt(Tracker.leave)
+
+    def interrupted(self) -> None:
+        """For a run that a signal ends, from another thread than the run's: what is being written
+        is written for as long as a moment, nothing more, and the study's own run is not left as if
+        it went on, as far as MLflow answers."""
+        self._pause_ends = math.inf
+        self._todo.put(None)
+        self._thread.join(_MOMENT)
+        if self._tracker:
+            with suppress(Exception):  # Whatever MLflow is in: this process ends.
+                self._tracker.kill()
 
     def _open(self) -> Tracker:
         return open_tracker(tracking_store.connect(), self._worklist, self._origin)

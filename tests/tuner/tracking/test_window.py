@@ -97,7 +97,7 @@ def test_what_is_shown_is_written(study, ledger, door):
     shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 3)
-    assert shown.finish(lambda tracker: len(tracker.runs)) == 1 + 4 + 3
+    assert shown.finish(lambda tracker: len(tracker.runs)) == 1 + 5 + 3
     assert runs(door) == everything(study, ledger) and said == []
 
 
@@ -107,13 +107,13 @@ def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch
     shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 3)
-    until(lambda: shown._written == 8)
+    until(lambda: shown._written == 9)
     door.shut = True
     for _ in range(5):
         finish(study, ledger, shown, 1)
         time.sleep(0.1)
     until(lambda: said)
-    assert len(runs(door)) == 8
+    assert len(runs(door)) == 9
     door.shut = False
     finish(study, ledger, shown, 2)
     assert shown.finish(lambda tracker: "told") == "told"
@@ -125,11 +125,11 @@ def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     said = []
     shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
-    until(lambda: shown._written == 5)
+    until(lambda: shown._written == 6)
     door.shut = True
     finish(study, ledger, shown, 4)
     assert shown.finish(lambda tracker: "told") is None
-    assert len(said) == 1 and len(runs(door)) == 5
+    assert len(said) == 1 and len(runs(door)) == 6
     door.shut = False
     tracking.open_tracker(door, worklist(study, ledger), "made-up").catch_up()
     assert runs(door) == everything(study, ledger)
@@ -202,6 +202,32 @@ def test_a_run_that_is_refused_is_not_left_running(study, ledger, door):
     assert shown.finish(lambda tracker: tracker.end() or True) and parents(door) == ["FINISHED"]
     Window(worklist(study, ledger), pytest.fail, "made-up").abandon()
     assert parents(door) == ["FINISHED"]
+
+
+def test_a_run_that_is_interrupted_is_killed_and_the_next_opens_it_again(study, ledger, door):
+    shown = Window(worklist(study, ledger), pytest.fail, "made-up")
+    shown.catch_up()
+    finish(study, ledger, shown, 2)
+    until(lambda: shown._written == 8)
+    shown.interrupted()
+    assert parents(door) == ["KILLED"]
+    finish(study, ledger, shown, 1)  # What comes in still is not written any more.
+    assert len(runs(door)) == 8
+    again = Window(worklist(study, ledger), pytest.fail, "made-up")
+    assert parents(door) == ["RUNNING"]
+    again.interrupted()
+    assert parents(door) == ["KILLED"]
+    again = Window(worklist(study, ledger), pytest.fail, "made-up")
+    assert again.finish(lambda tracker: tracker.end() or True) and parents(door) == ["FINISHED"]
+    assert runs(door) == everything(study, ledger)
+
+
+def test_an_interruption_asks_nothing_of_one_that_does_not_answer(study, ledger, door):
+    shown = Window(worklist(study, ledger), lambda line: None, "made-up")
+    door.shut = True
+    shown.interrupted()
+    door.shut = False
+    assert parents(door) == ["RUNNING"]
 
 
 def test_one_that_is_away_is_no_reason_to_refuse_where_there_is_nothing_to_do(study, ledger, door):
