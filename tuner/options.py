@@ -8,6 +8,7 @@ import typer
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.study import Study
+from tuner.runtime.settings import Origin
 
 StudyArg = Annotated[str, typer.Argument(help="A shipped study's name, or a path to a .yaml file.")]
 SetOpt = Annotated[
@@ -15,7 +16,7 @@ SetOpt = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Override a field: downstream.0.seeds=[0,1]."),
 ]
 WithOpt = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option("--with", metavar="FILE", help="Overrides from a file, as a search writes it."),
 ]
 DataOpt = Annotated[Path, typer.Option(help="Folder of data sets and weights; all nodes see it.")]
@@ -33,20 +34,28 @@ GpusOpt = Annotated[
 ]
 
 
-def load(
-    study: str, overrides: list[str] | None, data: Path, fragment: Path | None = None
-) -> Study:
+def asked(study: str, overrides: list[str] | None, fragments: list[Path] | None = None) -> Origin:
+    """A study as the command line asks for it."""
+    return Origin(study, tuple(overrides or ()), tuple(fragments or ()))
+
+
+def read(origin: Origin) -> Study:
+    """A study as it is written, its overrides applied."""
+    return studies.load(origin.study, origin.overrides, origin.fragments)
+
+
+def load(origin: Origin, data: Path) -> Study:
     """A study with its data found: paths absolute, contents verified."""
     from tuner.storage.inputs import resolve
 
-    return resolve(studies.load(study, overrides, fragment), data)
+    return resolve(read(origin), data)
 
 
-def reachable(study: str, overrides: list[str] | None, fragment: Path | None, data: Path) -> Study:
+def reachable(origin: Origin, data: Path) -> Study:
     """A study with its data found, as far as they are there."""
-    unresolved = studies.load(study, overrides, fragment)
+    unresolved = read(origin)
     try:
-        return load(study, overrides, data, fragment)
+        return load(origin, data)
     except InputError as error:
         # What is not there yet does not keep anybody from seeing what would be done with it.
         typer.echo(f"note: {error}")

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from copy import copy
 from importlib.resources import files
 from pathlib import Path
@@ -40,17 +41,17 @@ def head_comment(text: str) -> str:
     return "\n".join(lines)
 
 
-def load(study: str, overrides: list[str] | None = None, fragment: Path | None = None) -> Study:
-    """Reads a shipped study by name, or a YAML file by path, and applies overrides: those of a
-    `fragment` file first, then `a.b.0.c=value`.
+def load(study: str, overrides: Sequence[str] = (), fragments: Sequence[Path] = ()) -> Study:
+    """Reads a shipped study by name, or a YAML file by path, and applies overrides: those of
+    `fragments`, files, first, then `a.b.0.c=value`.
 
     Raises InputError naming the file or the field, the rule and the remedy.
     """
     data = parse(_text(study), study)
-    if fragment is not None:
+    for fragment in fragments:
         for path, value in _fragment(fragment).items():
             _put(data, path, value, f"{fragment}: {path}")
-    for override in overrides or []:
+    for override in overrides:
         _override(data, override)
     return validate(data, study)
 

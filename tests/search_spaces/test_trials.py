@@ -131,7 +131,7 @@ def test_the_fragment_gives_the_recipe_to_the_study(tmp_path_factory, point):
     file, winner = folder / "small.yaml", folder / "winner.yaml"
     file.write_text(yaml.safe_dump({**STUDY, "search": SEARCH}, sort_keys=False))
     winner.write_text("# a comment\n" + yaml.safe_dump(trials.fragment(study(), point)))
-    loaded = studies.load(str(file), None, winner)
+    loaded = studies.load(str(file), (), [winner])
     regime = loaded.downstream[0].regimes["adversarial"].regime
     searched = trials.trial(study(), point).regime
     same = regime.recipe.model_copy(update={"validate_from": 1})
@@ -288,14 +288,14 @@ def test_bad_fragments_are_named(tmp_path, text, words):
     file = tmp_path / "winner.yaml"
     file.write_text(text)
     with pytest.raises(InputError) as caught:
-        studies.load("quickstart", None, file)
+        studies.load("quickstart", (), [file])
     assert words in str(caught.value)
 
 
 def test_overrides_win_over_a_fragment(tmp_path):
     file = tmp_path / "winner.yaml"
     file.write_text("source.seed: 3\nname: one\n")
-    loaded = studies.load("quickstart", ["name=two"], file)
+    loaded = studies.load("quickstart", ["name=two"], [file])
     assert (loaded.source.seed, loaded.name) == (3, "two")
     with pytest.raises(InputError, match=r"--with .*none.yaml: cannot be read: No such file"):
-        studies.load("quickstart", None, tmp_path / "none.yaml")
+        studies.load("quickstart", (), [tmp_path / "none.yaml"])

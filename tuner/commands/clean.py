@@ -8,7 +8,7 @@ import typer
 from search_spaces import grid
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
-from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, reachable
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, asked, reachable
 from tuner.runtime.console import volume
 from tuner.runtime.settings import Settings
 from tuner.storage import cleaning
@@ -18,7 +18,7 @@ from tuner.storage.cleaning import Remains
 def clean(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
@@ -27,7 +27,7 @@ def clean(
 
     Complete results stay, of whatever study, and so does what an unfinished training goes on from.
     """
-    loaded, ledger = reachable(study, overrides, fragment, data), Ledger(storage.resolve())
+    loaded, ledger = reachable(asked(study, overrides, fragments), data), Ledger(storage.resolve())
     cleaning.check_idle(ledger.root)
     remains = cleaning.remains(ledger)
     _show(remains, loaded, ledger)

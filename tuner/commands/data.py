@@ -15,5 +15,5 @@ def data(
     """Fetch and verify all data and weights that a study needs, ahead of time."""
     from tuner.storage.fetching import fetch
 
-    for line in fetch(studies.load(study, overrides), data):
+    for line in fetch(studies.load(study, overrides or ()), data):
         typer.echo(line)

@@ -22,10 +22,11 @@ from tuner.options import (
     StorageOpt,
     StudyArg,
     WithOpt,
+    asked,
     load,
 )
 from tuner.runtime.console import StageProgress, duration
-from tuner.runtime.settings import Settings, named
+from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude
 from tuner.stages.session import Session, check, session
@@ -50,7 +51,7 @@ _NAMES = {
 def evidence(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     address: AddressOpt = None,
@@ -80,11 +81,11 @@ def evidence(
     """
     wanted = wish(levels, everything, points, images, reattack, autoattack_images)
     settings = Settings(storage, data, address, None, cpus, gpus)
-    loaded = load(study, overrides, data, fragment)
-    raise typer.Exit(gather(loaded, settings, study, wanted))
+    origin = asked(study, overrides, fragments)
+    raise typer.Exit(gather(load(origin, data), settings, origin, wanted))
 
 
-def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
+def gather(study: Study, settings: Settings, origin: Origin, wanted: Wish) -> int:
     """Gathers what the ledger lacks of a study's evidence, and puts all of it into MLflow.
 
     Returns the exit code: 0, or 1 if something failed. Raises InputError before anything is
@@ -95,7 +96,7 @@ def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
     if not work.complete:
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
-            f"run it first: python -m tuner run {named(origin, settings.storage)}"
+            f"run it first: python -m tuner run {rerun(origin, settings)}"
         )
     ledger = open_ledger(settings.storage)
     pieces: list[Evidence] = []
@@ -106,7 +107,7 @@ def gather(study: Study, settings: Settings, origin: str, wanted: Wish) -> int:
 
     with session(work, settings, origin, f"{study.name}-evidence", kept) as opened:
         if opened.tidy(work.finished):
-            opened.say(f"to have it again: python -m tuner run {opened.named}")
+            opened.say(f"to have it again: python -m tuner run {opened.rerun}")
         work = work.refreshed()
         planned = plan(work, wanted)
         pieces += planned.pieces

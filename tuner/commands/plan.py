@@ -25,10 +25,12 @@ from tuner.options import (
     StudyArg,
     WithOpt,
     WorkersOpt,
+    asked,
     note,
+    read,
 )
 from tuner.runtime.console import roughly, volume
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import worklist
 from tuner.storage import inputs, state
 
@@ -36,7 +38,7 @@ from tuner.storage import inputs, state
 def plan(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     against: Annotated[
@@ -54,11 +56,11 @@ def plan(
     Starts nothing of the study and writes no results. Time is what finished work of the same kind
     took; of kinds without any, a step is timed, once for a machine (kept in the user's cache).
     """
+    origin = asked(study, overrides, fragments)
     if against is not None:
-        return _compare(studies.load(study, overrides, fragment), studies.load(against))
+        return _compare(read(origin), studies.load(against))
     settings = Settings(storage, data, None, workers, cpus, gpus)
-    checked = _checked(studies.load(study, overrides, fragment), data)
-    return _plan(study, checked, settings, measure)
+    return _plan(origin, _checked(read(origin), data), settings, measure)
 
 
 def _checked(study: Study, data: Path) -> Study:
@@ -72,7 +74,7 @@ def _checked(study: Study, data: Path) -> Study:
     return study
 
 
-def _plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:
+def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> None:
     """Prints a study's work, and the time and the disk that the rest will take on this machine.
 
     Kinds of step that were never timed here are timed now; without `measure` the cache and finished
@@ -93,7 +95,7 @@ def _plan(origin: str, study: Study, settings: Settings, measure: bool) -> None:
         times = (estimate.rows.get((count.stage, count.what), 0.0) for count in counts)
         columns["time"] = [roughly(seconds) if seconds else "" for seconds in times]
     work_table(counts, columns)
-    summarise(work, origin, settings.storage)
+    summarise(work, origin, settings)
     if estimate:
         disk = f"; disk: {volume(estimate.size)}" if estimate.size else ""
         typer.echo(f"time: {estimate}{disk}")

@@ -1,7 +1,7 @@
 """python -m tuner run: source stage, transfer stage, verdict."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import typer
@@ -21,10 +21,11 @@ from tuner.options import (
     StudyArg,
     WithOpt,
     WorkersOpt,
+    asked,
     load,
 )
 from tuner.runtime.console import StageProgress, duration
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude, from_ledger
 from tuner.stages.session import Session, check, session
@@ -37,7 +38,7 @@ from tuner.tracking.tracker import Tracker
 def run(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     address: AddressOpt = None,
@@ -58,18 +59,22 @@ def run(
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
-    loaded = load(study, overrides, data, fragment)
-    raise typer.Exit(run_study(loaded, settings, study, settle, retry_failed))
+    origin = asked(study, overrides, fragments)
+    raise typer.Exit(run_study(load(origin, data), settings, origin, settle, retry_failed))
 
 
 def run_study(
-    study: Study, settings: Settings, origin: str, settle: bool = False, retry_failed: bool = False
+    study: Study,
+    settings: Settings,
+    origin: Origin,
+    settle: bool = False,
+    retry_failed: bool = False,
 ) -> int:
     """Does what the ledger lacks of a study and prints the verdict.
 
-    `origin` is what the user calls the study, a name or a path; `settle`: see worklist;
-    `retry_failed`: also what failed in two runs with the same error. Returns the exit code: 0, or 1
-    if something is missing at the end. Raises InputError before anything is started.
+    `origin` is the study as the user asks for it; `settle`: see worklist; `retry_failed`: also what
+    failed in two runs with the same error. Returns the exit code: 0, or 1 if something is missing
+    at the end. Raises InputError before anything is started.
     """
     started = time.monotonic()
     work = worklist(study, Ledger(settings.storage.resolve()), settle)
@@ -205,20 +210,37 @@ class _Run:
         if failed or concluded.done < concluded.total:
             at.say_failed(failed)
             return False
-        look = "report" if concluded.lines else "trials"
-        more = f"python -m tuner run {at.named} {_further(at.study)}"
-        at.say(
-            f"\nNext: python -m tuner ui | python -m analysis {look} --study {at.study.name} | "
-            f"{more}"
-        )
+        self._say_next("report" if concluded.lines else "trials")
         return True
+
+    def _say_next(self, look: str) -> None:
+        """Commands to go on with, each as a shell takes it."""
+        at = self.session
+        at.say("\nNext:")
+        at.say("  python -m tuner ui")
+        at.say(f"  python -m analysis {look} --study {at.study.name}")
+        more, settle = further(at.study, at.origin)
+        at.say(f"  python -m tuner run {rerun(more, at.settings)}{' --settle' if settle else ''}")
 
 
 _UNJUDGED = "no pruned ticket is under both regimes of a verdict: nothing to judge"
 
 
-def _further(study: Study) -> str:
-    """What to add to the command for a surer verdict."""
-    if any(task.adaptive for task in study.downstream):
-        return "--settle"
-    return "--set 'downstream.0.seeds=[0,1,2,3]'"
+MORE_SEEDS = 2
+"""Seeds that are suggested beyond a task's own."""
+
+
+def further(study: Study, origin: Origin) -> tuple[Origin, bool]:
+    """(the study with more seeds for each task of a grid, its own among them; is `--settle` to be
+    added, for tasks whose levels are searched): what would make the verdict surer."""
+    overrides = list(origin.overrides)
+    for place, task in enumerate(study.downstream):
+        if task.adaptive:
+            continue
+        path = f"downstream.{place}.seeds="
+        first = max(task.seeds) + 1
+        seeds = [*task.seeds, *range(first, first + MORE_SEEDS)]
+        overrides = [each for each in overrides if not each.startswith(path)]
+        overrides.append(f"{path}[{','.join(map(str, seeds))}]")
+    settles = any(task.adaptive for task in study.downstream)
+    return replace(origin, overrides=tuple(overrides)), settles

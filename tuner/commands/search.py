@@ -1,6 +1,7 @@
 """python -m tuner search: theta, trials, confirmation on further seeds, the winning recipe."""
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Annotated
@@ -23,10 +24,11 @@ from tuner.options import (
     StudyArg,
     WithOpt,
     WorkersOpt,
+    asked,
     load,
 )
 from tuner.runtime.console import StageProgress, duration
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.session import Session, check, session
 from tuner.storage import inputs, state
@@ -38,7 +40,7 @@ from tuner.tracking.tracker import Tracker
 def search(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials wanted in all. Default: the study's.")
     ] = None,
@@ -57,12 +59,12 @@ def search(
     Running again keeps every finished trial. The winning recipe is a file for `run --with`.
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
-    loaded = load(study, overrides, data, fragment)
-    raise typer.Exit(search_study(loaded, settings, study, trials, minutes))
+    origin = asked(study, overrides, fragments)
+    raise typer.Exit(search_study(load(origin, data), settings, origin, trials, minutes))
 
 
 def search_study(
-    study: Study, settings: Settings, origin: str, total: int | None, minutes: float | None
+    study: Study, settings: Settings, origin: Origin, total: int | None, minutes: float | None
 ) -> int:
     """Runs the trials that the ledger lacks of the study's search, then says what they show.
 
@@ -203,9 +205,9 @@ class _Search:
         files = {"search.txt": "\n".join(lines).encode(), "search.csv": table.to_csv().encode()}
         best = findings.winning_point(at.study, at.ledger)
         if best is not None:
-            path = findings.write_fragment(at.study, at.ledger, best, at.named, lines)
+            path = findings.write_fragment(at.study, at.ledger, best, at.rerun, lines)
             files |= {path.name: path.read_bytes(), **findings.figures(at.study, table)}
-            self._say_next(findings.shown(path))
+            self._say_next(shlex.quote(findings.shown(path)))
 
         def write(tracker: Tracker) -> bool:
             tracker.attach(files, "search")
@@ -213,7 +215,7 @@ class _Search:
             return True
 
         if not at.window.finish(write):
-            at.say(f"\nMLflow lacks some of this: python -m tuner search {at.named}")
+            at.say(f"\nMLflow lacks some of this: python -m tuner search {at.rerun}")
         if at.failed:
             at.say_failed(at.failed)
 
@@ -221,5 +223,5 @@ class _Search:
         at = self.session
         at.say(f"\nwinning recipe: {recipe}")
         look = f"python -m analysis search --study {at.study.name} --out ."
-        more = f"python -m tuner run {at.named} --with {recipe}"
+        more = f"python -m tuner run {at.rerun} --with {recipe}"
         at.say(f"Next: {more} | {look} | python -m tuner ui")

@@ -42,7 +42,7 @@ def simulate(
         for line in table(runs):
             typer.echo(line)
         return
-    loaded = studies.load(study, overrides)
+    loaded = studies.load(study, overrides or ())
     known = state.results(worklist(loaded, Ledger(storage))).expected if recorded else None
     for line in report(loaded, runs, seed, budget, known):
         typer.echo(line)

@@ -1,13 +1,12 @@
 """python -m tuner status: how much of a study is complete."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import typer
 
 from trainables.store.ledger import Ledger
-from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, reachable
-from tuner.runtime.settings import Settings, named
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, asked, reachable
+from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.storage import failures, state
 from tuner.storage.state import WorkCount
@@ -16,14 +15,15 @@ from tuner.storage.state import WorkCount
 def status(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
 ) -> None:
     """Show how much of a study is complete."""
-    work = worklist(reachable(study, overrides, fragment, data), Ledger(storage))
+    origin = asked(study, overrides, fragments)
+    work = worklist(reachable(origin, data), Ledger(storage))
     work_table(state.counts(work))
-    summarise(work, study, storage)
+    summarise(work, origin, Settings(storage, data))
 
 
 def work_table(
@@ -48,14 +48,15 @@ def work_table(
     Console(highlight=False).print(table)
 
 
-def summarise(work: Worklist, origin: str, storage: Path) -> None:
+def summarise(work: Worklist, origin: Origin, settings: Settings) -> None:
     """Prints how much is complete in all, what failed, and what searches may still ask for.
-    origin, storage: what the user calls the study and its storage."""
+    origin, settings: as the user asks for it and where its results are."""
+    storage = settings.storage
     counts = state.counts(work)
     total, complete = sum(c.total for c in counts), sum(c.complete for c in counts)
     typer.echo(f"{work.study.name}: {complete} of {total} results complete in {storage}")
     failed = failures.of_study(work.grid.keys, work.study.name, storage)
-    for line in failures.lines(failed, storage, named(origin, storage)):
+    for line in failures.lines(failed, storage, rerun(origin, settings)):
         typer.echo(line)
     if work.searches:
         typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")

@@ -11,10 +11,10 @@ from analysis.store.runs import address, explained
 from search_spaces.errors import InputError
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
-from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, load
+from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, asked, load
 from tuner.runtime.console import quiet
 from tuner.runtime.lock import only_run
-from tuner.runtime.settings import Settings, named
+from tuner.runtime.settings import Origin, Settings, named
 from tuner.scheduling.worklist import worklist
 from tuner.stages.conclusion import conclude
 from tuner.storage.integrity import set_damaged_aside
@@ -27,7 +27,7 @@ _INDEX = "evidence/index.json"
 def sync(
     study: StudyArg = "quickstart",
     overrides: SetOpt = None,
-    fragment: WithOpt = None,
+    fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
 ) -> None:
@@ -35,8 +35,9 @@ def sync(
 
     For when MLflow was away during a run, or is a new one.
     """
-    loaded = load(study, overrides, data, fragment)
-    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data), study)}")
+    origin = asked(study, overrides, fragments)
+    loaded = load(origin, data)
+    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data), origin)}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Synced:
         return f"{self.written} runs written; {self.runs} there now{failed}, in {self.uri}"
 
 
-def sync_study(study: Study, settings: Settings, origin: str) -> Synced:
+def sync_study(study: Study, settings: Settings, origin: Origin) -> Synced:
     """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict; nothing
     twice. Raises InputError if MLflow does not answer, if nothing is finished, or while a run works
     on the study."""
@@ -61,7 +62,7 @@ def sync_study(study: Study, settings: Settings, origin: str) -> Synced:
     if not work.complete:
         raise InputError(
             f"study {study.name}: nothing finished in {settings.storage}: "
-            f"run it first: python -m tuner run {named(origin, settings.storage)}"
+            f"run it first: python -m tuner run {named(origin, settings)}"
         )
     ledger = open_ledger(settings.storage)
     log = ledger.root / "logs" / f"sync-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -70,7 +71,7 @@ def sync_study(study: Study, settings: Settings, origin: str) -> Synced:
             console.print(f"damaged: {damage}", markup=False)
         client = tracking_store.connect()
         with explained(address(None)):
-            tracker = open_tracker(client, work, origin)
+            tracker = open_tracker(client, work, origin.study)
             before = len(tracker.runs)
             tracker.catch_up()
             _evidence(tracker)

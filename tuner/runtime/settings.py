@@ -20,8 +20,39 @@ class Settings:
     gpus: float | None = None
 
 
-def named(origin: str, storage: Path) -> str:
-    """A study as a command line names it: by what the user calls it, with its storage where that is
-    another than the default."""
-    place = "" if storage == Settings.storage else f" --storage {shlex.quote(str(storage))}"
-    return shlex.quote(origin) + place
+@dataclass(frozen=True)
+class Origin:
+    """A study as the user asks for it: its name or a path, the files (--with) and the single fields
+    (--set) that override it."""
+
+    study: str
+    overrides: tuple[str, ...] = ()
+    fragments: tuple[Path, ...] = ()
+
+
+def named(origin: Origin, settings: Settings) -> str:
+    """A study as a command line names it, quoted for a shell: what the user calls it, and all that
+    decides what it is and where its results are."""
+    places = {"--storage": settings.storage, "--data": settings.data}
+    usual = {"--storage": Settings.storage, "--data": Settings.data}
+    words = [origin.study]
+    for fragment in origin.fragments:
+        words += ["--with", str(fragment)]
+    for override in origin.overrides:
+        words += ["--set", override]
+    for option, folder in places.items():
+        if folder != usual[option]:
+            words += [option, str(folder)]
+    return shlex.join(words)
+
+
+def rerun(origin: Origin, settings: Settings) -> str:
+    """The same with how it is run: what follows `run` or `search` on a command line."""
+    own = {
+        "--address": (settings.address, Settings.address),
+        "--workers": (settings.workers, Settings.workers),
+        "--cpus-per-trial": (settings.cpus, Settings.cpus),
+        "--gpus-per-trial": (settings.gpus, Settings.gpus),
+    }
+    words = [w for option, (is_, usual) in own.items() if is_ != usual for w in (option, str(is_))]
+    return " ".join([named(origin, settings), *([shlex.join(words)] if words else [])])

@@ -1,6 +1,7 @@
 """What a search has found, from the ledger: the trials, the best recipe, and how sure that is."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -92,7 +93,7 @@ def write_fragment(
     Raises InputError if it cannot be written."""
     name = f"{study.name}-{key(trials.trial(study, best))}.yaml"
     path = ledger.root / "searches" / name
-    head = [f"python -m tuner run {origin} --with {shown(path)}", *lines]
+    head = [f"python -m tuner run {origin} --with {shlex.quote(shown(path))}", *lines]
     text = "".join(f"# {line}".rstrip() + "\n" for line in head)
     text += yaml.safe_dump(trials.fragment(study, best), sort_keys=False)
     try:

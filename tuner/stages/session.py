@@ -16,7 +16,7 @@ from tuner.cluster.capacity import Capacity, check_local
 from tuner.runtime.console import StageProgress, quiet
 from tuner.runtime.interrupts import interruptible
 from tuner.runtime.lock import only_run
-from tuner.runtime.settings import Settings, named
+from tuner.runtime.settings import Origin, Settings, named, rerun
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, inputs
 from tuner.storage.cleaning import sweep
@@ -31,13 +31,13 @@ from tuner.tracking.window import Window
 class Session:
     """A command at work on a study, nobody else's at the time.
 
-    origin: what the user calls the study, a name or a path; console: the terminal; log: the file
+    origin: the study as the user asks for it; console: the terminal; log: the file
     that takes all other output; window: the study's in MLflow; failed: what has failed so far.
     """
 
     study: Study
     ledger: Ledger
-    origin: str
+    origin: Origin
     settings: Settings
     console: Console
     log: Path
@@ -47,7 +47,12 @@ class Session:
     @property
     def named(self) -> str:
         """The study as a command line names it."""
-        return named(self.origin, self.settings.storage)
+        return named(self.origin, self.settings)
+
+    @property
+    def rerun(self) -> str:
+        """The same with how it is run: what follows `run` or `search`."""
+        return rerun(self.origin, self.settings)
 
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints a line as it is."""
@@ -96,7 +101,7 @@ class Session:
     def say_failed(self, failed: Iterable[Failure]) -> None:
         """Says what failed, and what to do."""
         self.say()
-        for line in failures.lines(list(failed), self.ledger.root, self.named):
+        for line in failures.lines(list(failed), self.ledger.root, self.rerun):
             self.say(line)
         self.say("run the same command again: what is complete is kept")
 
@@ -116,7 +121,7 @@ def check(study: Study, settings: Settings, tracked: bool = True) -> list[str]:
 def session(
     work: Worklist,
     settings: Settings,
-    origin: str,
+    origin: Origin,
     log_name: str,
     kept: Callable[[], str],
     tracked: bool = True,
@@ -136,7 +141,7 @@ def session(
         quiet(log) as console,
     ):
         sweep(ledger.root)
-        window = Window(work, partial(console.print, markup=False), origin, tracked)
+        window = Window(work, partial(console.print, markup=False), origin.study, tracked)
         at_last(window.interrupted)
         try:
             yield Session(study, ledger, origin, settings, console, log, window)

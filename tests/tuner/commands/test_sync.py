@@ -14,7 +14,7 @@ from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.commands.sync import sync_study
 from tuner.runtime.lock import only_run
-from tuner.runtime.settings import Settings
+from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import worklist
 from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
@@ -47,14 +47,14 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     why = FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(cells[12]), study.name, why)
 
-    first = sync_study(study, settings, "made-up.yaml")
+    first = sync_study(study, settings, Origin("made-up.yaml"))
     assert (first.written, first.runs, first.failed) == (18, 18, 1)
     assert "1 of failures" in str(first)
     assert_stored_alike(study, ledger, 12)
-    again = sync_study(study, settings, "made-up.yaml")
+    again = sync_study(study, settings, Origin("made-up.yaml"))
     assert (again.written, again.runs, again.failed) == (0, 18, 1)
     made_up.write_transfers(ledger, cells[12:])
-    last = sync_study(study, settings, "made-up.yaml")
+    last = sync_study(study, settings, Origin("made-up.yaml"))
     assert (last.written, last.runs, last.failed) == (8, 26, 0)
 
     client = tracking_store.connect()
@@ -64,4 +64,4 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert_stored_alike(study, ledger, 20)
     with only_run(ledger.root, study.name), pytest.raises(InputError, match="another run works"):
-        sync_study(study, settings, "made-up.yaml")
+        sync_study(study, settings, Origin("made-up.yaml"))
