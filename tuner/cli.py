@@ -17,7 +17,7 @@ from tuner.commands.run import run
 from tuner.commands.search import search
 from tuner.commands.simulate import simulate
 from tuner.commands.status import status
-from tuner.commands.studies import schema, studies
+from tuner.commands.studies import init, schema, studies
 from tuner.commands.sync import sync
 from tuner.commands.ui import ui
 
@@ -27,6 +27,7 @@ _AS_SCRIPT = Path(sys.argv[0]).name == SCRIPT
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=_AS_SCRIPT)
 for command in (
+    init,
     run,
     search,
     evidence,

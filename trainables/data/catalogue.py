@@ -43,6 +43,14 @@ SPLIT_SIZES = {
 }
 """Images in train, val and test, as published and as `datasets.splits` parts them."""
 
+SIZES = {
+    "mnist-mini": 28,
+    "digits": 8,
+    **dict.fromkeys(TORCHVISION, 32),
+    **dict.fromkeys(FOLDERS, 224),
+}
+"""Height and width of images as published, in pixels; of photographs, as they are used."""
+
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 _IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Mean and std as in the code of Chen et al. (2022), which takes ImageNet's for all its folders.
@@ -106,6 +114,17 @@ def channels_and_classes(dataset: Dataset) -> tuple[int, int]:
     if dataset.name == "folder":
         return 3, len(class_names(dataset, place(dataset) / "train"))
     return _of_npz(dataset)
+
+
+def image_size(dataset: Dataset) -> int:
+    """The larger of height and width of a dataset's images, in pixels, without reading them. Raises
+    InputError where an npz file is not there or not what it should be."""
+    if dataset.name in SIZES:
+        return SIZES[dataset.name]
+    channels_and_classes(dataset)  # Says what is wrong with the file.
+    with zipfile.ZipFile(place(dataset)) as archive:
+        shape, _ = _header(archive, "train_x")
+    return max(shape[1:3])
 
 
 def _of_npz(dataset: Dataset) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load, save
 
 from search_spaces.spec import Scores
-from trainables.store import atomic
+from trainables.store import atomic, epochs
 from trainables.store.records import epoch_record
 from trainables.training.loop import Best, Epoch, Progress
 from trainables.training.overfitting import Signals
@@ -45,13 +45,25 @@ class TrainingCheckpoint:
         """The epochs of a training from where it was left, each with the records of all so far.
 
         training: starts it, anew (None) or after a progress; last: the number of its last epoch,
-        after which there is nothing to go on with.
+        after which there is nothing to go on with. Meanwhile a file beside the checkpoint says
+        which epoch it is in.
         """
+        try:
+            yield from self._kept(training, last)
+        finally:
+            if self.writes:
+                epochs.withdraw(self._at_work)
+
+    def _kept(
+        self, training: Callable[[Progress | None], Iterator[Epoch]], last: int
+    ) -> Iterator[tuple[Epoch, Records]]:
         saved_last = from_first(self.load())
         progress, records = saved_last if saved_last else (None, [])
         saved = ended = time.monotonic()
+        self._tell(progress.epoch + 1 if progress else 1, last)
         for epoch in training(progress):
             records = [*records, epoch_record(epoch)]
+            self._tell(epoch.number + 1, last)
             yield epoch, records
             now = time.monotonic()
             # The next epoch will take as long as this one did.
@@ -64,6 +76,14 @@ class TrainingCheckpoint:
                     # Only a kill would miss it; there may be room again before the result.
                     print(f"{self.path}: not kept: {error.strerror}", file=sys.stderr)
                 saved = ended = time.monotonic()
+
+    @property
+    def _at_work(self) -> Path:
+        return self.path.with_suffix(epochs.SUFFIX)
+
+    def _tell(self, epoch: int, last: int) -> None:
+        if self.writes:
+            epochs.tell(self._at_work, min(epoch, last), last)
 
     def load(self) -> tuple[Progress, Records] | None:
         """(progress, records of its epochs) as saved last; None if there is none that is whole."""

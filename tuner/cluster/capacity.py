@@ -10,6 +10,7 @@ from rich.console import Console
 
 from search_spaces.errors import InputError
 from tuner.cluster import connection, nodes, place, watch
+from tuner.runtime.progress import waiting
 from tuner.runtime.settings import Settings
 
 
@@ -83,7 +84,9 @@ def cluster(
     that cannot be met."""
     address, storage = settings.address, settings.storage.resolve()
     with place.own() if address is None else nullcontext() as folder:
-        connection.connect(address, folder)
+        what = "starting Ray" if address is None else f"connecting to Ray at {address}"
+        with waiting(console, what) if console else nullcontext():
+            connection.connect(address, folder)
         import ray
 
         try:

@@ -25,7 +25,8 @@ from tuner.options import (
     asked,
     load,
 )
-from tuner.runtime.console import StageProgress, duration
+from tuner.runtime.console import duration
+from tuner.runtime.progress import StageProgress
 from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude

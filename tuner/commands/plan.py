@@ -14,8 +14,6 @@ from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import fitted
 from tuner.commands.status import summarise, work_table
 from tuner.estimate import cost, prices
-from tuner.estimate.cost import Outlook
-from tuner.estimate.prices import Machine
 from tuner.options import (
     CpusOpt,
     DataOpt,
@@ -85,7 +83,7 @@ def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> No
     where, work = prices.machine(capacity), worklist(study, Ledger(settings.storage))
     ahead = cost.outlook(work, capacity, where.device)
     try:
-        known, why = _priced(ahead, where, measure)
+        known, why = cost.priced(ahead, where, note if measure else None)
         estimate = cost.estimate(ahead, known)
     except InputError as error:  # The data to count are not there.
         estimate, why = None, str(error)
@@ -102,22 +100,6 @@ def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> No
         typer.echo(f"on: {where.title}, {capacity.trials} transfers side by side")
     elif why:
         typer.echo(f"time: not known: {why}")
-
-
-def _priced(ahead: Outlook, where: Machine, measure: bool) -> tuple[prices.Prices, str]:
-    """(prices of the steps ahead, why they are not all known; empty if they are)."""
-    steps = ahead.steps
-    known = prices.known(steps, where)
-    new = [step for step in steps if step not in known]
-    if new and measure:
-        note(f"timing {len(new)} kinds of step, once for this machine ...")
-        known |= prices.timed(new, where)
-        new = [step for step in steps if step not in known]
-    if not new:
-        return known, ""
-    if measure:
-        return known, f"{new[0].model.arch} at {new[0].size} pixels cannot be timed here"
-    return known, f"{len(new)} kinds of step were never timed here (leave --no-measure out)"
 
 
 def _compare(first: Study, second: Study) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
@@ -24,7 +25,8 @@ from tuner.options import (
     asked,
     load,
 )
-from tuner.runtime.console import StageProgress, duration
+from tuner.runtime.console import duration
+from tuner.runtime.progress import waiting
 from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
 from tuner.stages.conclusion import Conclusion, conclude, from_ledger
@@ -77,10 +79,11 @@ def run_study(
     at the end. Raises InputError before anything is started.
     """
     started = time.monotonic()
-    work = worklist(study, Ledger(settings.storage.resolve()), settle)
-    # Of a complete study the ledger tells the verdict, whatever MLflow does.
-    tracked = not work.over
-    remarks = check(study, settings, tracked)
+    with waiting(Console(), f"{study.name}: checking data, weights and settings", plain=False):
+        work = worklist(study, Ledger(settings.storage.resolve()), settle)
+        # Of a complete study the ledger tells the verdict, whatever MLflow does.
+        tracked = not work.over
+        remarks = check(study, settings, tracked)
     open_ledger(settings.storage)
 
     def kept() -> str:
@@ -170,8 +173,9 @@ class _Run:
             return
         done, left = len(work.complete & work.wanted.keys()), work.queue.left
         began = time.monotonic()
-        name = "transfers (searches may ask for more)" if work.searches else "transfers"
-        with StageProgress(at.console, name, done, done + left) as progress:
+        title = "transfers (searches may ask for more)" if work.searches else "transfers"
+        names = {name: transfer_entry(cell).name for name, cell in work.grid.transfers.items()}
+        with at.progress(title, done, done + left, names) as progress:
 
             def made(key: str) -> None:
                 at.window.show(transfer_entry(work.grid.transfers[key]))

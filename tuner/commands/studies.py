@@ -1,12 +1,24 @@
-"""python -m tuner studies and schema: what is shipped, and what a study file may hold."""
+"""python -m tuner studies, schema, init: what is shipped, what a file holds, one of one's own."""
 
 import json
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, get_args
 
 import typer
 
+from search_spaces import grid
+from search_spaces.errors import InputError
+from search_spaces.reading.draft import Draft
 from search_spaces.reading.schema import json_schema, page
 from search_spaces.reading.studies import head_comment, shipped
+from search_spaces.spec import Arch
+from search_spaces.study import Study
+from tuner.estimate import drafting
+from tuner.estimate.cost import Estimate
+from tuner.estimate.drafting import DATA, NAMES
+from tuner.options import DataOpt, note
+from tuner.runtime.settings import Origin, Settings, named
 
 
 def studies() -> None:
@@ -27,3 +39,84 @@ def schema(
     `# yaml-language-server: $schema=study.json`.
     """
     typer.echo(page() if markdown else json.dumps(json_schema(), indent=1), nl=not markdown)
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="The study to write.")] = Path("study.yaml"),
+    source: Annotated[
+        str | None, typer.Option(metavar="DATA", help=f"Where tickets are found: {DATA}.")
+    ] = None,
+    downstream: Annotated[
+        str | None, typer.Option(metavar="DATA", help="What they are transferred to, likewise.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help=f"The network: {', '.join(get_args(Arch))}.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=1, help="What a run may take on this machine; default: 10.")
+    ] = None,
+    data: DataOpt = Settings.data,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Write a first study of your own data, with comments, for `plan` and `run`.
+
+    What is not said by options is asked for on a terminal. A step of each kind is timed, so that a
+    run takes about as many minutes as there are.
+    """
+    if file.exists() and not force:
+        raise InputError(f"study {file}: is there already: choose another name, or --force")
+    if file.suffix not in (".yaml", ".yml"):
+        raise InputError(f"study {file}: must end in .yaml")
+    asks = sys.stdin.isatty() and sys.stdout.isatty()
+    known = f"known: {', '.join(NAMES)}"
+    if asks and (source is None or downstream is None):
+        typer.echo(f"Data: {DATA}.\n({known})")
+    source = source or _asked("--source", "Find tickets on", asks)
+    downstream = downstream or _asked("--downstream", "Transfer them to", asks)
+    tasks = drafting.tasks(source, downstream, data)
+    usual = drafting.usual_arch(tasks[0].dataset.size)
+    if asks and arch is None:
+        arch = typer.prompt("Network", usual)
+    if asks and minutes is None:
+        minutes = typer.prompt("Minutes for a run", 10.0, type=float)
+    draft = Draft(drafting.name_of(file.stem), *tasks, _arch(arch or usual), minutes or 10.0)
+    text, study, estimate = drafting.sized(draft, data, note)
+    _write(file, text)
+    _say(file, study, estimate, draft.minutes, data)
+
+
+def _asked(option: str, question: str, asks: bool) -> str:
+    if not asks:
+        raise InputError(f"{option}: missing: {DATA} ({', '.join(NAMES)})")
+    return str(typer.prompt(question))
+
+
+def _arch(name: str) -> Arch:
+    for arch in get_args(Arch):
+        if name == arch:
+            return arch
+    raise InputError(f"--arch {name}: unknown: {', '.join(get_args(Arch))}")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"study {file}: cannot be written: {error.strerror}") from None
+
+
+def _say(file: Path, study: Study, estimate: Estimate | None, minutes: float, data: Path) -> None:
+    transfers, thetas = len(grid.transfers(study)), len(study.source.pretrainings)
+    task, source = study.downstream[0], study.source
+    typer.echo(
+        f"{file}: tickets of {source.dataset.title} for {task.dataset.title}, "
+        f"{source.model.arch}, {thetas} thetas, {transfers} transfers"
+    )
+    if estimate:
+        typer.echo(f"a run takes {estimate} on this machine")
+        if estimate.middle > 60 * minutes:
+            typer.echo(f"that is more than {minutes:g} min: no smaller study says anything")
+    asked = named(Origin(str(file)), Settings(data=data))
+    typer.echo("Next:")
+    for command in ("plan", "run"):
+        typer.echo(f"  python -m tuner {command} {asked}")

@@ -1,7 +1,7 @@
 """What the rest of a study will take: seconds with a range, and bytes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,8 +9,8 @@ from search_spaces.spec import Model
 from trainables.data.layouts import split_sizes
 from trainables.estimate.steps import Step, Training, steps
 from tuner.cluster.capacity import Capacity
-from tuner.estimate import history
-from tuner.estimate.prices import Prices
+from tuner.estimate import history, prices
+from tuner.estimate.prices import Machine, Prices
 from tuner.estimate.work import Piece, finished, left
 from tuner.runtime.console import roughly
 from tuner.scheduling.worklist import Worklist
@@ -92,6 +92,24 @@ def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
     return Outlook(model, left(work), took, past, capacity, weights)
 
 
+def priced(ahead: Outlook, where: Machine, say: Callable[[str], None] | None) -> tuple[Prices, str]:
+    """(prices of the steps ahead, why they are not all known; empty if they are). Kinds of step
+    that were never timed on this machine are timed now, which `say` is told first; without it, they
+    are not."""
+    steps = ahead.steps
+    known = prices.known(steps, where)
+    new = [step for step in steps if step not in known]
+    if new and say:
+        say(f"timing {len(new)} kinds of step, once for this machine ...")
+        known |= prices.timed(new, where)
+        new = [step for step in steps if step not in known]
+    if not new:
+        return known, ""
+    if say:
+        return known, f"{new[0].model.arch} at {new[0].size} pixels cannot be timed here"
+    return known, f"{len(new)} kinds of step were never timed here (leave --no-measure out)"
+
+
 def estimate(ahead: Outlook, known: Prices) -> Estimate | None:
     """The cost of what is ahead; None where that is nothing, or a kind of step has no price."""
     if not ahead.pieces or any(step not in known for step in ahead.steps):
@@ -128,8 +146,8 @@ def corrections(ratios: Sequence[float]) -> tuple[float, float, float]:
 
 def _size(ahead: Outlook, known: Prices) -> float | None:
     """Bytes: a weight takes four, a mask's place one and in MLflow another, a test image two."""
-    priced = (price.parameters for step, price in known.items() if step.model == ahead.model)
-    weights = ahead.weights or next(priced, None)
+    counted = (price.parameters for step, price in known.items() if step.model == ahead.model)
+    weights = ahead.weights or next(counted, None)
     if weights is None:
         return None
     total = 0

@@ -1,16 +1,12 @@
-"""What the user sees while a run goes on; everything else goes to a log file."""
+"""What the user sees, and in which words; everything else that is printed goes to a log file."""
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-_PLAIN_SECONDS = 15.0
 
 
 @contextmanager
@@ -34,57 +30,6 @@ def quiet(log: Path) -> Iterator[Console]:
             os.dup2(real_err, 2)
             os.close(real_out)
             os.close(real_err)
-
-
-class StageProgress:
-    """Progress of one stage: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, console: Console, name: str, done: int, total: int) -> None:
-        self._console, self._name = console, name
-        self._done, self._total, self._first = done, total, done
-        self._started = self._printed = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(name, total=total, completed=done)
-
-    def __enter__(self) -> "StageProgress":
-        self._bar.start()
-        if not self._console.is_terminal:
-            self._console.print(f"{self._name}: {self._done}/{self._total}")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, left: int | None = None, note: str = "") -> None:
-        """One more is done; `left` says how many are to come, where that has changed; `note` what
-        is worth knowing by now."""
-        self._done += 1
-        if left is not None:
-            self._total = self._done + left
-        note = f", {note}" if note else ""
-        description = f"{self._name}{note}"
-        self._bar.update(
-            self._task, completed=self._done, total=self._total, description=description
-        )
-        now = time.monotonic()
-        finished = self._done == self._total
-        if not self._console.is_terminal and (finished or now - self._printed > _PLAIN_SECONDS):
-            self._printed = now
-            self._console.print(f"{self._name}: {self._done}/{self._total}{self._left(now)}{note}")
-
-    def _left(self, now: float) -> str:
-        """Time left at the pace so far, once there is a pace to speak of."""
-        fresh, rest = self._done - self._first, self._total - self._done
-        if not rest or fresh < 0.1 * (self._total - self._first):
-            return ""
-        return f", about {duration((now - self._started) / fresh * rest)} left"
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """What run, search and evidence work in: they open alike, say alike, and record failures alike."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,11 +11,13 @@ from rich.console import Console
 
 from search_spaces.base import Spec
 from search_spaces.study import Study
-from trainables.store.ledger import Ledger
+from trainables.store import epochs
+from trainables.store.ledger import UNFINISHED, Ledger
 from tuner.cluster.capacity import Capacity, check_local
-from tuner.runtime.console import StageProgress, quiet
+from tuner.runtime.console import quiet
 from tuner.runtime.interrupts import interruptible
 from tuner.runtime.lock import only_run
+from tuner.runtime.progress import StageProgress, waiting
 from tuner.runtime.settings import Origin, Settings, named, rerun
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, inputs
@@ -77,6 +79,22 @@ class Session:
         if self.failed:
             check_storage(self.ledger)
 
+    def progress(
+        self, title: str, done: int, total: int, names: Mapping[str, str]
+    ) -> StageProgress:
+        """A stage's progress on the screen; names: of what is made in it, by its key."""
+        folder = self.ledger.root / UNFINISHED
+
+        def at_work() -> list[str]:
+            there = epochs.at_work(folder)
+            return sorted(
+                f"{names[each.key]}: epoch {each.epoch}/{each.last}"
+                for each in there
+                if each.key in names
+            )
+
+        return StageProgress(self.console, title, done, total, at_work)
+
     def make_sources(
         self, work: Worklist, capacity: Capacity, title: str, given_up: Iterable[str] = ()
     ) -> None:
@@ -84,9 +102,9 @@ class Session:
         from tuner.stages import source
 
         named, wanted = entries(work.grid), work.grid.sources.keys()
-        with StageProgress(
-            self.console, title, len(wanted & work.complete), len(wanted)
-        ) as progress:
+        names = {key: named[key].name for key in wanted}
+        done = len(wanted & work.complete)
+        with self.progress(title, done, len(wanted), names) as progress:
 
             def made(key: str) -> None:
                 self.window.show(named[key])
@@ -141,7 +159,8 @@ def session(
         quiet(log) as console,
     ):
         sweep(ledger.root)
-        window = Window(work, partial(console.print, markup=False), origin.study, tracked)
+        with waiting(console, "opening MLflow", plain=False):
+            window = Window(work, partial(console.print, markup=False), origin.study, tracked)
         at_last(window.interrupted)
         try:
             yield Session(study, ledger, origin, settings, console, log, window)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.errors import InputError
+from trainables.store import epochs
 from trainables.store.ledger import UNFINISHED, Ledger
 from tuner.runtime.lock import running
 from tuner.storage import failures
@@ -51,10 +52,14 @@ def check_idle(root: Path) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Removes the working folders of runs that died, if the run that calls this is the only one."""
+    """Removes the working folders of runs that died, and what they said of trainings at work, if
+    the run that calls this is the only one."""
     if len(running(root)) <= 1:
         for folder in _children(root / "ray"):
             shutil.rmtree(folder, ignore_errors=True)
+        for file in _children(root / UNFINISHED):
+            if file.suffix == epochs.SUFFIX:
+                epochs.withdraw(file)
 
 
 def remove(found: list[Remains]) -> int:

@@ -1,0 +1,66 @@
+"""Programs as they run on a terminal: what reaches the screen, under a pseudo-terminal."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.commands import PATIENCE, environment
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Shown(NamedTuple):
+    """What a program wrote to its terminal: code, its exit code; text, all of it; first, the
+    seconds until something was drawn."""
+
+    code: int
+    text: str
+    first: float
+
+    @property
+    def drawn(self) -> list[str]:
+        """Every line that was drawn, also those that others took the place of, bare of colours and
+        of the cursor's moves."""
+        return [_ESCAPES.sub("", line) for line in re.split(r"[\r\n]+", self.text)]
+
+
+def run(*arguments: str, cwd: Path, columns: int, **more: str) -> Shown:
+    """Runs `python ARGUMENTS` to its end on a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    own = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
+    begun, first = time.monotonic(), PATIENCE
+    program = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**own, "TERM": "xterm-256color", **more},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    content = b""
+    while time.monotonic() - begun < PATIENCE:
+        if not select.select([ours], [], [], 0.2)[0]:
+            continue
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Nobody holds the other end any more.
+            break
+        content += piece
+        if first == PATIENCE and _ESCAPES.sub("", content.decode(errors="replace")).strip():
+            first = time.monotonic() - begun
+    else:
+        program.kill()
+    os.close(ours)
+    return Shown(program.wait(), content.decode(errors="replace"), first)
