@@ -194,8 +194,8 @@ def figure(
     from analysis.store import evidence, runs
 
     if name in named.OVER_EVIDENCE:
-        found = evidence.read(results.parent, runs.address(tracking_uri))
-        rows, drawn = named.over_evidence(name, found, results.study, level)
+        gathered = evidence.read(results.parent, runs.address(tracking_uri))
+        rows, drawn = named.over_evidence(name, gathered, results.study, level)
     else:
         rows, drawn = named.over_scores(name, results.expected, results.study, level)
     if width is not None:
@@ -230,14 +230,14 @@ def table(
 
     rows, content = results.expected, results.study
     if name == "extreme":
-        found = paper.extreme_table(rows, content)
+        printed = paper.extreme_table(rows, content)
     elif name == "ticks":
-        found = paper.ticks(rows, content, level, sparsity)
+        printed = paper.ticks(rows, content, level, sparsity)
     elif name == "levels":
-        found = paper.levels(rows, content)
+        printed = paper.levels(rows, content)
     else:
-        found = paper.cost(results.table, content, source_seconds(results, tracking_uri))
-    print(tables.format_table(found, form))
+        printed = paper.cost(results.table, content, source_seconds(results, tracking_uri))
+    print(tables.format_table(printed, form))
     if len(raised := evidence.flags(results.parent, runs.address(tracking_uri))):
         judged = one_std.extreme(rows)
         judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)

@@ -97,28 +97,28 @@ def shipped_point(study: Study) -> Point:
 def first_points(study: Study) -> list[Point]:
     """The points that a search begins with: the study's own, then those written in it."""
     search, own = searched(study), shipped_point(study)
-    found = [own]
+    points = [own]
     for given in search.points:
         point: Point = {}
         for name, domain in search.space.items():
             if domain.active(point):
                 point[name] = given[name] if name in given else own_value(study, search, name)
-        if point not in found:
-            found.append(point)
-    return found
+        if point not in points:
+            points.append(point)
+    return points
 
 
-def values(found: Trial) -> dict[str, Value]:
+def values(spec: Trial) -> dict[str, Value]:
     """All that a search may set and what a trial sets it to, by path."""
-    flat = dict(_flat(found.regime.model_dump(exclude_none=True)))
-    if found.ticket.pruning:
-        flat[RATE] = found.ticket.pruning.rate
+    flat = dict(_flat(spec.regime.model_dump(exclude_none=True)))
+    if spec.ticket.pruning:
+        flat[RATE] = spec.ticket.pruning.rate
     return flat
 
 
-def point_of(study: Study, found: Trial) -> Point | None:
+def point_of(study: Study, spec: Trial) -> Point | None:
     """The point whose trial this is; None if it belongs to another search."""
-    return point_from(study, values(found), key(found))
+    return point_from(study, values(spec), key(spec))
 
 
 def point_from(study: Study, among: dict[str, Value], wanted: str) -> Point | None:
@@ -138,15 +138,15 @@ def fragment(study: Study, point: Point) -> dict[str, Any]:
     search = searched(study)
     start = f"downstream.{task_place(study, search)}.regimes.{search.regime}"
     regime = trial(study, point).regime.model_dump(mode="json", exclude_none=True)
-    found: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     for name, value in point.items():
         if name == RATE:
-            found[f"pruning.{search.pruning}.rate"] = value
+            overrides[f"pruning.{search.pruning}.rate"] = value
         else:
             # A section that the study leaves out, as recipe.schedule, is given whole.
             path = ".".join(name.split(".")[:2])
-            found[f"{start}.{path}"] = _get(regime, path)
-    return found
+            overrides[f"{start}.{path}"] = _get(regime, path)
+    return overrides
 
 
 def task_place(study: Study, search: Search) -> int:

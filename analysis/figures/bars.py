@@ -21,7 +21,7 @@ def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.Da
 
     Raises InputError if nothing is at that level.
     """
-    found = []
+    groups = []
     for (_, _), own in all_data(levels).groupby(["dataset", "theta"], sort=False):
         mine = own[own["pruning"] == main]
         chosen = mine[mine["extreme"]] if level is None else own[own["level"] == level]
@@ -30,11 +30,11 @@ def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.Da
         first = chosen.iloc[0]
         dense = own[own["level"] == 0].head(1).assign(pruner=DENSE_BAR)
         bars = own[(own["level"] == first["level"]) & (own["level"] > 0)]
-        found.append(pd.concat([dense, bars]).assign(at=first["sparsity"]))
-    if not found:
+        groups.append(pd.concat([dense, bars]).assign(at=first["sparsity"]))
+    if not groups:
         which = "with an extreme double win" if level is None else f"at level {level}"
         raise InputError(f"a10: the study has no finished ticket {which}: see `trials --where`")
-    return _long(pd.concat(found))
+    return _long(pd.concat(groups))
 
 
 def a10(rows: pd.DataFrame) -> Figure:

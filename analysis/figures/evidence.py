@@ -34,12 +34,12 @@ class Picture:
         return self.name in TALL
 
 
-def of_evidence(found: Evidence, study: Study) -> list[Picture]:
+def of_evidence(gathered: Evidence, study: Study) -> list[Picture]:
     """Those figures of `figures.named.over_evidence` that the evidence has something for."""
     drawn = []
     for name, title in TITLES.items():
         try:
-            _, figure = named.over_evidence(name, found, study)
+            _, figure = named.over_evidence(name, gathered, study)
         except InputError:
             continue  # This kind of evidence was not gathered.
         picture = BytesIO()

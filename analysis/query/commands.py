@@ -81,7 +81,7 @@ def compare(
     from analysis.tables import text as tables
 
     named = [find.find(text, results.study, results.cells) for text in (a, b)]
-    differences = compare.found(named, results.table)
+    differences = compare.compare(named, results.table)
     if form == "table":
         for letter, (key, cell) in zip("ab", named, strict=True):
             print(f"{letter}: {find.title(cell)}  ({key})")
@@ -107,10 +107,10 @@ def show(
     uri = runs.address(tracking_uri)
     results = load(study, uri)
     with runs.opened(uri) as opened:
-        found = details.describe(
+        described = details.describe(
             *find.find(key, results.study, results.cells), results, opened, storage, uri
         )
-    print(_as_json(found) if form == "json" else "\n".join(details.lines(found)))
+    print(_as_json(described) if form == "json" else "\n".join(details.lines(described)))
     return 0
 
 

@@ -54,12 +54,12 @@ def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tupl
 
 
 def _by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cell]:
-    found = [key for key in cells if key.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
-    if len(found) == 1:
-        return found[0], cells[found[0]]
-    if found:
-        some = ", ".join(sorted(found)[:3])
-        raise InputError(f"key {text}: begins {len(found)} keys of {name}: {some}: write more")
+    begun = [key for key in cells if key.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
+    if len(begun) == 1:
+        return begun[0], cells[begun[0]]
+    if begun:
+        some = ", ".join(sorted(begun)[:3])
+        raise InputError(f"key {text}: begins {len(begun)} keys of {name}: {some}: write more")
     if len(text) < SHORTEST_PREFIX:
         raise InputError(f"key {text}: too short: write {SHORTEST_PREFIX} or more of its digits")
     near = difflib.get_close_matches(text, cells, n=1, cutoff=0)

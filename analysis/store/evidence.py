@@ -56,5 +56,5 @@ def read(parent: Run, uri: str) -> Evidence | None:
 
 def flags(parent: Run, uri: str) -> pd.DataFrame:
     """The study's signs of masked gradients, a row each; empty if none was found or looked for."""
-    found = read(parent, uri)
-    return found.table("flags") if found else pd.DataFrame()
+    gathered = read(parent, uri)
+    return gathered.table("flags") if gathered else pd.DataFrame()

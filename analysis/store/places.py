@@ -9,8 +9,8 @@ ARTIFACTS = "mlruns"
 
 def database(uri: str) -> Path | None:
     """The file of a sqlite store, as SQLAlchemy reads the URI: nothing in it is encoded."""
-    head, found, rest = uri.partition("sqlite:///")
-    return Path(rest.partition("?")[0]) if found and not head else None
+    head, separator, rest = uri.partition("sqlite:///")
+    return Path(rest.partition("?")[0]) if separator and not head else None
 
 
 def artifacts_of(uri: str) -> Path:
@@ -40,8 +40,8 @@ def followed(place: Path, uri: str) -> Path:
     """Where the artifacts of a run are: at `place`, as the store says, or, if they have come along
     with a database that was moved or copied, at the same place beside it. A run's folder has a name
     that no other has."""
-    found = split(place)
-    if database(uri) is None or found is None:
+    parts = split(place)
+    if database(uri) is None or parts is None:
         return place
-    here = artifacts_of(uri) / found[1]
+    here = artifacts_of(uri) / parts[1]
     return here if here.exists() else place

@@ -105,8 +105,8 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        said = without_secrets(str(error), uri)
-        reason = (said.strip().splitlines() or [type(error).__name__])[0]
+        message = without_secrets(str(error), uri)
+        reason = (message.strip().splitlines() or [type(error).__name__])[0]
         raise UnreadableError(
             f"tracking store {public(uri)}: cannot be read: {reason:.200}"
         ) from None
@@ -125,15 +125,15 @@ class Client:
         chosen = [i for i, name in names.items() if experiment in (None, name)]
         if not chosen:
             return []
-        found = []
+        listed = []
         for stage in sorted(stages):
             condition = f"tags.stage = '{stage}'"
 
             def search(condition: str = condition, **page: Any) -> Any:
                 return self._client.search_runs(chosen, condition, **page)
 
-            found += [_from_client(run, names) for run in self._pages(search)]
-        return found
+            listed += [_from_client(run, names) for run in self._pages(search)]
+        return listed
 
     def params(self, run_id: str) -> dict[str, str]:
         return dict(self._client.get_run(run_id).data.params)
@@ -213,10 +213,10 @@ class Database:
         yield from self._connection.execute(_HISTORIES, chosen)
 
     def _by_run(self, query: str, chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+        by_run: dict[str, dict[str, Any]] = {}
         for run_id, name, value in self._connection.execute(query, chosen):
-            found.setdefault(run_id, {})[name] = value
-        return found
+            by_run.setdefault(run_id, {})[name] = value
+        return by_run
 
 
 def _database(uri: str) -> sqlite3.Connection | None:

@@ -33,11 +33,11 @@ def extreme_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     )
     wide = named.set_index([*index, "theta"])["percent"].unstack("theta", sort=False)
     thetas = [name for name in study.source.pretrainings if name in wide.columns]
-    found = wide[thetas]
+    percents = wide[thetas]
     if verdict["missing"].any():
         # The dense network's count for each pruning that is held against it.
-        found = found.assign(missing=named.groupby(index, sort=False)["missing"].sum())
-    return found.reset_index().rename_axis(columns=None)
+        percents = percents.assign(missing=named.groupby(index, sort=False)["missing"].sum())
+    return percents.reset_index().rename_axis(columns=None)
 
 
 def ticks(
@@ -85,9 +85,9 @@ def levels(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
     A dense network stands once for each pruner that is held against it.
     """
-    found = levels_table(table)
+    scores = levels_table(table)
     parts = [f"{m.name}_{part}" for m in METRICS for part in ("mean", "std", "n")]
-    named = found.assign(pruning=found["pruning"].map(pruners(study)))
+    named = scores.assign(pruning=scores["pruning"].map(pruners(study)))
     return named[[*GROUP, "level", "sparsity", *parts, "double_win"]].rename(
         columns={"pruning": "pruner"}
     )
@@ -128,7 +128,7 @@ def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float])
 
 def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str], tuple[int, float]]:
     """(theta, pruning) -> trainings on the source, and their seconds."""
-    found, tickets = {}, grid.tickets(study)
+    costs, tickets = {}, grid.tickets(study)
     for theta in grid.thetas(study):
         trained = int(theta.theta.pretraining.train is not None)
         for name, plan in study.pruning.items():
@@ -136,5 +136,5 @@ def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str],
             made = [cell.key for cell in tickets if (cell.pretraining, cell.pruning) == own]
             rounds = len(made) if plan.method == "imp" else 0
             spent = sum(seconds.get(key, 0.0) for key in (theta.key, *made))
-            found[theta.pretraining, name] = (trained + rounds, spent)
-    return found
+            costs[theta.pretraining, name] = (trained + rounds, spent)
+    return costs

@@ -125,16 +125,17 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
 def judgement(name: str, best: Sequence[float], own: Sequence[float]) -> str:
     """One sentence on whether the best recipe beats the study's own beyond seed noise; scores in
     [0, 1] of the same seeds."""
-    found = paired(best, own)
-    if found.low > 0:
+    difference = paired(best, own)
+    if difference.low > 0:
         says = "better than the shipped recipe, beyond seed noise"
-    elif found.high < 0:
+    elif difference.high < 0:
         says = "worse than the shipped recipe, beyond seed noise: the search was lucky"
     else:
         says = "within seed noise of the shipped recipe"
+    interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
     return (
         f"{name}, {len(best)} further seeds: best {_spread(best)} %, shipped {_spread(own)} %, "
-        f"difference {100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]: "
+        f"difference {100 * difference.mean:+.1f} {interval}: "
         f"the best recipe is {says}"
     )
 

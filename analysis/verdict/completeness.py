@@ -24,8 +24,8 @@ def counted(verdict: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     for labels, dense, pruned in groups(table):
         missing = int(lacking(dense).sum() + lacking(pruned).sum())
         counts[tuple(labels.values())] = missing, len(dense) + len(pruned)
-    found = [counts[group] for group in verdict[GROUP].itertuples(index=False, name=None)]
-    return verdict.assign(missing=[n for n, _ in found], transfers=[n for _, n in found])
+    per_row = [counts[group] for group in verdict[GROUP].itertuples(index=False, name=None)]
+    return verdict.assign(missing=[n for n, _ in per_row], transfers=[n for _, n in per_row])
 
 
 def lines(table: pd.DataFrame, failed: int = 0) -> list[str]:

@@ -58,11 +58,11 @@ def open_flags(
     """For each row, named by group and level: "look at KEY, ..." where flagged transfers of that
     level, or of the dense network, are not in `looked_at`; else ""."""
     keys = keys_by_cell(flags[~flags["key"].isin(list(looked_at))] if len(flags) else flags)
-    said = []
+    advice = []
     for *group, level in judged[CELL].itertuples(index=False, name=None):
-        found = keys_behind(keys, group, level)
-        said.append(f"look at {', '.join(found)}" if found else "")
-    return said
+        flagged = keys_behind(keys, group, level)
+        advice.append(f"look at {', '.join(flagged)}" if flagged else "")
+    return advice
 
 
 def keys_by_cell(flags: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:

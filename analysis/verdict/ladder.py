@@ -39,15 +39,15 @@ def shown(asked: Bools, probed: Bools, full: Bools, at_front: Bools, in_sequence
     the front's share and at the sequence's?
     """
     rows = [int(row) for row in np.flatnonzero(asked) if row]
-    found = np.zeros_like(asked)
+    matched = np.zeros_like(asked)
     arrived = True
     for row in rows:
         if row == rows[-1]:
-            found[row] = full[row] if arrived else at_front[row]
+            matched[row] = full[row] if arrived else at_front[row]
         elif not probed[row]:
             arrived = arrived and bool(in_sequence[row])
-            found[row] = arrived
-    return found
+            matched[row] = arrived
+    return matched
 
 
 _TO_MATCH = np.array([0.02, 0.06, 0.52, 0.33, 0.17])
@@ -89,13 +89,13 @@ class Looks:
         number = self.number(seeds)
         last = len(_TO_MATCH) - 1
         later = 0.05 * 0.5 ** (number - last - 1.0)
-        found: Floats = np.where(number <= last, _TO_MATCH[np.minimum(number, last)], later)
-        return found
+        share: Floats = np.where(number <= last, _TO_MATCH[np.minimum(number, last)], later)
+        return share
 
     def to_fail(self, seeds: NDArray[np.int64]) -> Floats:
         """The error rate of saying at this look that a level fails, as part of the whole."""
-        found: Floats = np.power(0.5, 1.0 + self.number(seeds))
-        return found
+        share: Floats = np.power(0.5, 1.0 + self.number(seeds))
+        return share
 
     def next(self, seeds: int) -> int:
         """With how many seeds a level is looked at after this."""

@@ -99,15 +99,15 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
     its seeds is missing, and dense was run on all of them. `double_win`: complete and matching in
     every metric.
     """
-    found = samples(table)
+    by_cell = samples(table)
     rows = []
-    for group, levels in _ladders(found).items():
+    for group, levels in _ladders(by_cell).items():
         theta, _, dataset, fraction = group
-        dense = found.get((theta, DENSE, dataset, fraction, 0), Sample())
+        dense = by_cell.get((theta, DENSE, dataset, fraction, 0), Sample())
         labels = dict(zip(GROUP, group, strict=True))
         rows.append(_level_row({**labels, "level": 0}, dense, dense))
         rows += [
-            _level_row({**labels, "level": level}, found[*group, level], dense)
+            _level_row({**labels, "level": level}, by_cell[*group, level], dense)
             for level in sorted(levels)
         ]
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
@@ -209,8 +209,8 @@ def _level_row(labels: dict[str, Any], at_level: Sample, dense: Sample) -> dict[
     asked = [len(scores) for scores in at_level.scores.values()]
     missing = max(most - n for most, n in zip(asked, there, strict=True))
     counts = {"n": min(there), "seeds": max(asked), "missing": missing}
-    found = {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
-    return row | counts | found
+    judged_as = {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
+    return row | counts | judged_as
 
 
 def _with_both_regimes(table: pd.DataFrame) -> set[Any]:

@@ -45,8 +45,8 @@ def chance_to_settle(
 
     def reach(allowed: float) -> Floats:
         students = stdtrit(np.minimum(degrees + more, 1e9), 1 - allowed)
-        found: Floats = np.sqrt(students**2 * left + ndtri(1 - allowed) ** 2 * of_images)
-        return found
+        needed: Floats = np.sqrt(students**2 * left + ndtri(1 - allowed) ** 2 * of_images)
+        return needed
 
     matches = stdtr(degrees, (distance - reach(front * to_match)) / moved)
     fails = stdtr(degrees, (-distance - reach(to_fail / len(distance))) / moved)

@@ -32,7 +32,7 @@ def pack(correct: Mapping[str, Mapping[str, NDArray[np.bool_]]]) -> bytes:
 
 def unpack(content: bytes) -> Correct:
     """What `pack` was given."""
-    found: Correct = {}
+    correct: Correct = {}
     with np.load(BytesIO(content), allow_pickle=False) as arrays:
         for images in sorted({int(name.partition("/")[0]) for name in arrays.files}):
             rows = {
@@ -40,5 +40,5 @@ def unpack(content: bytes) -> Correct:
                 for score in ("SA", "RA")
             }
             for place, name in enumerate(arrays[f"{images}/keys"]):
-                found[str(name)] = {score: bits[place] for score, bits in rows.items()}
-    return found
+                correct[str(name)] = {score: bits[place] for score, bits in rows.items()}
+    return correct

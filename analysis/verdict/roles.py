@@ -8,11 +8,11 @@ RANDOM = "RP"
 def pruners(study: Study) -> dict[str, str]:
     """Pruning name -> the paper's name: IMP-ST, IMP-FAT, IMP-AT (iterative, by how it re-trains),
     OMP (one-shot), RP (random); with the study's own name behind it where two would be the same."""
-    found = {name: _pruner(plan) for name, plan in study.pruning.items()}
-    several = list(found.values())
+    labels = {name: _pruner(plan) for name, plan in study.pruning.items()}
+    several = list(labels.values())
     return {
         name: label if several.count(label) == 1 else f"{label} {name}"
-        for name, label in found.items()
+        for name, label in labels.items()
     }
 
 

@@ -112,76 +112,76 @@ def _row(
     margin = grid.margin(study, labels["dataset"], labels["fraction"])
     if reason := no_verdict(dense, margin):
         return {"status": "none", "advice": reason, "margin": margin}
-    found, levels = finding(study, labels, dense, pruned, correct)
-    if found is None:
+    ladder, levels = finding(study, labels, dense, pruned, correct)
+    if ladder is None:
         why = "the dense network is incomplete"
         return {"status": "undecided", "advice": why, "margin": margin}
     known = dict(zip(pruned["level"], pruned["sparsity"], strict=True)) | {0: 0.0}
     rate = study.pruning[labels["pruning"]].rate
     sparsity = [known.get(level, at_level(level, rate)) for level in levels]
-    low, high = interval(found)
-    status, said = settlement(found, sparsity, _seconds_a_seed(pd.concat([dense, pruned])))
+    low, high = interval(ladder)
+    status, what_settles = settlement(ladder, sparsity, _seconds_a_seed(pd.concat([dense, pruned])))
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
-    absent = [row for row in wanted if row > found.extreme and row not in found.outcomes]
+    absent = [row for row in wanted if row > ladder.extreme and row not in ladder.outcomes]
     if absent and status != "undecided":
         names = ", ".join(f"{100 * sparsity[row]:.2f} %" for row in absent)
-        status, said = "undecided", f"all transfers at {names} are missing"
-    best = found.extreme
+        status, what_settles = "undecided", f"all transfers at {names} are missing"
+    best = ladder.extreme
     row: dict[str, Any] = {
         "level": levels[best],
         "sparsity": sparsity[best],
         "status": status,
-        "advice": said,
-        "likely_level": levels[found.likely],
-        "likely_sparsity": sparsity[found.likely],
+        "advice": what_settles,
+        "likely_level": levels[ladder.likely],
+        "likely_sparsity": sparsity[ladder.likely],
         "low_sparsity": sparsity[low],
         "high_sparsity": sparsity[high],
-        "margin": found.margin.size,
-        "confidence": found.margin.confidence,
-        "n": int(found.seeds[:, best].min()),
-        "dense_n": int(found.seeds[:, 0].min()),
-        "test_images": found.with_images,
+        "margin": ladder.margin.size,
+        "confidence": ladder.margin.confidence,
+        "n": int(ladder.seeds[:, best].min()),
+        "dense_n": int(ladder.seeds[:, 0].min()),
+        "test_images": ladder.with_images,
     }
     for metric, values, lower, error in zip(
-        METRICS, found.value, found.lower, found.error, strict=True
+        METRICS, ladder.value, ladder.lower, ladder.error, strict=True
     ):
         row[f"{metric.name}_difference"] = values[best]
         row[f"{metric.name}_lower"] = lower[best]
         row[f"{metric.name}_error"] = error[best]
-    return row | _next(found, levels, sparsity)
+    return row | _next(ladder, levels, sparsity)
 
 
-def _next(found: Finding, levels: list[int], sparsity: list[float]) -> dict[str, Any]:
+def _next(ladder: Finding, levels: list[int], sparsity: list[float]) -> dict[str, Any]:
     """The next tested level above the one that is shown."""
-    above = min((row for row in found.outcomes if row > found.extreme), default=None)
+    above = min((row for row in ladder.outcomes if row > ladder.extreme), default=None)
     if above is None:
         return {}
-    differences = found.value[:, above]
+    differences = ladder.value[:, above]
     lowest = int(np.nanargmin(differences))
     return {
         "next_level": levels[above],
         "next_sparsity": sparsity[above],
-        "next_status": found.outcomes[above],
+        "next_status": ladder.outcomes[above],
         "next_metric": METRICS[lowest].name,
         "next_loss": -float(differences[lowest]),
     }
 
 
-def settlement(found: Finding, sparsity: list[float], seconds: float) -> tuple[str, str]:
+def settlement(ladder: Finding, sparsity: list[float], seconds: float) -> tuple[str, str]:
     """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row.
 
     seconds: what one more seed of one level takes to train, NaN where that is not known."""
-    if not found.outcomes:
+    if not ladder.outcomes:
         return "undecided", "no pruned level is complete"
-    if not all(found.freedom):
+    if not all(ladder.freedom):
         return "undecided", "one seed shows no spread: add seeds"
-    if not found.open:
-        if found.extreme == max(found.outcomes):
+    if not ladder.open:
+        if ladder.extreme == max(ladder.outcomes):
             return "confirmed", "the sparsest tested level; what is sparser is untested"
-        if found.extreme:
+        if ladder.extreme:
             return "confirmed", "every sparser tested level fails"
         return "refuted", "every tested level fails"
-    return "undecided", _advice(found, sparsity, seconds)
+    return "undecided", _advice(ladder, sparsity, seconds)
 
 
 def _advice(found: Finding, sparsity: list[float], seconds: float) -> str:

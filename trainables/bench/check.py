@@ -62,9 +62,9 @@ class Finding:
         """Is all as it should be?"""
         captured = device.type == "cuda" and self.name != _WAITING
         within = all(
-            found <= limit
+            measured <= limit
             for distance in (self.off, self.calls)
-            for found, limit in zip(distance, (_LOSS, _WEIGHTS, _IMAGES), strict=True)
+            for measured, limit in zip(distance, (_LOSS, _WEIGHTS, _IMAGES), strict=True)
         )
         return within and all((how == GRAPH) == captured for how in self.executions)
 
@@ -167,10 +167,10 @@ def _evaluated(attack: Attack, counting: Protocol, device: torch.device) -> Outc
     net, data = _network(device), _data(device)
     with _way("off"):
         list(fit(net, data, _regime(epochs=4, lr=0.1), 0))
-    found = evaluate(net, data.train, attack, counting, batch_size=len(data.train))
-    assert found.attacked is not None
-    assert found.clean.double().mean() > 0.2, "too little is learnt to tell"
-    return Outcome(right=[found.clean, found.attacked], executions=[found.execution])
+    result = evaluate(net, data.train, attack, counting, batch_size=len(data.train))
+    assert result.attacked is not None
+    assert result.clean.double().mean() > 0.2, "too little is learnt to tell"
+    return Outcome(right=[result.clean, result.attacked], executions=[result.execution])
 
 
 class _Waiting(nn.Module):
@@ -224,12 +224,12 @@ def run(device: torch.device, names: tuple[str, ...] = tuple(CASES)) -> Iterator
         for way in WAYS:
             with _exactly(), _way(way):
                 outcomes[way] = deepcopy(CASES[name](device))
-        found = outcomes["auto"]
+        auto = outcomes["auto"]
         yield Finding(
             name,
-            _distance(found, outcomes["off"]),
-            _distance(found, outcomes["calls"]),
-            tuple(dict.fromkeys(found.executions)),
+            _distance(auto, outcomes["off"]),
+            _distance(auto, outcomes["calls"]),
+            tuple(dict.fromkeys(auto.executions)),
         )
 
 
@@ -237,8 +237,11 @@ def line(finding: Finding, device: torch.device) -> str:
     """A case in words."""
     says = "as it should be" if finding.holds(device) else "NOT as it should be"
     apart = "; ".join(
-        f"from {way}: loss {found[0]:.1e}, weights {found[1]:.1e}, images {found[2]:.1%}"
-        for way, found in (("eager", finding.off), ("called again", finding.calls))
+        f"from {way}: loss {loss:.1e}, weights {weights:.1e}, images {images:.1%}"
+        for way, (loss, weights, images) in (
+            ("eager", finding.off),
+            ("called again", finding.calls),
+        )
     )
     return f"{finding.name}: {says} ({apart}; {', '.join(finding.executions)})"
 

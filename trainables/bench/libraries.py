@@ -54,8 +54,8 @@ def art(model: nn.Module, x: Tensor, y: Tensor, attack: Attack) -> Tensor:
         classifier, eps=attack.epsilon, eps_step=attack.alpha, max_iter=attack.steps,
         num_random_init=1, batch_size=len(y), verbose=False,
     )  # fmt: skip
-    found = pgd.generate(x.cpu().numpy(), F.one_hot(y, CLASSES).cpu().numpy())
-    return torch.from_numpy(np.asarray(found, np.float32)).to(x.device)
+    adversarial = pgd.generate(x.cpu().numpy(), F.one_hot(y, CLASSES).cpu().numpy())
+    return torch.from_numpy(np.asarray(adversarial, np.float32)).to(x.device)
 
 
 LIBRARIES: dict[str, Attacker] = {"torchattacks": torchattacks, "foolbox": foolbox, "art": art}

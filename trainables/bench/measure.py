@@ -98,7 +98,7 @@ def contenders(
     threads = str(settings.threads)
     command = [sys.executable, "-W", "ignore", "-m", "trainables.bench.contender"]
     with ExitStack() as stack:
-        found = {}
+        processes = {}
         for name in names:
             errors = stack.enter_context(TemporaryFile("w+"))
             process = subprocess.Popen(
@@ -115,8 +115,8 @@ def contenders(
                 stderr=errors,
             )
             stack.callback(_end, process)
-            found[name] = Process(name, process, errors)
-        yield found
+            processes[name] = Process(name, process, errors)
+        yield processes
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
@@ -125,7 +125,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def run(settings: BenchSettings, say: Callable[[str], None]) -> Iterator[BenchRow]:
-    """Every row that is asked for, as it is measured; `say` is told what is going on.
+    """Every row that is asked for, as it is measured; `say` is called with what is going on.
 
     Raises InputError if no row is asked for, or a contender can't do its part.
     """
@@ -147,7 +147,7 @@ def check_device(device: str) -> None:
 
 
 def _works(processes: Mapping[str, Process], peer: str, say: Callable[[str], None]) -> bool:
-    """Does an installed library run here, on a few small images? If not, `say` is told why."""
+    """Does an installed library run here, on a few small images? `say` is called with why not."""
     trial = {"case": NETS[0], "operation": "adversarial", "batch": 2, "images": 2}
     try:
         if peer in processes:
@@ -167,11 +167,11 @@ def selected(settings: BenchSettings) -> list[Ask]:
     batches = {net: CASES[net].few if small else CASES[net].batch for net in nets}
     rows = asked(batches, settings.peers, settings.ourselves)
     only = settings.only
-    found = [ask for ask in rows if not only or any(word in ask.name for word in only)]
-    if not found:
+    chosen = [ask for ask in rows if not only or any(word in ask.name for word in only)]
+    if not chosen:
         names = "; ".join(ask.name for ask in rows)
         raise InputError(f"--only {' '.join(only)}: no row's name has it; there are {names}")
-    return found
+    return chosen
 
 
 def _row(ask: Ask, processes: Mapping[str, Process], settings: BenchSettings) -> BenchRow:

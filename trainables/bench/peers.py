@@ -62,7 +62,7 @@ def published(work: Work, freezes: bool = True) -> Callable[[], object]:
     net, mask = _network(work)
     _as_published(net, mask)
     if work.operation == "evaluate":
-        return partial(_judge, net, _labelled(work, net), published_attack)
+        return partial(_accuracies, net, _labelled(work, net), published_attack)
     loader = _loader(ours.images(work), work)
     optimizer = _optimizer(net)
     held = (lambda: frozen(net)) if freezes else nullcontext
@@ -91,7 +91,7 @@ def _published_at_half(work: Work) -> Callable[[], object]:
     """Every image is attacked to the end, also one that is misclassified already."""
     net, there, attack = ours.half_robust(work.images, work.device)
     net.to(memory_format=torch.contiguous_format)
-    return partial(_judge, net, _batched(there, work.batch), published_attack, attack)
+    return partial(_accuracies, net, _batched(there, work.batch), published_attack, attack)
 
 
 def _as_published(net: nn.Module, mask: Mask) -> None:
@@ -139,7 +139,7 @@ def with_library(work: Work, attacker: Attacker) -> Callable[[], object]:
     """A plain loop around a library's attack, on images in memory."""
     net, mask = _network(work)
     if work.operation == "evaluate":
-        return partial(_judge, net, _labelled(work, net), attacker)
+        return partial(_accuracies, net, _labelled(work, net), attacker)
     there = ours.images(work).to(work.device)
     kept = factors(net, mask)
     optimizer, rng = _optimizer(net), generator(0, "peer", device=work.device)
@@ -187,7 +187,7 @@ def _batched(there: Images, batch: int) -> list[tuple[Tensor, Tensor]]:
     return [(b.pixels().contiguous(), b.y) for b in there.stream(parts, None)]
 
 
-def _judge(
+def _accuracies(
     net: nn.Module,
     batches: list[tuple[Tensor, Tensor]],
     attacker: Attacker,

@@ -50,7 +50,7 @@ def asked(
 ) -> list[Ask]:
     """The rows for the networks in `batches` (images in a batch of each), the peers wanted, and
     those of OURSELVES."""
-    found = [
+    trainings = [
         _training(net, operation, batch, peers, ourselves)
         for net, batch in batches.items()
         for operation in OPERATIONS
@@ -61,7 +61,7 @@ def asked(
     published = replace(plain, process=PAPER)
     prune = {"kind": "prune"}
     return [
-        *found,
+        *trainings,
         Ask(
             "quickstart worst_iterate at RA 50 %",
             "images",

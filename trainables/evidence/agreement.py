@@ -35,8 +35,8 @@ def per_class(right: Tensor, labels: Tensor, classes: int) -> list[float | None]
 
     right: (N,) bool; labels: (N,) integers below `classes`."""
     seen = labels.bincount(minlength=classes).tolist()
-    found = labels[right].bincount(minlength=classes).tolist()
-    return [f / s if s else None for f, s in zip(found, seen, strict=True)]
+    hits = labels[right].bincount(minlength=classes).tolist()
+    return [f / s if s else None for f, s in zip(hits, seen, strict=True)]
 
 
 def examine(spec: RecordEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -27,10 +27,10 @@ def reliability(confidence: Tensor, right: Tensor, bins: int) -> dict[str, Any]:
     """
     sure, hit = confidence.double(), right.double()
     place = (sure * bins).ceil().long().clamp(1, bins) - 1
-    found = []
+    filled = []
     for k in place.unique().tolist():
         inside = place == k
-        found.append(
+        filled.append(
             {
                 "low": k / bins,
                 "high": (k + 1) / bins,
@@ -39,12 +39,12 @@ def reliability(confidence: Tensor, right: Tensor, bins: int) -> dict[str, Any]:
                 "accuracy": hit[inside].mean().item(),
             }
         )
-    gaps = (b["count"] * abs(b["accuracy"] - b["confidence"]) for b in found)
+    gaps = (b["count"] * abs(b["accuracy"] - b["confidence"]) for b in filled)
     return {
         "ece": sum(gaps) / len(sure),
         "confidence": sure.mean().item(),
         "accuracy": hit.mean().item(),
-        "bins": found,
+        "bins": filled,
     }
 
 

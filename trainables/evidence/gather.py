@@ -77,5 +77,5 @@ def _autoattack(
     evaluation = spec.network.transfer.evaluation
     same = task.data.test[: record["images"]]
     ours = evaluate(task.net, same, evaluation.attack, evaluation.protocol).scores.ra
-    found = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon}
-    return found, {"correct.safetensors": to_bytes({"autoattack": right})}
+    result = {**record, "pgd_ra": ours, "epsilon": spec.check.epsilon}
+    return result, {"correct.safetensors": to_bytes({"autoattack": right})}

@@ -58,7 +58,7 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     right: (N,) bool by attack: `white_box` (the evaluation's own), `pgd_K` for some step numbers,
     `huge` and, where there was one, `black_box`. zero_gradients: share of images in [0, 1].
     """
-    found: list[Flag] = []
+    raised: list[Flag] = []
     steps = sorted(int(name[4:]) for name in right if name.startswith("pgd_"))
     pairs = [
         ("more_steps_are_weaker", f"pgd_{few}", f"pgd_{many}") for few, many in pairwise(steps)
@@ -66,14 +66,14 @@ def flags(right: Mapping[str, Tensor], zero_gradients: float) -> list[Flag]:
     if "black_box" in right:
         pairs.append(("black_box_beats_white_box", "black_box", "white_box"))
     for flag, weaker, stronger in pairs:
-        found += _weaker(flag, weaker, stronger, right)
+        raised += _weaker(flag, weaker, stronger, right)
     if zero_gradients > ZERO_GRADIENTS:
         rule = f"more than {ZERO_GRADIENTS:.0%} of images have a zero input gradient"
-        found.append(Flag("zero_gradients", rule, {"zero_gradients": zero_gradients}))
+        raised.append(Flag("zero_gradients", rule, {"zero_gradients": zero_gradients}))
     if _share(right["huge"]) > LEFT_AT_HUGE:
         rule = f"more than {LEFT_AT_HUGE:.0%} of images withstand the huge epsilon"
-        found.append(Flag("huge_epsilon_fails", rule, {"huge": _share(right["huge"])}))
-    return found
+        raised.append(Flag("huge_epsilon_fails", rule, {"huge": _share(right["huge"])}))
+    return raised
 
 
 def _weaker(flag: str, weaker: str, stronger: str, right: Mapping[str, Tensor]) -> list[Flag]:
@@ -99,14 +99,14 @@ def check_flags(checks: Sequence[Mapping[str, Any]], record: Mapping[str, Tensor
     """The signs in a transfer's own checks: AutoAttack's warnings, and an attack made on another
     network that beats the evaluation's. checks: as stored in its result; record: its per-image
     correctness."""
-    found: list[Flag] = []
+    raised: list[Flag] = []
     for number, check in enumerate(checks):
-        found += warnings_flag(check["warnings"], check["images"])
+        raised += warnings_flag(check["warnings"], check["images"])
         if check["kind"] == "transfer_attack":
             other = record[f"check.{number}"]
             pair = {"black_box": other, "white_box": record["attacked"][: len(other)]}
-            found += _weaker("black_box_beats_white_box", "black_box", "white_box", pair)
-    return found
+            raised += _weaker("black_box_beats_white_box", "black_box", "white_box", pair)
+    return raised
 
 
 def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -147,9 +147,9 @@ def zero_gradients(net: nn.Module, images: ImageSet) -> float:
 
 def _under(net: nn.Module, images: ImageSet, epsilon: float, steps: int) -> Tensor:
     alpha = min(1.0, 2.0 * epsilon, 2.5 * epsilon / steps)
-    found = evaluate(net, images, Attack(kind="pgd", epsilon=epsilon, alpha=alpha, steps=steps))
-    assert found.attacked is not None, "an attack was asked for"
-    return found.attacked
+    result = evaluate(net, images, Attack(kind="pgd", epsilon=epsilon, alpha=alpha, steps=steps))
+    assert result.attacked is not None, "an attack was asked for"
+    return result.attacked
 
 
 def _share(right: Tensor) -> float:

@@ -36,18 +36,18 @@ def filter_normalised(
     """A random Gaussian direction, scaled filter by filter to the weights' norm (Li et al. 2018,
     section 4): along the first dimension of convolutions and linear layers. Biases and norm layers
     (fewer than two dimensions) stay put, and so do pruned weights."""
-    found = {}
+    direction = {}
     for name, value in weights.items():
         drawn = torch.randn(value.shape, generator=rng).to(value.device)
         if value.dim() < 2:
-            found[name] = torch.zeros_like(value)
+            direction[name] = torch.zeros_like(value)
             continue
         if name in mask:
             drawn = drawn.masked_fill(~mask[name].to(value.device), 0)
         norm = drawn.flatten(1).norm(dim=1).clamp_min(1e-12)
         scale = value.detach().flatten(1).norm(dim=1) / norm
-        found[name] = drawn * scale.view(-1, *(1,) * (value.dim() - 1))
-    return found
+        direction[name] = drawn * scale.view(-1, *(1,) * (value.dim() - 1))
+    return direction
 
 
 def surface(
@@ -96,16 +96,19 @@ def top_eigenvalue(
     values = list(weights.values())
     slopes = torch.autograd.grad(loss(), values, create_graph=True)
     vector = _unit([torch.randn(w.shape, generator=rng).to(w.device) for w in values], kept)
-    found = 0.0
+    eigenvalue = 0.0
     for _ in range(ITERATIONS):
         dot = sum((s * v).sum() for s, v in zip(slopes, vector, strict=True))
         assert isinstance(dot, Tensor)
         bent = list(torch.autograd.grad(dot, values, retain_graph=True))
-        before, found = found, sum(float((h * v).sum()) for h, v in zip(bent, vector, strict=True))
-        if abs(found - before) <= TOLERANCE * abs(found):
+        before, eigenvalue = (
+            eigenvalue,
+            sum(float((h * v).sum()) for h, v in zip(bent, vector, strict=True)),
+        )
+        if abs(eigenvalue - before) <= TOLERANCE * abs(eigenvalue):
             break
         vector = _unit(bent, kept)
-    return found
+    return eigenvalue
 
 
 def _unit(vector: list[Tensor], kept: list[Tensor | None]) -> list[Tensor]:

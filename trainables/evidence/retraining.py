@@ -46,7 +46,7 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
         result, files = transfer.conclude(task, reached, ledger)
     then = read(ledger.file(spec.transfer, "correct.safetensors"))
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
-    found = {
+    summary = {
         "reproduced": _same(result, files, stored, then),
         "test": result["test"],
         "stored": stored["test"],
@@ -54,7 +54,7 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
         "path": {"epochs": list(path), "coordinates": coordinates, "explained": explained},
     }
     both = {f"{k}/{name}": d[name] for k, d in enumerate(directions) for name in d}
-    return found, {
+    return summary, {
         "weights.safetensors": to_bytes(snapshot(task.net)),
         "directions.safetensors": to_bytes(both),
     }
@@ -97,7 +97,7 @@ def principal(
     products = torch.stack([m @ m.T for m in moved.values()]).sum(0)
     values, vectors = torch.linalg.eigh(products)
     total = values.clamp_min(0).sum().item()
-    found: list[State] = []
+    axes: list[State] = []
     columns, shares = [], []
     for k in (-1, -2):
         value = max(values[k].item(), 0.0)
@@ -106,10 +106,10 @@ def principal(
         u = vectors[:, k]
         u = u if u[0] >= 0 else -u  # The sign is free: the path starts on the positive side.
         unit = u / length if length else torch.zeros_like(u)
-        found.append({n: (unit @ m).view(centre[n].shape).float() for n, m in moved.items()})
+        axes.append({n: (unit @ m).view(centre[n].shape).float() for n, m in moved.items()})
         columns.append((u * length).tolist())
         shares.append(value / total if total else 0.0)
-    return (found[0], found[1]), [list(xy) for xy in zip(*columns, strict=True)], shares
+    return (axes[0], axes[1]), [list(xy) for xy in zip(*columns, strict=True)], shares
 
 
 def _nowhere(centre: Mapping[str, Tensor]) -> tuple[Directions, list[list[float]], list[float]]:

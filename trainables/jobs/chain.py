@@ -110,11 +110,11 @@ def _masks(
         for k in sorted(absent):
             yield k, tickets.one_shot(theta, dense, plan.pruning, k), behind
     elif absent:
-        found = min(absent) - 1
+        last = min(absent) - 1
         start = None
-        if found:
-            ticket = Ticket(theta=spec, pruning=plan.pruning, level=found)
-            start = found, read(worker.ledger.file(ticket, "mask.safetensors"))
+        if last:
+            ticket = Ticket(theta=spec, pruning=plan.pruning, level=last)
+            start = last, read(worker.ledger.file(ticket, "mask.safetensors"))
 
         def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
             nonlocal behind

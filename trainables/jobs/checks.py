@@ -25,8 +25,8 @@ def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Ten
 
     record: `kind`, `images`, `ra` (accuracy in [0, 1]) and `warnings`, the library's own words.
     """
-    said: list[str] = []
-    with evaluating(net), _overheard("auto-attack", said):
+    messages: list[str] = []
+    with evaluating(net), _overheard("auto-attack", messages):
         if check.kind == "autoattack":
             right = _autoattack(check, net, data)
         else:
@@ -36,16 +36,16 @@ def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Ten
         "images": len(right),
         "ra": right.double().mean().item(),
         # APGD repeats itself at every restart.
-        "warnings": list(dict.fromkeys(said)),
+        "warnings": list(dict.fromkeys(messages)),
     }
     return record, right
 
 
 @contextmanager
-def _overheard(name: str, said: list[str]) -> Iterator[None]:
+def _overheard(name: str, messages: list[str]) -> Iterator[None]:
     """Collects the warnings that a logger gives inside."""
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger(name)
     logger.addHandler(handler)
     try:

@@ -19,7 +19,7 @@ def imp(
     pruning: Pruning,
     rounds: int,
     retrain: Retrain,
-    found: tuple[int, Mask] | None = None,
+    resumed: tuple[int, Mask] | None = None,
     agreed: Callable[[Mask], Mask] = lambda mask: mask,
 ) -> Iterator[tuple[int, Mask]]:
     """Iterative magnitude pruning with rewinding to theta, yielding (level, mask) round by round.
@@ -27,7 +27,7 @@ def imp(
     Each round prunes `pruning.rate` of the remaining weights globally by magnitude, rewinds the
     rest to theta and re-trains them on the source; the next round prunes by those magnitudes. The
     first round prunes theta itself, and the last round's weights, which nothing reads, are not
-    re-trained. `found` is the last ticket of an earlier, interrupted run: a mask is all that the
+    re-trained. `resumed` is the last ticket of an earlier, interrupted run: a mask is all that the
     next round needs, so the rounds after it come out as if there had been no interruption.
     `agreed`: what several processes that do this together make of each one's mask, before any of
     them goes on with it.
@@ -35,7 +35,7 @@ def imp(
     Source: Chen et al., ICML 2022, section 3; the order prune, rewind, train is that of the
     authors' published scripts.
     """
-    level, mask = found or (0, dense)
+    level, mask = resumed or (0, dense)
     total = counts(dense)[1]
     while level < rounds:
         weights = theta if level == 0 else retrain(rewind(theta, mask), mask, level)

@@ -119,7 +119,7 @@ class AnswersInPlace:
         question: Hashable,
         answer: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor],
     ) -> Tensor:
-        place, size, found = self._place, self._size, []
+        place, size, answers = self._place, self._size, []
         with place.lock:
             place.load(self._net)
             for batch, seed in shown:
@@ -131,8 +131,8 @@ class AnswersInPlace:
                 place.rng.manual_seed(seed)
                 recording.replay()
                 self.execution = recording.execution
-                found.append(place.right[size][: len(x)].clone())
-        return torch.cat(found)
+                answers.append(place.right[size][: len(x)].clone())
+        return torch.cat(answers)
 
 
 def _by_every_iterate(attack: Attack, counting: Counting) -> bool:

@@ -164,16 +164,16 @@ def _arriving(
 def _filled(here: _Attacked | None, arriving: Iterator[_Attacked], enough: int) -> _Attacked | None:
     """The images that are here, and as many more as come until there are more than `enough`; None
     if there are none."""
-    found = [here] if here is not None and len(here.y) else []
-    while sum(len(some.y) for some in found) <= enough:
+    parts = [here] if here is not None and len(here.y) else []
+    while sum(len(some.y) for some in parts) <= enough:
         more = next(arriving, None)
         if more is None:
             break
         if len(more.y):
-            found.append(more)
-    if len(found) < 2:
-        return found[0] if found else None
-    return _Attacked(*map(torch.cat, zip(*found, strict=True)))
+            parts.append(more)
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return _Attacked(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def n_fgsm(

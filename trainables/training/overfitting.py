@@ -79,9 +79,9 @@ def hit(history: Sequence[Signals], containment: Containment) -> bool:
     """
     last = history[-1]
     best = max(s.pgd for s in history)
-    floor = noise(best, containment.probe_images)
-    fell = best - last.pgd > max(containment.fall * best, floor)
-    gapes = last.fgsm - last.pgd > max(containment.gap * best, floor)
+    unsure = noise(best, containment.probe_images)
+    fell = best - last.pgd > max(containment.fall * best, unsure)
+    gapes = last.fgsm - last.pgd > max(containment.gap * best, unsure)
     bends = last.cosine < containment.bend * max(s.cosine for s in history)
     return fell and (gapes or bends)
 

@@ -68,8 +68,8 @@ Grown = Mapping[int, Mapping[str, Cost]]
 
 
 def run(sizes: Sequence[int], say: Callable[[str], None]) -> Grown:
-    """The costs of studies with so many transfers, in folders that are thrown away; `say` is told
-    of progress. Raises InputError for sizes that are no multiples of four."""
+    """The costs of studies with so many transfers, in folders that are thrown away; `say` is called
+    with progress. Raises InputError for sizes that are no multiples of four."""
     for size in sizes:
         if size < _A_SEED or size % _A_SEED:
             raise InputError(f"--growth {size}: takes multiples of {_A_SEED}, such as 100")

@@ -69,16 +69,16 @@ class Stages:
 
 
 def run(settings: BenchSettings, only: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
-    """All that is asked for: rows of the table, and what stages cost; `say` is told of progress."""
+    """All that is asked for: rows of the table, and what stages cost; `say` gets the progress."""
     others = tuple(word for word in only if word != STAGES)
     rows = []
     if others or not only:
         rows = list(measure.run(replace(settings, only=others), say))
-    found: dict[str, Any] = {"rows": rows}
+    measured: dict[str, Any] = {"rows": rows}
     if not only or len(others) < len(only):
         say("stages: one short chain and 24 short transfers on Ray ...")
-        found[STAGES] = stages()
-    return found
+        measured[STAGES] = stages()
+    return measured
 
 
 def stages() -> Stages:
@@ -135,12 +135,12 @@ def between(spans: Sequence[tuple[float, float]], slots: int) -> tuple[list[floa
     return gaps, sum(end - start for start, end in spans) / (slots * whole)
 
 
-def show(found: dict[str, Any]) -> list[str]:
+def show(measured: dict[str, Any]) -> list[str]:
     """The text of what `run` found."""
-    rows: list[BenchRow] = found["rows"]
+    rows: list[BenchRow] = measured["rows"]
     text = lines(rows) if rows else []
-    if STAGES in found:
-        of: Stages = found[STAGES]
+    if STAGES in measured:
+        of: Stages = measured[STAGES]
         text += [
             "",
             f"stages: Ray starts in {of.start:.1f} s; a source chain costs {of.chain:.1f} s beyond "
@@ -156,13 +156,13 @@ def table(
 ) -> str:
     """The command's output, as text or as JSON."""
     settings = replace(settings, peers=tuple(installed()) if peers else ())
-    found = run(settings, only, say)
+    measured = run(settings, only, say)
     if form == "json":
-        plain: dict[str, Any] = {"rows": [asdict(row) for row in found["rows"]]}
-        if STAGES in found:
-            plain[STAGES] = asdict(found[STAGES])
+        plain: dict[str, Any] = {"rows": [asdict(row) for row in measured["rows"]]}
+        if STAGES in measured:
+            plain[STAGES] = asdict(measured[STAGES])
         return json.dumps(plain, indent=1)
-    return "\n".join(show(found))
+    return "\n".join(show(measured))
 
 
 def packing(settings: BenchSettings, form: str, say: Callable[[str], None]) -> str:

@@ -124,7 +124,7 @@ def check_local(settings: Settings) -> None:
     precision()
     compilation()
     if settings.address is not None:
-        connection.found(settings.address)
+        connection.reached(settings.address)
         return
     import torch
 

@@ -49,11 +49,11 @@ def connect(address: str | None, folder: Path | None = None) -> None:
         os.environ.setdefault(name, value)
     if address is not None:
         _sign_in()
-    with own_handlers(), found(address) if address is not None else loopback(folder):
+    with own_handlers(), reached(address) if address is not None else loopback(folder):
         _connect(address, folder)
 
 
-def found(address: str) -> AbstractContextManager[None]:
+def reached(address: str) -> AbstractContextManager[None]:
     """What Ray needs to be told to find a cluster by its address. Raises InputError if nobody
     listens there: Ray itself would try for half a minute."""
     if address == "auto":

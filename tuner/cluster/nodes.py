@@ -31,7 +31,7 @@ def look(mark: str, places: Sequence[str]) -> dict[str, str]:
 
     It is sent to nodes as it stands here, for they may lack this module or have another.
     """
-    found = {}
+    facts = {}
     for name in _OURS:
         spec = importlib.util.find_spec(name)
         digest = hashlib.sha256()
@@ -39,18 +39,18 @@ def look(mark: str, places: Sequence[str]) -> dict[str, str]:
             for file in sorted(Path(folder).rglob("*.py")):
                 digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
                 digest.update(file.read_bytes() + b"\0")
-        found[name] = digest.hexdigest() if spec and spec.origin else ""
+        facts[name] = digest.hexdigest() if spec and spec.origin else ""
     try:
-        found["torch"] = importlib.metadata.version("torch")
+        facts["torch"] = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        found["torch"] = ""
-    found["mark"] = ""
+        facts["torch"] = ""
+    facts["mark"] = ""
     try:
         Path(mark, uuid.uuid4().hex).write_bytes(b"")
     except OSError as error:
-        found["mark"] = error.strerror or str(error)
-    found["unseen"] = ", ".join(place for place in places if not os.path.exists(place))
-    return found
+        facts["mark"] = error.strerror or str(error)
+    facts["unseen"] = ", ".join(place for place in places if not os.path.exists(place))
+    return facts
 
 
 def check(address: str, storage: Path, places: Sequence[str]) -> None:
@@ -95,10 +95,10 @@ def _answer(question: Any) -> dict[str, str] | str:
     import ray
 
     try:
-        found: dict[str, str] = ray.get(question)
+        facts: dict[str, str] = ray.get(question)
     except ray.exceptions.RayError as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return found
+    return facts
 
 
 def _lack(there: dict[str, str] | str, here: dict[str, str], storage: Path) -> str:

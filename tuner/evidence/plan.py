@@ -147,14 +147,14 @@ def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
 
     table = state.results(work).expected
     verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
-    found = set()
+    places = set()
     for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):
         theta, pruning, dataset, fraction = group
         top = int(verdict.get(group, 0))
         above = [level for level in sorted(rows["level"].unique()) if level > top]
         for level in (top, *above[:1]):
-            found.add((theta, pruning if level else DENSE, dataset, fraction, int(level)))
-    return found
+            places.add((theta, pruning if level else DENSE, dataset, fraction, int(level)))
+    return places
 
 
 def _place(cell: TransferCell) -> tuple[Any, ...]:
@@ -169,7 +169,7 @@ def _chosen(
 
     if wish.everything:
         return done
-    found: dict[tuple[Any, ...], TransferCell] = {}
+    chosen: dict[tuple[Any, ...], TransferCell] = {}
     for cell in done:
         level = cell.ticket_cell.level
         if wish.levels is not None:
@@ -177,19 +177,19 @@ def _chosen(
         else:
             wanted = level == 0 or _place(cell) in boundary
         if wanted and cell.regime in REGIMES:
-            found.setdefault((*_place(cell), cell.regime), cell)
-    return list(found.values())
+            chosen.setdefault((*_place(cell), cell.regime), cell)
+    return list(chosen.values())
 
 
 def _autoattacks(
     cells: list[TransferCell], networks: dict[str, Retraining], wish: Wish, skipped: list[str]
 ) -> list[Probe]:
-    found: list[Probe] = []
+    probes: list[Probe] = []
     if not wish.autoattack_images or not cells:
-        return found
+        return probes
     if find_spec("pyautoattack") is None:
         skipped.append(_NO_AUTOATTACK)
-        return found
+        return probes
     for cell in cells:
         if channels_and_classes(cell.transfer.dataset)[1] < 4:
             skipped.append(f"autoattack: needs 4 classes: {cell.transfer.dataset.title} has fewer")
@@ -199,8 +199,8 @@ def _autoattacks(
             epsilon=cell.transfer.evaluation.attack.epsilon,
             images=wish.autoattack_images,
         )
-        found.append(AutoAttackEvidence(network=networks[cell.key], check=check))
-    return found
+        probes.append(AutoAttackEvidence(network=networks[cell.key], check=check))
+    return probes
 
 
 def _masks(work: Worklist) -> list[MaskEvidence]:
@@ -222,11 +222,11 @@ def _records(done: list[TransferCell]) -> list[RecordEvidence]:
     for cell in done:
         where = cell.ticket_cell.pruning, cell.ticket_cell.level
         groups.setdefault((*_task(cell), cell.regime, *where), []).append(cell)
-    found = []
+    comparisons = []
     for (*task, regime, pruning, _level), cells in groups.items():
         dense = groups.get((*task, regime, DENSE, 0), []) if pruning != DENSE else []
-        found.append(RecordEvidence(transfers=tuple(c.transfer for c in [*dense, *cells])))
-    return found
+        comparisons.append(RecordEvidence(transfers=tuple(c.transfer for c in [*dense, *cells])))
+    return comparisons
 
 
 def _task(cell: TransferCell) -> tuple[str, float]:

@@ -92,7 +92,7 @@ def collect(work: Worklist) -> Collected:
     """All evidence in the ledger on a study's finished tickets and transfers, in the study's
     order. Of two pieces on the same, as with other options, the later counts."""
     names, ledger = _names(work), work.ledger
-    found: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
+    records: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
     flags: dict[tuple[int, str], Record] = {}
     for spec, result in _pieces(ledger):
@@ -101,36 +101,36 @@ def collect(work: Worklist) -> Collected:
         for table, subjects, record in _records(spec, result, ledger):
             keys = [key(subject) for subject in subjects]
             where = tuple(names.place[k] for k in keys)
-            found[table][where] = {**_labelled(keys, names), **record}
+            records[table][where] = {**_labelled(keys, names), **record}
             if other := record.get("surrogate"):
                 own = {f"surrogate_{n}": names.labels[other][n] for n in ("theta", "seed")}
-                found[table][where] |= own
+                records[table][where] |= own
             if source := record.get("file"):
                 name = f"{FOLDERS[table]}/{keys[0]}.npz"
-                found[table][where]["file"] = f"evidence/{name}"
+                records[table][where]["file"] = f"evidence/{name}"
                 arrays[name] = ledger.file(spec, source)
         for transfer, flag in raised(spec, ledger):
             name = key(transfer)
             flags[names.place[name], flag.flag] = {**names.labels[name], **vars(flag)}
-    tables = {name: [rows[where] for where in sorted(rows)] for name, rows in found.items()}
+    tables = {name: [rows[where] for where in sorted(rows)] for name, rows in records.items()}
     return Collected({**tables, "flags": [flags[where] for where in sorted(flags)]}, arrays)
 
 
-def files(found: Collected, skipped: list[str], missing: int) -> dict[str, bytes]:
+def files(collected: Collected, skipped: list[str], missing: int) -> dict[str, bytes]:
     """The content of every artifact, by its name below evidence/. skipped: what cannot be had, and
     why; missing: how many pieces of the last plan failed."""
-    written = {f"{name}.json": _json(rows) for name, rows in found.tables.items()}
+    written = {f"{name}.json": _json(rows) for name, rows in collected.tables.items()}
     index = {
         "format": FORMAT,
         "tables": TABLES,
-        "records": {name: len(rows) for name, rows in found.tables.items()},
+        "records": {name: len(rows) for name, rows in collected.tables.items()},
         "skipped": skipped,
         "missing": missing,
     }
     return (
         written
         | {"index.json": _json(index)}
-        | {name: path.read_bytes() for name, path in found.arrays.items()}
+        | {name: path.read_bytes() for name, path in collected.arrays.items()}
     )
 
 

@@ -30,12 +30,12 @@ def interruptible(kept: Callable[[], str]) -> Iterator[Callable[[Callable[[], No
     """
     last: list[Callable[[], None]] = []
     error_output = os.dup(2)
-    heard, tell = os.pipe()
-    os.set_blocking(tell, False)
+    heard, wake = os.pipe()
+    os.set_blocking(wake, False)
     before = {number: signal.signal(number, _stay) for number in _SIGNALS}
     # Python writes a signal's number there at once, whatever library holds the main thread, and
     # whoever else wants to hear of it.
-    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     listening = threading.Thread(
         target=_listen, args=(heard, error_output, kept, last), daemon=True
     )
@@ -46,7 +46,7 @@ def interruptible(kept: Callable[[], str]) -> Iterator[Callable[[Callable[[], No
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(tell)  # The listener hears that and goes.
+        os.close(wake)  # The listener hears that and goes.
 
 
 def give_up(why: str) -> None:

@@ -187,11 +187,11 @@ class LevelSearch:
     def _scores(self, metric: int) -> Floats:
         """(L, S): a metric's scores, NaN where there are none."""
         score, regime = METRICS[metric].score, METRICS[metric].regime
-        found = np.full((1 + len(self.plan.levels), len(self.plan.seeds)), np.nan)
+        scores = np.full((1 + len(self.plan.levels), len(self.plan.seeds)), np.nan)
         for cell, result in self.results.items():
             if result is not None and cell.regime == regime:
-                found[self._place(cell)] = result.scores[score]
-        return found
+                scores[self._place(cell)] = result.scores[score]
+        return scores
 
     def _correct(self, metric: int) -> Bools | None:
         """(L, S, N): what a metric's transfers get right; None unless all of them recorded it."""
@@ -201,10 +201,10 @@ class LevelSearch:
             return None
         rights = {cell: (result.correct or {})[score] for cell, result in results.items()}
         images = len(next(iter(rights.values())))
-        found = np.zeros((1 + len(self.plan.levels), len(self.plan.seeds), images), bool)
+        correct = np.zeros((1 + len(self.plan.levels), len(self.plan.seeds), images), bool)
         for cell, right in rights.items():
-            found[self._place(cell)] = right
-        return found
+            correct[self._place(cell)] = right
+        return correct
 
     def _images(self, metric: int) -> int | None:
         """How many test images are behind a metric's scores, if that can be told."""

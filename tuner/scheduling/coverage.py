@@ -99,7 +99,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """What the verdict on a simulated study said: does its interval hold the true extreme level, is
     a level said to match that does not, is nothing left open, is the level the true one; and the
     interval's width and the transfers used."""
@@ -112,7 +112,7 @@ class Said:
     transfers: int
 
 
-def said(case: Case, number: int) -> Said:
+def simulate(case: Case, number: int) -> Statement:
     """Simulates a study and judges it."""
     plan = case.plan
     draw = seen_through(
@@ -120,7 +120,7 @@ def said(case: Case, number: int) -> Said:
     )
     world = draw(np.random.default_rng((sum(map(ord, case.curve)), case.levels, number)))
     if case.policy == "grid":
-        finding = found(case, {c: world.result(c) for c in grid(case.levels, case.seeds)})
+        finding = judge_grid(case, {c: world.result(c) for c in grid(case.levels, case.seeds)})
     else:
         search = LevelSearch(plan)
         cells = len(play(world, [], search))
@@ -130,13 +130,13 @@ def said(case: Case, number: int) -> Said:
     return _statement(case, world, finding, 0 if case.policy == "grid" else cells)
 
 
-def _statement(case: Case, world: World, finding: Finding, transfers: int) -> Said:
+def _statement(case: Case, world: World, finding: Finding, transfers: int) -> Statement:
     loss = world.truth[:, :1] - world.truth
     true = np.all(loss <= case.margin * (1 + 1e-9), axis=0)
     extreme = int(np.flatnonzero(true).max())
     low, high = interval(finding)
     shown = [row for row, outcome in finding.outcomes.items() if outcome == "match"]
-    return Said(
+    return Statement(
         covers=low <= extreme <= high,
         wrong=not true[shown].all(),
         decided=not finding.open and bool(finding.outcomes),
@@ -146,7 +146,7 @@ def _statement(case: Case, world: World, finding: Finding, transfers: int) -> Sa
     )
 
 
-def found(case: Case, results: dict[Cell, Result]) -> Finding:
+def judge_grid(case: Case, results: dict[Cell, Result]) -> Finding:
     """Judges a grid's results."""
     shape = len(METRICS), case.levels + 1, case.seeds
     scores: Floats = np.full(shape, np.nan)
@@ -177,7 +177,7 @@ class Rates:
 
 def rates(case: Case, runs: int) -> Rates:
     """Over `runs` simulated studies."""
-    every = [said(case, number) for number in range(runs)]
+    every = [simulate(case, number) for number in range(runs)]
     names = ("covers", "wrong", "decided", "exact", "width", "transfers")
     return Rates(case, **{name: fmean(getattr(one, name) for one in every) for name in names})
 
@@ -201,14 +201,14 @@ HEAD = (
 )
 
 
-def line(found: Rates) -> str:
+def line(measured: Rates) -> str:
     """A line of the benchmark's table."""
-    case = found.case
+    case = measured.case
     return (
         f"{case.curve:<10} {case.policy:<9}{case.levels:>7}{case.seeds:>6}{case.images:>7}"
         f"{100 * case.margin:>7g}  {'yes' if case.records else 'no':<8}"
-        f"{100 * found.covers:>6.1f}{100 * found.wrong:>7.1f}{100 * found.decided:>8.1f}"
-        f"{100 * found.exact:>7.1f}{found.width:>7.2f}{found.transfers:>10.0f}"
+        f"{100 * measured.covers:>6.1f}{100 * measured.wrong:>7.1f}{100 * measured.decided:>8.1f}"
+        f"{100 * measured.exact:>7.1f}{measured.width:>7.2f}{measured.transfers:>10.0f}"
     )
 
 

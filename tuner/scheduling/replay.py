@@ -99,15 +99,15 @@ def replay(draw: Draw, plan: SearchPlan, budget: int | None, runs: int, seed: in
 
     Run i meets the same world whatever the policy: policies are compared on equal luck.
     """
-    found = []
+    outcomes = []
     for number in range(runs):
         world = draw(np.random.default_rng((seed, number)))
         if budget is None:
             results = play(world, grid(len(plan.levels), plan.first), None)
         else:
             results = play(world, [], LevelSearch(replace(plan, budget=budget)))
-        found.append(outcome(world, results, plan.margin, plan.looks if budget else None))
-    return found
+        outcomes.append(outcome(world, results, plan.margin, plan.looks if budget else None))
+    return outcomes
 
 
 @dataclass(frozen=True)

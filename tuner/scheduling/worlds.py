@@ -81,7 +81,7 @@ def paper_like(shape: Shape, levels: int = 19, seeds: int = 60, pairing: float =
 def recorded(table: pd.DataFrame, levels: tuple[int, ...], seeds: int = 60) -> dict[str, Draw]:
     """A world for each group of a study's table that has both regimes: its means by level as the
     truth, lines between tested levels, and normal noise of its pooled standard deviations."""
-    found = {}
+    worlds = {}
     for labels, dense, pruned in groups(table):
         rows = pd.concat([dense, pruned])
         curves, spreads = [], []
@@ -98,8 +98,8 @@ def recorded(table: pd.DataFrame, levels: tuple[int, ...], seeds: int = 60) -> d
         else:
             part = "" if labels["fraction"] == 1 else f" {100 * labels['fraction']:g} %"
             name = f"{labels['theta']} {labels['pruning']} {labels['dataset']}{part}"
-            found[name] = _around(np.array(curves), np.array(spreads), seeds)
-    return found
+            worlds[name] = _around(np.array(curves), np.array(spreads), seeds)
+    return worlds
 
 
 def _around(truth: Floats, spread: Floats, seeds: int) -> Draw:

@@ -44,8 +44,8 @@ def winning_point(study: Study, ledger: Ledger) -> Point | None:
     row = winner(study, table(study, ledger))
     if row is None:
         return None
-    found = state.trials(study, ledger)
-    return next(f.point for f in found if key(f.trial) == row["key"])
+    finished = state.trials(study, ledger)
+    return next(f.point for f in finished if key(f.trial) == row["key"])
 
 
 def confirmations(study: Study, ledger: Ledger) -> list[tuple[Trial, Trial]]:
@@ -109,13 +109,13 @@ def shown(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def figures(study: Study, found: "pd.DataFrame") -> dict[str, bytes]:
+def figures(study: Study, rows: "pd.DataFrame") -> dict[str, bytes]:
     """The search's figures as PNG files, by name."""
     from analysis.figures import search
 
-    drawn = {"parallel.png": search.parallel(study, found)}
-    if found["RA"].notna().any():
-        drawn["pareto.png"] = search.pareto(study, found)
+    drawn = {"parallel.png": search.parallel(study, rows)}
+    if rows["RA"].notna().any():
+        drawn["pareto.png"] = search.pareto(study, rows)
     pictures = {}
     for name, figure in drawn.items():
         picture = BytesIO()

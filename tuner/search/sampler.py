@@ -65,7 +65,7 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
             multivariate=True,
             group=True,
         )
-    found = UntilLate(
+    continued = UntilLate(
         draw,
         metric=list(search.objectives),
         mode=["max"] * len(search.objectives),
@@ -73,8 +73,8 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
         study_name=study.name,
         storage=storage,
     )
-    found.late = late
-    return found
+    continued.late = late
+    return continued
 
 
 class UntilLate(OptunaSearch):

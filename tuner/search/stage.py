@@ -25,17 +25,16 @@ from tuner.stages.transfer import why_failed
 from tuner.storage import state
 from tuner.storage.failures import FailureReason
 
-Found = Callable[[Trial], None]
-
 
 @dataclass
 class TrialStage:
-    """What the rounds of a stage share; `failed` is told of trials that died without a result."""
+    """What the rounds of a stage share. `finished` is called with every trial that has a result,
+    `failed` with each that died without one."""
 
     study: Study
     ledger: Ledger
     capacity: Capacity
-    found: Found
+    finished: Callable[[Trial], None]
     failed: Callable[[Trial, FailureReason], None]
 
 
@@ -136,7 +135,7 @@ class _TrialWatcher(tune.Callback):
             # One that was complete already stays so.
             self._stage.ledger.write(spec, {**latest, "state": "stopped"}, {})
         if self._stage.ledger.has(spec):
-            self._stage.found(spec)
+            self._stage.finished(spec)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any

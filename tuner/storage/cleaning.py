@@ -62,11 +62,11 @@ def sweep(root: Path) -> None:
                 epochs.withdraw(file)
 
 
-def remove(found: list[Remains]) -> int:
+def remove(kinds: list[Remains]) -> int:
     """Removes what was found; returns the bytes that this frees. Raises InputError for what cannot
     be removed."""
     freed = 0
-    for kind in found:
+    for kind in kinds:
         for path in kind.paths:
             freed += size(path)
             try:
@@ -116,9 +116,9 @@ def _temporary(ledger: Ledger) -> list[Path]:
     """What a writer moves into place when it is whole, and was not alive to."""
     root = ledger.root
     folders = *ledger.folders(), *failures.folders(root), root / UNFINISHED
-    found = [p for folder in folders for p in _children(folder) if p.name.startswith(".")]
+    hidden = [p for folder in folders for p in _children(folder) if p.name.startswith(".")]
     now = _clock(root)
-    return [p for p in found if now - p.lstat().st_mtime > RECENT]
+    return [p for p in hidden if now - p.lstat().st_mtime > RECENT]
 
 
 def _clock(root: Path) -> float:

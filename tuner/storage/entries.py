@@ -90,14 +90,14 @@ def _ticket_name(cell: TicketCell) -> str:
 
 def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:
     """What finds a run again, where its result came from, and why it failed, if it did."""
-    found = {"stage": entry.stage, "key": entry.key, "state": result["state"]}
-    found |= {name: str(result[name]) for name in ("host", "device", "workers", "torch")}
+    tagged = {"stage": entry.stage, "key": entry.key, "state": result["state"]}
+    tagged |= {name: str(result[name]) for name in ("host", "device", "workers", "torch")}
     if "reason" in result:
-        found["reason"] = result["reason"]
+        tagged["reason"] = result["reason"]
     if isinstance(entry.spec, Trial):
-        found["values"] = json.dumps(trials.values(entry.spec))
-        found["reason"] = result.get("reason", "")
-    return found
+        tagged["values"] = json.dumps(trials.values(entry.spec))
+        tagged["reason"] = result.get("reason", "")
+    return tagged
 
 
 def params(entry: Entry) -> dict[str, str]:

@@ -75,27 +75,29 @@ def reason_of(error: BaseException) -> FailureReason:
     machine = machine or type(cause).__name__ in _MACHINE
     # RayError itself stands for a cause that could not be handed on.
     machine = machine or (_of_ray(cause) and type(cause).__name__ != "RayError")
-    said, name = " ".join(str(cause).split()), type(cause).__name__
-    return _shown(f"{name}: {said}" if said else name, str(error), machine)
+    message, name = " ".join(str(cause).split()), type(cause).__name__
+    return _shown(f"{name}: {message}" if message else name, str(error), machine)
 
 
 def reason_by_ray(text: str) -> FailureReason:
     """What Ray says where it was not the training that raised something."""
-    said = " ".join(text.split())
+    message = " ".join(text.split())
     if memory.named_in(text):
-        said = f"its process was killed for lack of memory: {memory.REMEDY}"
-    elif _DIED in said:
+        message = f"its process was killed for lack of memory: {memory.REMEDY}"
+    elif _DIED in message:
         # Ray knows of no signal's number, and says so over twelve lines.
-        said = "its process died of a signal: it crashed in native code, or was killed from outside"
-    return _shown(said, text, outside=True)
+        message = (
+            "its process died of a signal: it crashed in native code, or was killed from outside"
+        )
+    return _shown(message, text, outside=True)
 
 
 def _of_ray(error: BaseException) -> bool:
     return type(error).__module__.startswith("ray.")
 
 
-def _shown(said: str, trace: str, outside: bool) -> FailureReason:
-    return FailureReason(without_secrets(said)[:_LONGEST], without_secrets(trace), outside)
+def _shown(message: str, trace: str, outside: bool) -> FailureReason:
+    return FailureReason(without_secrets(message)[:_LONGEST], without_secrets(trace), outside)
 
 
 def folders(root: Path) -> list[Path]:
@@ -163,19 +165,19 @@ def lines(failures: Sequence[Failure], root: Path, origin: str) -> list[str]:
     """Failures for people; origin: what names the study on the command line."""
     if not failures:
         return []
-    said = [f"{len(failures)} failed:"]
+    shown = [f"{len(failures)} failed:"]
     for failure in sorted(failures, key=lambda failure: failure.name)[:_SHOWN]:
         what = failure.name if failure.stage in failure.name else f"{failure.stage} {failure.name}"
         often = f"in {failure.attempts} runs, last" if failure.attempts > 1 else "at"
-        said.append(f"  {what}: {failure.error} ({often} {failure.when}; {root / failure.log})")
+        shown.append(f"  {what}: {failure.error} ({often} {failure.when}; {root / failure.log})")
     if len(failures) > _SHOWN:
-        said.append(f"  and {len(failures) - _SHOWN} more: {root / FOLDER}")
+        shown.append(f"  and {len(failures) - _SHOWN} more: {root / FOLDER}")
     if not_again := sum(failure.lasting for failure in failures):
-        said.append(
+        shown.append(
             f"{not_again} in {LASTING} runs or more with the same "
             f"error, not tried again but by: python -m tuner run {origin} --retry-failed"
         )
-    return said
+    return shown
 
 
 def mended(root: Path) -> list[Path]:

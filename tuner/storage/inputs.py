@@ -104,10 +104,10 @@ def _located(dataset: Dataset, root: Path) -> Dataset:
     return dataset.model_copy(update={"sha256": sha256})
 
 
-def same(what: str, path: Path, said: str | None, sha256: str) -> None:
-    if said not in (None, sha256):
+def same(what: str, path: Path, stated: str | None, sha256: str) -> None:
+    if stated not in (None, sha256):
         raise InputError(
-            f"{what}: {path} has sha256 {sha256}, the study says {said}: "
+            f"{what}: {path} has sha256 {sha256}, the study says {stated}: "
             "use the data that the study means, or correct the study"
         )
 

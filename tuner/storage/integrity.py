@@ -11,8 +11,8 @@ from trainables.store.ledger import Ledger
 def set_damaged_aside(specs: Iterable[Spec], ledger: Ledger) -> list[str]:
     """Moves results that are not what was written out of the way, so that they are computed again.
     Returns a line for each: which, why, and where it is kept."""
-    found = (ledger.set_aside_if_damaged(spec) for spec in specs if ledger.has(spec))
-    return [damage for damage in found if damage]
+    damages = (ledger.set_aside_if_damaged(spec) for spec in specs if ledger.has(spec))
+    return [damage for damage in damages if damage]
 
 
 @contextmanager

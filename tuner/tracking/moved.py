@@ -24,14 +24,14 @@ def _gone(client: Any, uri: str) -> Iterator[Path]:
     own = places.artifacts_of(uri)
     for experiment in client.search_experiments():
         place = places.local(experiment.artifact_location)
-        found = place and places.split(place)
-        if not found or found[0] == own or _same(found[0], own):
+        parts = place and places.split(place)
+        if not parts or parts[0] == own or _same(parts[0], own):
             continue
         # What stands for a study has files.
         runs = client.search_runs([experiment.experiment_id], "tags.stage = 'study'")
-        came_along = any((own / found[1] / run.info.run_id).exists() for run in runs)
-        if came_along or not found[0].exists():
-            yield found[0]
+        came_along = any((own / parts[1] / run.info.run_id).exists() for run in runs)
+        if came_along or not parts[0].exists():
+            yield parts[0]
 
 
 def _same(one: Path, other: Path) -> bool:

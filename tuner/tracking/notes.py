@@ -64,7 +64,7 @@ def parent(summary: Summary) -> str:
     rest = [] if shown == summary.verdict else ["... the rest is in verdict/verdict.txt"]
     verdict = "\n".join(f"- {line}" for line in [*shown, *rest]) or "Nothing to judge yet."
     return f"""\
-{summary.done} of {summary.total} transfers are complete{_holes(summary)}. Look at \
+{summary.done} of {summary.total} transfers are complete{_missing(summary)}. Look at \
 {_places(summary)}.
 
 {verdict}
@@ -74,7 +74,7 @@ def parent(summary: Summary) -> str:
 {_ABOUT}"""
 
 
-def _holes(summary: Summary) -> str:
+def _missing(summary: Summary) -> str:
     """What a reader has to know before believing."""
     if summary.done == summary.total:
         return ""
@@ -83,7 +83,7 @@ def _holes(summary: Summary) -> str:
 
 
 def _places(summary: Summary) -> str:
-    found = {
+    files = {
         "report.html": ("the report on one page", summary.has_report),
         "figures/fig3.png": ("the curves", summary.has_figures),
         "verdict/verdict.txt": ("the verdict's numbers", True),
@@ -92,7 +92,7 @@ def _places(summary: Summary) -> str:
     }
     return ", ".join(
         f"[{what}]({run_link(summary.experiment, summary.run, file)})"
-        for file, (what, there) in found.items()
+        for file, (what, there) in files.items()
         if there
     )
 

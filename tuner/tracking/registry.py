@@ -42,12 +42,12 @@ def winners(
         cells.setdefault(cell.place, cell)
     known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
     evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
-    found = []
+    winning = []
     wins = verdict.dropna(subset=["level"])
     for won in wins[(wins["level"] > 0) & (wins["flagged"] == "")].to_dict("records"):
         theta, pruning, dataset, fraction = (won[name] for name in GROUP)
         behind = keys_behind(keys, [theta, pruning, dataset, fraction], won["level"])
-        found.append(
+        winning.append(
             Winner(
                 model=model_name(study, theta, pruning, dataset, fraction),
                 study=study.name,
@@ -58,7 +58,7 @@ def winners(
                 acknowledged={name: known[name] for name in behind if name in known},
             )
         )
-    return found
+    return winning
 
 
 def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: float) -> str:
@@ -72,11 +72,11 @@ def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: f
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))
 
 
-def register(tracker: Tracker, found: list[Winner]) -> None:
+def register(tracker: Tracker, winning: list[Winner]) -> None:
     """Puts winners into the registry, and takes the alias from the study's tickets that are none
     (any more). A ticket without a run in MLflow is left out."""
     client, study = tracker.client, tracker.work.study
-    with_runs = {w.model: w for w in found if w.cell.key in tracker.runs}
+    with_runs = {w.model: w for w in winning if w.cell.key in tracker.runs}
     for model in _models(client, study.name):
         if model.name not in with_runs and ALIAS in model.aliases:
             client.delete_registered_model_alias(model.name, ALIAS)

@@ -41,7 +41,7 @@ def test_prunes_theta_first_then_by_retrained_magnitudes():
 def test_resuming_from_a_ticket_gives_the_same_rounds():
     whole = list(tickets.imp(THETA, DENSE, IMP, 6, reversing([])))
     calls = []
-    resumed = list(tickets.imp(THETA, DENSE, IMP, 6, reversing(calls), found=whole[2]))
+    resumed = list(tickets.imp(THETA, DENSE, IMP, 6, reversing(calls), resumed=whole[2]))
     assert [level for level, _ in resumed] == [4, 5, 6]
     assert all(
         torch.equal(a["a"], b["a"]) for (_, a), (_, b) in zip(whole[3:], resumed, strict=True)

@@ -105,8 +105,8 @@ def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch):
         port = server.getsockname()[1]
         capacity.check_local(Settings(address=f"127.0.0.1:{port}"))
         for host, kept in (("localhost", "0"), ("127.0.0.1", "0")):
-            with connection.found(f"{host}:{port}"):
+            with connection.reached(f"{host}:{port}"):
                 assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == kept
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
-    with connection.found("auto"):
+    with connection.reached("auto"):
         pass

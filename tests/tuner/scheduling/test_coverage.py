@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tuner.scheduling.adaptive import Cell
-from tuner.scheduling.coverage import CURVES, Case, benchmark, losses, rates, said
+from tuner.scheduling.coverage import CURVES, Case, benchmark, losses, rates, simulate
 from tuner.scheduling.image_worlds import BASE, Scatter, seen_through
 
 
@@ -57,7 +57,7 @@ def test_a_cell_shows_the_same_whenever_it_is_asked():
 
 def test_a_statement_by_hand():
     """Steep and clear: nothing but the truth can be said."""
-    found = said(Case("steep", levels=6, images=2000, margin=0.1), 0)
+    found = simulate(Case("steep", levels=6, images=2000, margin=0.1), 0)
     assert (found.covers, found.wrong, found.decided, found.exact, found.width) == (
         *(True, False, True, True, 0),
     )
