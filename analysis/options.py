@@ -19,6 +19,10 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow's store. Default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db."),
 ]
+Key = Annotated[
+    str,
+    typer.Argument(help="A key, a prefix of just one, or a ticket: THETA/PRUNING/LEVEL[@SEED]."),
+]
 Storage = Annotated[Path, typer.Option(help="Folder of finished results that the run was given.")]
 
 SHOWN_MISSING = 3

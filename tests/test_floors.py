@@ -54,7 +54,8 @@ ROOMS = {
         *("stages", "search", "bench", "options", "commands", "cli", "__main__"),
     ],
     "analysis": [
-        *("verdict", "tables", "store", "options", "figures", "query", "report", "cli", "__main__"),
+        *("verdict", "tables", "store", "options", "figures", "query", "report", "commands"),
+        *("cli", "__main__"),
     ],
 }
 TOP = {

@@ -16,7 +16,7 @@ COLUMNS = [*TASK, "score", "n", "a", "b", "difference", "low", "high", "note"]
 CONFIDENCE = 0.95
 
 
-def compare(named: Sequence[tuple[str, Cell]], table: pd.DataFrame) -> pd.DataFrame:
+def differences_between(named: Sequence[tuple[str, Cell]], table: pd.DataFrame) -> pd.DataFrame:
     """Compares two things of a study by their keys; `table` holds its finished transfers.
 
     Raises InputError unless both are tickets or both finished transfers.

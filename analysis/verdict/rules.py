@@ -19,7 +19,7 @@ from analysis.verdict.one_std import GROUP, METRICS, Metric, groups
 from analysis.verdict.outlook import MOST, seeds_to_settle
 from analysis.verdict.records import Correct
 from search_spaces import grid
-from search_spaces.levels import sparsity as at_level
+from search_spaces.levels import sparsity
 from search_spaces.study import Study
 
 Rule = Literal["one-std", "non-inferiority"]
@@ -118,24 +118,24 @@ def _row(
         return {"status": "undecided", "advice": why, "margin": margin}
     known = dict(zip(pruned["level"], pruned["sparsity"], strict=True)) | {0: 0.0}
     rate = study.pruning[labels["pruning"]].rate
-    sparsity = [known.get(level, at_level(level, rate)) for level in levels]
+    sparsities = [known.get(level, sparsity(level, rate)) for level in levels]
     low, high = interval(ladder)
-    status, what_settles = settlement(ladder, sparsity, _seconds_a_seed(pd.concat([dense, pruned])))
+    status, what_settles = settlement(ladder, sparsities, _seconds_a_seed(pd.concat([dense, pruned])))
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
     absent = [row for row in wanted if row > ladder.extreme and row not in ladder.outcomes]
     if absent and status != "undecided":
-        names = ", ".join(f"{100 * sparsity[row]:.2f} %" for row in absent)
+        names = ", ".join(f"{100 * sparsities[row]:.2f} %" for row in absent)
         status, what_settles = "undecided", f"all transfers at {names} are missing"
     best = ladder.extreme
     row: dict[str, Any] = {
         "level": levels[best],
-        "sparsity": sparsity[best],
+        "sparsity": sparsities[best],
         "status": status,
         "advice": what_settles,
         "likely_level": levels[ladder.likely],
-        "likely_sparsity": sparsity[ladder.likely],
-        "low_sparsity": sparsity[low],
-        "high_sparsity": sparsity[high],
+        "likely_sparsity": sparsities[ladder.likely],
+        "low_sparsity": sparsities[low],
+        "high_sparsity": sparsities[high],
         "margin": ladder.margin.size,
         "confidence": ladder.margin.confidence,
         "n": int(ladder.seeds[:, best].min()),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from search_spaces.errors import InputError
 from trainables.checkpoints.contents import BESIDE_WEIGHTS, flattened, printable, stand_in
-from trainables.store.tensors import read as read_safetensors
+from trainables.store.tensors import read
 
 CONVERTER = "python -m trainables.checkpoints.convert"
 
@@ -62,7 +62,7 @@ def content(path: Path) -> object:
         if mistaken := _mistaken(path):
             raise InputError(mistaken)
         if _is_safetensors(path):
-            return read_safetensors(path)
+            return read(path)
         known: list[Any] = [(stand_in(name), name) for name in BESIDE_WEIGHTS]
         # A file object: torch goes by a path's ending.
         with (

@@ -22,9 +22,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from search_spaces import evidence
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
-from search_spaces.evidence import KINDS as EVIDENCE
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.trials import Trial
@@ -35,7 +35,7 @@ _FOLDERS: dict[type[Spec], str] = {
     Ticket: "tickets",
     Transfer: "transfers",
     Trial: "trials",
-    **dict.fromkeys(EVIDENCE, "evidence"),
+    **dict.fromkeys(evidence.KINDS, "evidence"),
 }
 UNFINISHED = "unfinished"
 SUMS = "SHA256SUMS"

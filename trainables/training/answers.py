@@ -1,15 +1,14 @@
 """Which images does a network classify correctly, clean or attacked? Asked of the network itself,
 or of one in place, over which the answers are recorded once and replayed."""
 
+import typing
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from search_spaces.regimes import Attack
-from search_spaces.regimes import Protocol as Counting
+from search_spaces.regimes import Attack, Protocol
 from trainables.data.images import Images
 from trainables.runtime.capture import EAGER, capture, in_place
 from trainables.training.accuracy import correct
@@ -20,7 +19,7 @@ Shown = Iterable[tuple[Images, int]]
 """Batches, and the seeds that the random starts of attacks on them are drawn from."""
 
 
-class Answers(Protocol):
+class Answers(typing.Protocol):
     """The answers of one network in eval mode, where they don't depend on other images. execution:
     how the latest came about."""
 
@@ -29,7 +28,7 @@ class Answers(Protocol):
     def clean(self, batches: Iterable[Images]) -> Tensor:
         """(N,) bool: is each image classified correctly?"""
 
-    def attacked(self, shown: Shown, attack: Attack, counting: Counting) -> Tensor:
+    def attacked(self, shown: Shown, attack: Attack, counting: Protocol) -> Tensor:
         """(K,) int64: the places, in the order shown, of images that withstand an attack."""
 
     def batches(self, left: Tensor) -> tuple[list[int], tuple[Tensor, ...]]:
@@ -56,7 +55,7 @@ class OwnAnswers:
     def clean(self, batches: Iterable[Images]) -> Tensor:
         return torch.cat([_right(self._net, batch.pixels(), batch.y) for batch in batches])
 
-    def attacked(self, shown: Shown, attack: Attack, counting: Counting) -> Tensor:
+    def attacked(self, shown: Shown, attack: Attack, counting: Protocol) -> Tensor:
         drawn = ((b.pixels(), b.y, torch.Generator(b.y.device).manual_seed(s)) for b, s in shown)
         if _by_every_iterate(attack, counting):
             return survivors(self._net, drawn, attack, self._size)
@@ -104,7 +103,7 @@ class AnswersInPlace:
 
         return self._all(((batch, 0) for batch in batches), "clean", answer)
 
-    def attacked(self, shown: Shown, attack: Attack, counting: Counting) -> Tensor:
+    def attacked(self, shown: Shown, attack: Attack, counting: Protocol) -> Tensor:
         answer = _right_all_along if _by_every_iterate(attack, counting) else _right_at_the_end
         return self._all(shown, (attack, counting), partial(answer, attack)).nonzero().flatten()
 
@@ -135,7 +134,7 @@ class AnswersInPlace:
         return torch.cat(answers)
 
 
-def _by_every_iterate(attack: Attack, counting: Counting) -> bool:
+def _by_every_iterate(attack: Attack, counting: Protocol) -> bool:
     return counting == "worst_iterate" and attack.kind == "pgd"
 
 

@@ -13,16 +13,15 @@ from typing import Any
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.study import Study
-from trainables.bench import measure
-from trainables.bench import packing as bench_packing
+from trainables.bench import measure, packing
 from trainables.bench.libraries import installed
 from trainables.bench.measure import BenchSettings
 from trainables.bench.table import BenchRow, lines
 from trainables.store.ledger import Ledger, open_ledger
-from tuner.bench import growth as bench_growth
-from tuner.cluster import capacity as cluster
-from tuner.runtime import settings as execution
+from tuner.bench import growth
+from tuner.cluster.capacity import Capacity, cluster
 from tuner.runtime.console import quiet
+from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import worklist
 from tuner.storage.failures import FailureReason
 
@@ -89,12 +88,12 @@ def stages() -> Stages:
         ledger = open_ledger(storage)
         with quiet(storage / "log"):
             began = time.monotonic()
-            with cluster.cluster(execution.Settings(storage=storage)) as capacity:
+            with cluster(Settings(storage=storage)) as capacity:
                 start = time.monotonic() - began
                 return _stages(study, ledger, capacity, start)
 
 
-def _stages(study: Study, ledger: Ledger, capacity: cluster.Capacity, start: float) -> Stages:
+def _stages(study: Study, ledger: Ledger, capacity: Capacity, start: float) -> Stages:
     from tuner.stages import source, transfer
 
     def fails(key: str, why: FailureReason) -> None:
@@ -151,7 +150,7 @@ def show(measured: dict[str, Any]) -> list[str]:
     return text
 
 
-def table(
+def table_output(
     settings: BenchSettings, only: Sequence[str], form: str, peers: bool, say: Callable[[str], None]
 ) -> str:
     """The command's output, as text or as JSON."""
@@ -165,20 +164,20 @@ def table(
     return "\n".join(show(measured))
 
 
-def packing(settings: BenchSettings, form: str, say: Callable[[str], None]) -> str:
+def packing_output(settings: BenchSettings, form: str, say: Callable[[str], None]) -> str:
     """The output of --packing, as text or as JSON."""
-    crowds = list(bench_packing.run(settings, say))
+    crowds = list(packing.run(settings, say))
     if form == "json":
         return json.dumps([asdict(crowd) for crowd in crowds], indent=1)
-    return "\n".join([*map(bench_packing.line, crowds), *bench_packing.advice(crowds, settings)])
+    return "\n".join([*map(packing.line, crowds), *packing.advice(crowds, settings)])
 
 
-def growth(sizes: Sequence[int], form: str, say: Callable[[str], None]) -> str:
+def growth_output(sizes: Sequence[int], form: str, say: Callable[[str], None]) -> str:
     """The output of --growth, as text or as JSON."""
-    grown = bench_growth.run(sizes, say)
+    grown = growth.run(sizes, say)
     if form == "json":
         plain = {
             size: {c: asdict(cost) for c, cost in costs.items()} for size, costs in grown.items()
         }
         return json.dumps(plain, indent=1)
-    return "\n".join(bench_growth.lines(grown))
+    return "\n".join(growth.lines(grown))

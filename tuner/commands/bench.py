@@ -44,9 +44,9 @@ def bench(
 
     settings = BenchSettings(device, threads, (), full, (), seconds)
     if packing:
-        text = measure.packing(settings, form, note)
+        text = measure.packing_output(settings, form, note)
     elif growth:
-        text = measure.growth(growth, form, note)
+        text = measure.growth_output(growth, form, note)
     else:
-        text = measure.table(settings, only or [], form, peers, note)
+        text = measure.table_output(settings, only or [], form, peers, note)
     typer.echo(text)

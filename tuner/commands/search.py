@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from search_spaces import trials as tried
 from search_spaces.keys import key
 from search_spaces.study import PruningPlan, Study
-from search_spaces.trials import RATE, Trial
+from search_spaces.trials import RATE, Trial, searched, task_place
 from trainables.store.ledger import open_ledger
 from tuner.cluster.capacity import Capacity, cluster
 from tuner.options import (
@@ -73,7 +72,7 @@ def search_study(
     leave too few of them for the confirmation, by the pace so far. Returns the exit code: 0, or 1
     if something failed. Raises InputError before anything is started.
     """
-    wanted = total or tried.searched(study).trials
+    wanted = total or searched(study).trials
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     needed = _needed(study)
     remarks = check(needed, settings)
@@ -90,8 +89,8 @@ def search_study(
 
 def _needed(study: Study) -> Study:
     """The study less all that the search does not need: thetas, tickets, tasks."""
-    section = tried.searched(study)
-    task = study.downstream[tried.task_place(study, section)]
+    section = searched(study)
+    task = study.downstream[task_place(study, section)]
     name, plans = section.pretraining, {}
     if section.pruning and RATE not in section.space:
         plan = study.pruning[section.pruning].model_dump()

@@ -18,7 +18,7 @@ from tuner.runtime.settings import Origin, Settings, named
 from tuner.scheduling.worklist import worklist
 from tuner.stages.conclusion import conclude
 from tuner.storage.integrity import set_damaged_aside
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 from tuner.tracking.tracker import Tracker, open_tracker
 
 _INDEX = "evidence/index.json"
@@ -69,7 +69,7 @@ def sync_study(study: Study, settings: Settings, origin: Origin) -> Synced:
     with only_run(ledger.root, study.name), quiet(log) as console:
         for damage in set_damaged_aside(work.finished, ledger):
             console.print(f"damaged: {damage}", markup=False)
-        client = tracking_store.connect()
+        client = backend.connect()
         with explained(address(None)):
             tracker = open_tracker(client, work, origin.study)
             before = len(tracker.runs)
@@ -83,14 +83,14 @@ def sync_study(study: Study, settings: Settings, origin: Origin) -> Synced:
 def _evidence(tracker: Tracker) -> None:
     """Puts the evidence there, unless all of it is: then what was said beside it stays."""
     from analysis.store import artifacts
-    from analysis.store.load import load as load_study
+    from analysis.store.load import load
     from tuner.evidence import records
 
     collected = records.collect(tracker.work)
     counts = {name: len(rows) for name, rows in collected.tables.items()}
     if not any(counts.values()):
         return
-    parent = load_study(tracker.work.study.name, tracker.uri).parent
+    parent = load(tracker.work.study.name, tracker.uri).parent
     held = artifacts.read(parent, _INDEX, tracker.uri)
     if held is None or json.loads(held).get("records") != counts:
         tracker.attach(records.files(collected, [], 0), "evidence")

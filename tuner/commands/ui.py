@@ -10,7 +10,7 @@ from analysis.store import places
 from analysis.store.disclosure import public
 from analysis.store.runs import address
 from search_spaces.errors import InputError
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 from tuner.tracking.notes import MODE
 
 
@@ -30,8 +30,8 @@ def serve(port: int) -> NoReturn:
     file = places.database(uri)
     if file and not file.exists():
         raise InputError(f"MLflow store {file}: not there: run a study in this folder first")
-    tracking_store.check_server()
-    tracking_store.connect()
+    backend.check_server()
+    backend.connect()
     page = f"http://127.0.0.1:{port}/#/experiments?{MODE}"
     print(f"MLflow UI for {public(uri)}: {page} (keep Model training at the top left)", flush=True)
     environment = {

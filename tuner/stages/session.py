@@ -25,7 +25,7 @@ from tuner.storage.cleaning import sweep
 from tuner.storage.entries import Entry, entries
 from tuner.storage.failures import Failure, FailureReason
 from tuner.storage.integrity import check_storage, on_sound_storage, set_damaged_aside
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 from tuner.tracking.window import Window
 
 
@@ -131,7 +131,7 @@ def check(study: Study, settings: Settings, tracked: bool = True) -> list[str]:
     check_local(settings)
     remarks = inputs.check(study)
     if tracked:
-        tracking_store.check_server()
+        backend.check_server()
     return remarks
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from analysis.store.runs import UnreadableError, address, explained
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import Entry
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 from tuner.tracking.tracker import Tracker, open_tracker
 
 PAUSE = 60.0
@@ -103,7 +103,7 @@ class Window:
                 self._tracker.kill()
 
     def _open(self) -> Tracker:
-        return open_tracker(tracking_store.connect(), self._worklist, self._origin)
+        return open_tracker(backend.connect(), self._worklist, self._origin)
 
     @property
     def _written(self) -> int:

@@ -13,7 +13,7 @@ from scipy import stats
 from analysis.cli import main
 from analysis.query import compare, filters, find
 from analysis.store import load
-from analysis.tables import text as tables
+from analysis.tables.text import format_table
 from search_spaces import grid
 from search_spaces.errors import InputError
 from tests.support.synthetic import Bulk, large_study
@@ -261,9 +261,9 @@ def test_show_of_a_ticket_and_a_theta_without_runs(analysis, study):
 
 def test_markdown_and_latex_escape_what_would_break_them():
     frame = pd.DataFrame({"a|b": ["x_1 & 5 %", "y"], "n": pd.array([1, None], "Int64")})
-    markdown = tables.format_table(frame, "markdown").splitlines()
+    markdown = format_table(frame, "markdown").splitlines()
     assert markdown[0] == r"| a\|b | n |" and markdown[1] == "| --- | ---: |"
     assert markdown[2:] == ["| x_1 & 5 % | 1 |", "| y | - |"]
-    latex = tables.format_table(frame, "latex").splitlines()
+    latex = format_table(frame, "latex").splitlines()
     assert latex[0] == r"\begin{tabular}{lr}" and latex[-1] == r"\end{tabular}"
     assert latex[4] == r"x\_1 \& 5 \% & 1 \\"

@@ -11,7 +11,7 @@ from search_spaces import grid
 from search_spaces.reading import studies
 from tests.support.paths import ROOT
 from trainables.store.ledger import open_ledger
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 
 SMALL = """\
 name: small
@@ -126,7 +126,7 @@ def test_a_server_is_no_store_to_serve(tuner, folder, monkeypatch):
 )
 def test_what_this_machine_cannot_meet_is_refused(tuner, folder, monkeypatch, arguments, words):
     # What is not refused would go on to start Ray; here it ends at the door of the tracking.
-    monkeypatch.setattr(tracking_store, "connect", lambda: pytest.fail("was not refused"))
+    monkeypatch.setattr(backend, "connect", lambda: pytest.fail("was not refused"))
     assert_refused(tuner("run", *arguments), words)
     assert_refused(tuner("plan", "--no-measure", *arguments), words)
     assert left(folder) == []
@@ -253,7 +253,7 @@ def test_a_fragment_is_like_overrides(tuner, folder, small):
     ids=lambda value: "_".join(map(str, value)) if isinstance(value, list) else "",
 )
 def test_searches_that_cannot_be_are_refused(tuner, folder, monkeypatch, arguments, words):
-    monkeypatch.setattr(tracking_store, "connect", lambda: pytest.fail("was not refused"))
+    monkeypatch.setattr(backend, "connect", lambda: pytest.fail("was not refused"))
     assert_refused(tuner("search", *arguments), words)
     assert left(folder) == []
 

@@ -19,7 +19,7 @@ from tuner.scheduling.worklist import worklist
 from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
 from tuner.storage.failures import FailureReason
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 
 
 def assert_stored_alike(study, ledger, finished):
@@ -57,7 +57,7 @@ def test_what_is_missing_is_written_once(tmp_path, monkeypatch):
     last = sync_study(study, settings, Origin("made-up.yaml"))
     assert (last.written, last.runs, last.failed) == (8, 26, 0)
 
-    client = tracking_store.connect()
+    client = backend.connect()
     number = client.get_experiment_by_name(study.name).experiment_id
     runs = client.search_runs([number], "tags.stage != 'study'")
     assert Counter(run.data.tags["key"] for run in runs) == Counter(grid.expand(study).keys)

@@ -2,13 +2,13 @@
 
 import os
 
-from tuner.tracking import store
+from tuner.tracking import backend
 
 
 def test_the_ui_listens_on_loopback_and_shows_no_password(tuner, monkeypatch):
     uri = "postgresql://me:hidden@db/runs?password=hidden"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(store, "connect", lambda: None)
+    monkeypatch.setattr(backend, "connect", lambda: None)
     started = []
     monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
     said = tuner("ui").out

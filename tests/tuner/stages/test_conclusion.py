@@ -21,8 +21,7 @@ from tuner.stages import conclusion
 from tuner.stages.conclusion import conclude, from_ledger
 from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
-from tuner.tracking import notes, registry
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend, notes, registry
 from tuner.tracking import tracker as tracking
 from tuner.tracking.cards import ALIAS
 
@@ -48,7 +47,7 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
-        client = tracking_store.connect()
+        client = backend.connect()
         client.create_experiment("made-up", artifact_location=(folder / "artifacts").as_uri())
         yield client
 
@@ -191,7 +190,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     """Of level 2 a seed is missing, of level 3 everything; one transfer has failed."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)
-    client, ledger = tracking_store.connect(), open_ledger(tmp_path / "results")
+    client, ledger = backend.connect(), open_ledger(tmp_path / "results")
     made_up.write_source(study, ledger)
     cells = grid.transfers(study)
     lost = [

@@ -23,7 +23,7 @@ from tuner.stages import source
 from tuner.storage import failures
 from tuner.storage.entries import entries, transfer_entry
 from tuner.storage.failures import FailureReason
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 from tuner.tracking import tracker as tracking
 
 BOOM = FailureReason("ValueError: boom 17", "Traceback ...\nValueError: boom 17", outside=False)
@@ -218,9 +218,7 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     made_up.write_source(study, ledger)
 
     def opened():
-        tracker = tracking.open_tracker(
-            tracking_store.connect(), worklist(study, ledger), "made-up"
-        )
+        tracker = tracking.open_tracker(backend.connect(), worklist(study, ledger), "made-up")
         tracker.catch_up()
         return tracker
 

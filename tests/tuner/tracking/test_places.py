@@ -11,7 +11,7 @@ from analysis.store.runs import address
 from search_spaces import grid
 from tests.support import made_up, studies
 from trainables.store.ledger import open_ledger
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend
 
 ODD = "My Project #1, 100%25? ö 研究"
 FILES = {"study.yaml", "correct.npz", "report.html", "verdict", "figures"}
@@ -72,7 +72,7 @@ def made(tmp_path_factory):
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
-        client = tracking_store.connect()
+        client = backend.connect()
         place = (folder / "mlruns" / "made-up").as_uri()
         number = client.create_experiment("made-up", artifact_location=place)
         run = client.create_run(number, tags={"stage": "study"}).info
@@ -98,7 +98,7 @@ def test_artifacts_follow_their_folder(made, how, tmp_path, monkeypatch):
                 (run,) = store.runs(["study"])
             (there / "mlruns" / "made-up" / run.run_id / "artifacts" / "study.yaml").write_text("b")
             assert artifacts.read(run, "study.yaml", address(None)) == b"b"
-        before, client = files(made), tracking_store.connect()
+        before, client = files(made), backend.connect()
         own = (there / "mlruns" / "made-up").as_uri()
         experiment = client.get_experiment_by_name("made-up")
         assert experiment.artifact_location == own
@@ -119,19 +119,19 @@ def test_a_store_is_made_where_there_are_no_hard_links(project, monkeypatch):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
-    tracking_store.connect().create_experiment("s")
-    assert tracking_store.connect().get_experiment_by_name("s") is not None
+    backend.connect().create_experiment("s")
+    assert backend.connect().get_experiment_by_name("s") is not None
     assert not [name for name in os.listdir(project) if name.startswith(".")]
 
 
 def test_artifacts_elsewhere_stay_there(project, tuner):
     """A store whose artifacts were put on another disk is no moved one."""
-    client = tracking_store.connect()
+    client = backend.connect()
     disk = project.parent / "disk" / "mlruns" / "1"
     disk.mkdir(parents=True)
     client.create_experiment("made-up", artifact_location=disk.as_uri())
     assert tuner("sync", "made-up.yaml").code == 0
-    (experiment,) = tracking_store.connect().search_experiments(filter_string="name = 'made-up'")
+    (experiment,) = backend.connect().search_experiments(filter_string="name = 'made-up'")
     assert experiment.artifact_location == disk.as_uri()
     assert held()[1] >= FILES and not (project / "mlruns").exists()
 

@@ -14,9 +14,8 @@ from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.scheduling.worklist import worklist
 from tuner.storage.entries import transfer_entry
-from tuner.tracking import store as tracking_store
+from tuner.tracking import backend, window
 from tuner.tracking import tracker as tracking
-from tuner.tracking import window
 from tuner.tracking.window import Window
 
 
@@ -54,13 +53,13 @@ def ledger(study, tmp_path):
 def door(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)
-    door = Door(tracking_store.connect())
+    door = Door(backend.connect())
 
     def connect():
         door.search_experiments(max_results=1)
         return door
 
-    monkeypatch.setattr(tracking_store, "connect", connect)
+    monkeypatch.setattr(backend, "connect", connect)
     return door
 
 
@@ -240,7 +239,7 @@ def test_one_that_is_away_is_no_reason_to_refuse_where_there_is_nothing_to_do(st
         raise UnreadableError("away")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking_store, "connect", away)
+        patch.setattr(backend, "connect", away)
         shown = Window(worklist(study, ledger), said.append, "made-up", needed=False)
         shown.catch_up()
         assert shown.finish(lambda tracker: pytest.fail("it is away")) is None

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.support.commands import environment
-from tuner.tracking import store
+from tuner.tracking import backend
 
-MAKE_ONE = "from tuner.tracking import store; store.connect()"
+MAKE_ONE = "from tuner.tracking import backend; backend.connect()"
 
 
 @pytest.mark.long
@@ -30,10 +30,10 @@ def test_a_store_whose_making_was_killed_is_made_by_the_next_run(tmp_path, monke
     cut_short = {path.name for path in tmp_path.iterdir()}
     assert all(name.startswith(".mlflow.db.") for name in cut_short)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    number = store.connect().create_experiment("s")
+    number = backend.connect().create_experiment("s")
     assert {path.name for path in tmp_path.iterdir()} == {*cut_short, "mlflow.db"}
     # One that is there is left alone.
-    assert store.connect().get_experiment_by_name("s").experiment_id == number
+    assert backend.connect().get_experiment_by_name("s").experiment_id == number
 
 
 def test_a_server_learns_who_asks(monkeypatch):
@@ -59,7 +59,7 @@ def test_a_server_learns_who_asks(monkeypatch):
     place = f"127.0.0.1:{server.server_port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:p%40ss@{place}")
     try:
-        client = store.connect()
+        client = backend.connect()
     finally:
         server.shutdown()
         server.server_close()
