@@ -10,7 +10,8 @@ from search_spaces.base import UNHASHED, Spec
 # Canonical JSON of specs that are parts of others, by id: all transfers of a study share a few
 # hundred. Holding the spec keeps its id from becoming another's; specs never change.
 _parts: dict[int, tuple[Spec, str]] = {}
-_MOST_PARTS = 4096
+MOST_PARTS = 4096
+"""Of so many specs at the most the text is remembered."""
 
 
 def canonical(spec: Spec) -> str:
@@ -54,7 +55,7 @@ def _part(spec: Spec) -> str:
     known = _parts.get(id(spec))
     if known is None:
         known = spec, _text(_fields(spec))
-        if len(_parts) >= _MOST_PARTS:
+        if len(_parts) >= MOST_PARTS:
             _parts.clear()
         _parts[id(spec)] = known
     return known[1]

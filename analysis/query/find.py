@@ -50,10 +50,12 @@ def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tupl
         near = difflib.get_close_matches(text, by_path, n=1, cutoff=0)
         raise InputError(f"{text}: no such ticket in {study.name}: did you mean {near[0]}?")
     cells |= {cell.key: cell for cell in grid.thetas(study)} | dict(transfers)
-    return _by_prefix(text, study.name, cells)
+    return by_prefix(text, study.name, cells)
 
 
-def _by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cell]:
+def by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cell]:
+    """(key, cell) of the only key that begins with `text`; name: the study's, for the InputError
+    that is raised where there is none, or several."""
     begun = [key for key in cells if key.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
     if len(begun) == 1:
         return begun[0], cells[begun[0]]

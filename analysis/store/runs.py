@@ -82,7 +82,7 @@ def address(uri: str | None) -> str:
 @contextmanager
 def opened(uri: str) -> Iterator[Store]:
     """A store to read from. Raises InputError, also for what goes wrong inside, if it can't be."""
-    database = _database(uri) if uri.startswith("sqlite:") else None
+    database = direct(uri) if uri.startswith("sqlite:") else None
     if database is None:
         with explained(uri):
             yield Client(uri)
@@ -219,7 +219,7 @@ class Database:
         return by_run
 
 
-def _database(uri: str) -> sqlite3.Connection | None:
+def direct(uri: str) -> sqlite3.Connection | None:
     """The sqlite file behind a URI; None if its tables are not those known here.
 
     The file has to be there and be MLflow's: mlflow would create one in its place.

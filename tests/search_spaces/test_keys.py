@@ -1,6 +1,7 @@
 """Names from content: what enters a key, and what does not."""
 
 import json
+import weakref
 from copy import deepcopy
 
 import pytest
@@ -10,8 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from search_spaces import grid
-from search_spaces.keys import canonical, key
-from search_spaces.keys import keys as keys_of
+from search_spaces.keys import MOST_PARTS, canonical, key, keys
 from search_spaces.reading import studies
 from search_spaces.regimes import Recipe
 from search_spaces.spec import Checkpoint, Dataset, Model, Pretraining, Pruning, Theta, Transfer
@@ -253,7 +253,7 @@ def test_canonical_json_is_sorted_and_without_white_space():
     assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == text
 
 
-def keys(of, cells):
+def cell_keys(of, cells):
     return {(cell.pretraining, cell.pruning, cell.level): cell.key for cell in cells(of)}
 
 
@@ -273,7 +273,7 @@ def transfer_keys(of):
 )
 def test_how_many_tickets_are_made_enters_no_key(plans):
     before, after = study(), study(pruning=STUDY["pruning"] | plans)
-    for found in (lambda s: keys(s, grid.tickets), transfer_keys):
+    for found in (lambda s: cell_keys(s, grid.tickets), transfer_keys):
         old, new = found(before), found(after)
         both = old.keys() & new.keys()
         assert both
@@ -316,8 +316,8 @@ def test_many_keys_at_once_are_those_of_each():
     study = studies.load("quickstart")
     specs = [cell.transfer for cell in grid.transfers(study)]
     specs += [cell.ticket for cell in grid.tickets(study)]
-    assert keys_of(specs) == [key(spec) for spec in specs]
-    assert keys_of([]) == []
+    assert keys(specs) == [key(spec) for spec in specs]
+    assert keys([]) == []
 
 
 def test_canonical_text_is_what_json_writes():
@@ -329,7 +329,6 @@ def test_canonical_text_is_what_json_writes():
 
 def test_what_is_remembered_of_parts_is_bounded_and_never_anothers():
     """Parts come and go by the thousand: an id that is used again is not taken for the former."""
-    from search_spaces import keys as module
     from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
     from search_spaces.spec import Dataset, Model, Pretraining, Theta
 
@@ -339,11 +338,13 @@ def test_what_is_remembered_of_parts_is_bounded_and_never_anothers():
         "pretraining": Pretraining(train=Regime(recipe=Recipe(epochs=1, lr=0.1))),
         "evaluation": Evaluation(attack=pgd),
     }
-    found = set()
-    for limit in range(16, 16 + 2 * module._MOST_PARTS):
+    first, last = 16, 16 + 2 * MOST_PARTS
+    found, of_first = set(), None
+    for limit in range(first, last):
         theta = Theta(dataset=Dataset(name="digits", size=8, limit=limit), **fixed)
+        of_first = of_first or weakref.ref(theta)
         found.add(key(theta))
-    assert len(found) == 2 * module._MOST_PARTS
-    assert len(module._parts) <= module._MOST_PARTS
-    module._parts.clear()
-    assert key(theta) in found
+    assert len(found) == last - first
+    assert of_first() is None
+    again = Theta(dataset=Dataset(name="digits", size=8, limit=first), **fixed)
+    assert key(again) in found

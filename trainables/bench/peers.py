@@ -60,7 +60,7 @@ def published(work: Work, freezes: bool = True) -> Callable[[], object]:
     if work.operation == "plain":
         return _published_at_half(work)
     net, mask = _network(work)
-    _as_published(net, mask)
+    prune_as_published(net, mask)
     if work.operation == "evaluate":
         return partial(_accuracies, net, _labelled(work, net), published_attack)
     loader = _loader(ours.images(work), work)
@@ -94,7 +94,8 @@ def _published_at_half(work: Work) -> Callable[[], object]:
     return partial(_accuracies, net, _batched(there, work.batch), published_attack, attack)
 
 
-def _as_published(net: nn.Module, mask: Mask) -> None:
+def prune_as_published(net: nn.Module, mask: Mask) -> None:
+    """Prunes as the published scripts do: by torch, which multiplies with the mask at each pass."""
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
             kept = mask[f"{name}.weight"].to(module.weight.device)

@@ -75,7 +75,7 @@ class Images:
             boxes = central_box(height, width).to(self.x.device).expand(n, 4)
         else:
             boxes = random_boxes(n, height, width, rng)
-        return _cut(pixels(self.x), boxes, self.crop)
+        return cut(pixels(self.x), boxes, self.crop)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def central_box(height: int, width: int) -> Tensor:
     return torch.tensor([(width - side) / 2, (height - side) / 2, side, side])
 
 
-def _cut(x: Tensor, boxes: Tensor, size: int) -> Tensor:
+def cut(x: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Each image's box (left, top, width, height), bilinearly sampled at size x size points."""
     height, width = x.shape[2:]
     theta = torch.zeros(len(x), 2, 3, device=x.device)

@@ -70,7 +70,7 @@ def torchvision_set(dataset: Dataset) -> Three:
     root = place(dataset)
     require(dataset)
     try:
-        train, test = (_published(dataset.name, root, part) for part in (True, False))
+        train, test = (published(dataset.name, root, part) for part in (True, False))
     except RuntimeError as error:
         raise InputError(
             f"dataset {dataset.title}: a file in {root} is not the published one (md5 differs): "
@@ -105,7 +105,9 @@ def torchvision_class(name: str) -> Any:
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "svhn": datasets.SVHN}[name]
 
 
-def _published(name: str, root: Path, train: bool) -> Images:
+def published(name: str, root: Path, train: bool) -> Images:
+    """One of the two published parts of a torchvision set, from its own files below `root`. Raises
+    RuntimeError for files that are not the published ones."""
     kind = torchvision_class(name)
     if name == "svhn":
         read = kind(root, split="train" if train else "test", download=False)

@@ -145,7 +145,7 @@ def fit(
             memory.naming(at_once, "training", "the recipe's micro_batch"),
             steps.epoch(regime, rng) as totals,
         ):
-            for step, batch in enumerate(_batches(data.train, recipe, seed, number, shard)):
+            for step, batch in enumerate(batches(data.train, recipe, seed, number, shard)):
                 lr = learning_rate(recipe, (number - 1) * in_epoch + step, in_epoch)
                 steps.take(batch, lr, weight=len(batch) * shard.world / sizes[step])
                 seen += len(batch)
@@ -225,7 +225,7 @@ def _finite(net: nn.Module, loss: float) -> bool:
     return not any_of(lost)
 
 
-def _batches(
+def batches(
     images: ImageSet, recipe: Recipe, seed: int, epoch: int, shard: Shard
 ) -> Iterator[Images]:
     """One epoch's batches in an order drawn from (seed, epoch); of each, this rank's part."""

@@ -79,7 +79,8 @@ class Workspace:
 
 
 W = TypeVar("W", bound=Workspace)
-_kept: OrderedDict[Hashable, Any] = OrderedDict()
+KEPT: OrderedDict[Hashable, Any] = OrderedDict()
+"""This process's workspaces by what they serve, the latest used last."""
 _lock = threading.Lock()
 
 
@@ -98,12 +99,12 @@ def workspace_for(
     stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
     key = (make, known, device, stream, *settings)
     with _lock:
-        if key not in _kept:
-            _kept[key] = make(net, device)
-            if len(_kept) > _WORKSPACES:
-                _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        return _kept[key]
+        if key not in KEPT:
+            KEPT[key] = make(net, device)
+            if len(KEPT) > _WORKSPACES:
+                KEPT.popitem(last=False)
+        KEPT.move_to_end(key)
+        return KEPT[key]
 
 
 def tensors(net: nn.Module) -> list[Tensor]:

@@ -93,7 +93,7 @@ def cluster(
             there = ray.cluster_resources()
             files = folder / "files" if folder else storage / "ray"
             capacity = fitted(settings, there.get("CPU", 0.0), there.get("GPU", 0.0), files)
-            _placeable(capacity, [node["Resources"] for node in nodes.alive()])
+            check_placeable(capacity, [node["Resources"] for node in nodes.alive()])
             if address is not None:
                 nodes.check(address, storage, places)
             with (
@@ -105,7 +105,7 @@ def cluster(
             ray.shutdown()
 
 
-def _placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
+def check_placeable(capacity: Capacity, nodes: list[dict[str, float]]) -> None:
     """Raises InputError for a trial that no single node has room for: Ray splits none."""
     cpus, gpus = capacity.trial_cpus, capacity.trial_gpus
     if not any(cpus <= node.get("CPU", 0.0) and gpus <= node.get("GPU", 0.0) for node in nodes):

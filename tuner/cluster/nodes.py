@@ -68,7 +68,7 @@ def check(address: str, storage: Path, places: Sequence[str]) -> None:
         for question, node in asked.items():
             lack = f"runs no task within {_ANSWER_SECONDS:g} s: see Ray's log there, or take it out"
             if question in answered:
-                lack = _lack(_answer(question), here, storage)
+                lack = lacking(_answer(question), here, storage)
             if lack:
                 raise InputError(f"--address {address}: node {name_of(node)} {lack}")
     finally:
@@ -101,7 +101,7 @@ def _answer(question: Any) -> dict[str, str] | str:
     return facts
 
 
-def _lack(there: dict[str, str] | str, here: dict[str, str], storage: Path) -> str:
+def lacking(there: dict[str, str] | str, here: dict[str, str], storage: Path) -> str:
     """What a node lacks, and the remedy; "" for nothing."""
     if isinstance(there, str):
         return f"cannot run a task ({there}): see Ray's log there, or take it out"

@@ -48,7 +48,7 @@ def search(stage: TrialStage, total: int, deadline: float) -> None:
     done = len(state.trials(stage.study, stage.ledger))
 
     def late() -> bool:
-        return time.monotonic() + _ahead(stage) > deadline
+        return time.monotonic() + ahead(stage) > deadline
 
     while done < total and not late():
         _run(stage, total - done, searcher(stage.study, stage.ledger, late))
@@ -57,7 +57,7 @@ def search(stage: TrialStage, total: int, deadline: float) -> None:
             return
 
 
-def _ahead(stage: TrialStage) -> float:
+def ahead(stage: TrialStage) -> float:
     """Seconds that one more trial and the confirmation would take, at the pace of the last ten."""
     search = trials.searched(stage.study)
     last = [f.result for f in state.trials(stage.study, stage.ledger)[-10:]]

@@ -122,7 +122,7 @@ def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged
         lines = [*incomplete, *verdict_lines(verdict, shown, names)]
         in_full = [*incomplete, *verdict_lines(verdict, shown, names, WIDEST)]
         in_full += ["", *one_std_lines(verdict), "", *evidence_lines(verdict, shown)]
-    notes = [*_of_thetas(work), *_of_transfers(table)]
+    notes = [*_of_thetas(work), *ended_early(table)]
     conclusion = Conclusion(len(results.table), len(table), notes, lines, [], reported=False)
     return _Judged(verdict, shown, conclusion, in_full)
 
@@ -150,7 +150,7 @@ def _of_thetas(work: Worklist) -> list[str]:
     ]
 
 
-def _of_transfers(table: "pd.DataFrame") -> list[str]:
+def ended_early(table: "pd.DataFrame") -> list[str]:
     """How many transfers did not train to their end."""
     counts = table["state"].value_counts()
     return [

@@ -69,9 +69,9 @@ class Window:
         """Waits until all is written, then does something last; None if MLflow is away."""
         self._todo.put(None)
         while self._thread.is_alive():
-            before = self._written
+            before = self.written
             self._thread.join(PATIENCE)
-            if self._thread.is_alive() and self._written == before:
+            if self._thread.is_alive() and self.written == before:
                 self._away("is too slow")
                 return None
         if self._error:
@@ -106,7 +106,8 @@ class Window:
         return open_tracker(backend.connect(), self._worklist, self._origin)
 
     @property
-    def _written(self) -> int:
+    def written(self) -> int:
+        """How many runs MLflow has been given so far, failed ones included."""
         tracker = self._tracker
         return len(tracker.runs) + len(tracker.failed) if tracker else 0
 

@@ -206,7 +206,7 @@ def test_what_is_not_there_is_told_with_the_nearest(analysis, text, said):
 
 def test_a_prefix_of_several_keys_is_told(study):
     with pytest.raises(InputError, match=r"begins 2 keys of small: abcd1, abcd2: write more"):
-        find._by_prefix("abcd", "small", {"abcd1": None, "abcd2": None, "ffff": None})
+        find.by_prefix("abcd", "small", {"abcd1": None, "abcd2": None, "ffff": None})
 
 
 def test_a_theta_and_a_ticket_are_not_compared(analysis, study):

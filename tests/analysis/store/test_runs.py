@@ -29,7 +29,7 @@ def bulk(tmp_path_factory):
 
 
 def through_client(monkeypatch):
-    monkeypatch.setattr(runs, "_database", lambda uri: None)
+    monkeypatch.setattr(runs, "direct", lambda uri: None)
 
 
 def test_both_ways_read_the_same_past_one_page(bulk, monkeypatch):
@@ -65,7 +65,6 @@ def test_pages_are_followed_to_the_end(bulk, monkeypatch):
 
 def test_a_database_of_another_shape_goes_through_the_client(bulk, monkeypatch):
     monkeypatch.setattr(runs, "_PARAMS", "SELECT colour FROM params")
-    assert runs._database(bulk.uri) is None
     with runs.opened(bulk.uri) as opened:
         assert isinstance(opened, runs.Client)
 

@@ -84,7 +84,7 @@ def test_everyone_does_every_piece_of_work(name, operation):
 
 def test_the_published_loop_keeps_pruned_weights_at_zero():
     net, mask = bench_work.network(WORK)
-    peers._as_published(net, mask)
+    peers.prune_as_published(net, mask)
     x = torch.rand(2, 1, 16, 16)
     net(x).sum().backward()
     for name, module in net.named_modules():

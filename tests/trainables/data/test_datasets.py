@@ -179,12 +179,12 @@ def test_the_central_view_by_hand():
 
 
 def test_a_whole_box_is_the_image():
-    from trainables.data.images import _cut
+    from trainables.data.images import cut
 
     x = pixels(ramp(12, 12))
-    assert torch.allclose(_cut(x, torch.tensor([[0.0, 0, 12, 12]]), 12), x, atol=1e-6)
+    assert torch.allclose(cut(x, torch.tensor([[0.0, 0, 12, 12]]), 12), x, atol=1e-6)
     # Rows 2 to 8 and columns 3 to 9, pixel by pixel.
-    part = _cut(x, torch.tensor([[3.0, 2, 6, 6]]), 6)
+    part = cut(x, torch.tensor([[3.0, 2, 6, 6]]), 6)
     assert torch.allclose(part, x[:, :, 2:8, 3:9], atol=1e-6)
 
 

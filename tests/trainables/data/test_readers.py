@@ -97,7 +97,7 @@ def test_full_sets_are_split_where_the_paper_splits_them(monkeypatch, tmp_path):
         n = {"svhn": 73_257}.get(name, 50_000) if train else 10
         return Images(torch.arange(n), torch.zeros(n))
 
-    monkeypatch.setattr(readers, "_published", published)
+    monkeypatch.setattr(readers, "published", published)
     monkeypatch.setattr(readers, "require", lambda dataset: None)
     for name, cut in (("cifar10", 45_000), ("cifar100", 45_000), ("svhn", 68_257)):
         train, val, _ = readers.torchvision_set(of(name, tmp_path))

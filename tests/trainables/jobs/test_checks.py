@@ -130,7 +130,7 @@ def test_what_the_library_says_is_kept(stripes, monkeypatch, trained, check):
         logging.getLogger("auto-attack").warning("odd: %s", "gradients vanish")
         return torch.ones(32, dtype=torch.bool)
 
-    monkeypatch.setattr(checks, "_transfer_attack", talking)
+    monkeypatch.setattr(checks, "withstands_other", talking)
     assert checks.run(check, trained, stripes)[0]["warnings"] == ["odd: gradients vanish"]
     logging.getLogger("auto-attack").warning("afterwards")
     assert logging.getLogger("auto-attack").handlers == []

@@ -23,7 +23,7 @@ from trainables.models.resnets import ResNet
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
 from trainables.training import loop, recorder
-from trainables.training.loop import _batches, fit
+from trainables.training.loop import batches, fit
 from trainables.training.loop import snapshot as weights
 from trainables.training.overfitting import Signals
 from trainables.training.ranks import Shard
@@ -156,9 +156,9 @@ def states_at_the_start(monkeypatch, net):
 
     def spied(images, recipe, seed, epoch, shard):
         found[epoch] = weights(net)
-        return _batches(images, recipe, seed, epoch, shard)
+        return batches(images, recipe, seed, epoch, shard)
 
-    monkeypatch.setattr(loop, "_batches", spied)
+    monkeypatch.setattr(loop, "batches", spied)
     return found
 
 
@@ -197,8 +197,8 @@ def test_after_a_collapse_momentum_starts_anew(net, stripes, evaluation, monkeyp
     regime = nervous("continue", 3)
     halved = regime.model_copy(update={"attack": Attack(kind="fgsm", epsilon=0.5, alpha=0.5)})
     other = clone(net)
-    orders = loop._batches
-    monkeypatch.setattr(loop, "_batches", lambda i, r, s, e, sh: orders(i, r, s, 3, sh))
+    orders = loop.batches
+    monkeypatch.setattr(loop, "batches", lambda i, r, s, e, sh: orders(i, r, s, 3, sh))
     noise = loop.generator
     monkeypatch.setattr(loop, "generator", lambda s, n, e, *r, **k: noise(s, n, 3, *r, **k))
     other.load_state_dict(best[1])
@@ -287,8 +287,8 @@ def test_constant_and_one_cycle():
 
 def test_ranks_share_each_batch(stripes):
     recipe = Recipe(epochs=1, batch_size=10, lr=0.1)
-    whole = list(_batches(stripes.train, recipe, 0, 1, Shard()))
-    parts = [list(_batches(stripes.train, recipe, 0, 1, Shard(rank, 2))) for rank in (0, 1)]
+    whole = list(batches(stripes.train, recipe, 0, 1, Shard()))
+    parts = [list(batches(stripes.train, recipe, 0, 1, Shard(rank, 2))) for rank in (0, 1)]
     assert len(whole) == len(parts[0]) == len(parts[1]) == 7
     assert [len(batch) for batch in whole] == [10, 10, 10, 10, 10, 10, 4]
     for batch, first, second in zip(whole, *parts, strict=True):
@@ -299,7 +299,7 @@ def test_ranks_share_each_batch(stripes):
 
 def test_each_epoch_has_its_own_order_and_no_image_twice(stripes):
     recipe = Recipe(epochs=2, batch_size=64, lr=0.1)
-    orders = [next(_batches(stripes.train, recipe, 0, epoch, Shard())).x for epoch in (1, 2)]
+    orders = [next(batches(stripes.train, recipe, 0, epoch, Shard())).x for epoch in (1, 2)]
     assert not torch.equal(*orders)
     assert len(set(map(bytes, orders[0].numpy()))) == 64
 
@@ -323,7 +323,7 @@ def test_the_last_incomplete_batch_is_trained_on(images, size, ranks, expected):
     order = [
         batch
         for rank in range(ranks)
-        for batch in _batches(striped(images, 0), recipe, 0, 1, Shard(rank, ranks))
+        for batch in batches(striped(images, 0), recipe, 0, 1, Shard(rank, ranks))
     ]
     assert sum(map(len, order)) == images
     assert len(order) == ranks * len(expected)

@@ -29,7 +29,7 @@ HOW = Augmentation(crop=1, flip=True)
 def recordings(monkeypatch):
     """What is recorded: for each, the shape of its images. Like a graph's, recording a step takes
     some of them, on images that nobody asked for."""
-    monkeypatch.setattr(workspace, "_kept", type(workspace._kept)())
+    monkeypatch.setattr(workspace, "KEPT", type(workspace.KEPT)())
     monkeypatch.setenv(capture.VARIABLE, "calls")
     found = []
 
@@ -227,6 +227,6 @@ def test_few_workspaces_are_kept(stripes, recordings):
         plan = Architecture(BasicBlock, (1,), width, "cifar")
         model = ResNet(plan, classes=2, mean=[0.5], std=[0.5])
         next(fit(model, replace(stripes, train=stripes.train[:16]), regime(), 0))
-        sizes.append(len(workspace._kept))
+        sizes.append(len(workspace.KEPT))
     assert all(after >= before for before, after in pairwise(sizes))
     assert sizes[-1] == sizes[-2] < len(sizes)

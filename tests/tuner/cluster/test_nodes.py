@@ -23,7 +23,7 @@ def test_a_node_says_what_it_has(tmp_path):
     assert found["torch"] == version("torch")
     assert (found["mark"], found["unseen"]) == ("", f"{there}/gone")
     assert len(list(tmp_path.iterdir())) == 1
-    assert nodes._lack(found | {"unseen": ""}, found, tmp_path) == ""
+    assert nodes.lacking(found | {"unseen": ""}, found, tmp_path) == ""
     assert nodes.look(f"{there}/gone", [])["mark"] == "No such file or directory"
 
 
@@ -63,7 +63,7 @@ HERE = {
     ],
 )
 def test_what_a_node_lacks_is_named_with_the_remedy(there, words):
-    said = nodes._lack(HERE | there, HERE, Path("/s"))
+    said = nodes.lacking(HERE | there, HERE, Path("/s"))
     assert all(word in said for word in words)
 
 
@@ -93,10 +93,10 @@ def test_all_processes_have_room_and_none_more_than_a_cpu(cpus, processes):
 
 def test_a_trial_must_fit_one_node():
     two = Capacity(cpus=4, gpus=2, workers=1, trial_cpus=2, trial_gpus=1)
-    capacity._placeable(two, [{"CPU": 1.0}, {"CPU": 3.0, "GPU": 1.0}])
+    capacity.check_placeable(two, [{"CPU": 1.0}, {"CPU": 3.0, "GPU": 1.0}])
     for scattered in ([{"CPU": 1.0, "GPU": 2.0}, {"CPU": 3.0}], []):
         with pytest.raises(InputError, match="no node of the cluster has as many: ask for less"):
-            capacity._placeable(two, scattered)
+            capacity.check_placeable(two, scattered)
 
 
 def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch):

@@ -138,10 +138,10 @@ def test_time_is_left_for_the_confirmation(ledger):
     study = read(confirm=3)
     capacity = Capacity(cpus=2, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
     stage = search_stage.TrialStage(study, ledger, capacity, lambda trial: None, pytest.fail)
-    assert search_stage._ahead(stage) == 0
+    assert search_stage.ahead(stage) == 0
     point = trials.shipped_point(study)
     ledger.write(trials.trial(study, point), {"started": 5.0, "ended": 15.0}, {})
-    assert search_stage._ahead(stage) == 40
+    assert search_stage.ahead(stage) == 40
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])

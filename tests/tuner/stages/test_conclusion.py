@@ -233,11 +233,11 @@ def test_the_ledger_alone_gives_the_same_verdict(again, study, ledger):
 def test_what_did_not_go_as_planned_is_said():
     states = ["complete", "diverged", "diverged", "missing", "co_stopped"]
     table = pd.DataFrame({"state": states})
-    assert conclusion._of_transfers(table) == [
+    assert conclusion.ended_early(table) == [
         "1 stopped in catastrophic overfitting; judged by their best state before it",
         "2 diverged; judged by their best state before it",
     ]
-    assert conclusion._of_transfers(table[table["state"] == "missing"]) == []
+    assert conclusion.ended_early(table[table["state"] == "missing"]) == []
 
 
 def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):

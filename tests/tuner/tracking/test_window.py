@@ -106,7 +106,7 @@ def test_an_outage_is_said_once_and_made_up_for(study, ledger, door, monkeypatch
     shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 3)
-    until(lambda: shown._written == 9)
+    until(lambda: shown.written == 9)
     door.shut = True
     for _ in range(5):
         finish(study, ledger, shown, 1)
@@ -124,7 +124,7 @@ def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     said = []
     shown = Window(worklist(study, ledger), said.append, "made-up")
     shown.catch_up()
-    until(lambda: shown._written == 6)
+    until(lambda: shown.written == 6)
     door.shut = True
     finish(study, ledger, shown, 4)
     assert shown.finish(lambda tracker: "told") is None
@@ -146,7 +146,7 @@ def test_a_stuck_server_holds_nothing_up(study, ledger, door, monkeypatch):
     assert shown.finish(lambda tracker: pytest.fail("it is stuck")) is None
     assert said == ["MLflow: is too slow: what it misses is written later; all else goes on"]
     door.free.set()
-    shown._thread.join(30)
+    until(lambda: all(thread.name != "mlflow" for thread in threading.enumerate()))
 
 
 def test_answers_that_are_lost_leave_no_second_run(study, ledger, door, monkeypatch):
