@@ -18,7 +18,8 @@ from dataclasses import asdict
 import torch
 
 from search_spaces.errors import InputError
-from trainables.bench import check, measure, packing
+from trainables.bench import measure, packing
+from trainables.bench.equivalence import check
 from trainables.bench.libraries import installed
 from trainables.bench.measure import BenchSettings
 from trainables.bench.rows import OURSELVES

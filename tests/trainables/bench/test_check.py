@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainables.bench import __main__ as bench
-from trainables.bench import check
-from trainables.bench.check import Finding
+from trainables.bench.equivalence import cases, check
+from trainables.bench.equivalence.check import Finding
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 NOTHING = (0.0, 0.0, 0.0)
@@ -27,7 +27,7 @@ def test_a_difference_is_found(apart):
 
 
 def test_on_a_gpu_all_must_be_captured_but_what_waits():
-    waits = next(name for name in check.CASES if "waits" in name)
+    waits = next(name for name in cases.CASES if "waits" in name)
     assert Finding("pgd", NOTHING, NOTHING, ("graph",)).holds(CUDA)
     assert not Finding("pgd", NOTHING, NOTHING, ("graph", "eager: why")).holds(CUDA)
     assert not Finding(waits, NOTHING, NOTHING, ("graph",)).holds(CUDA)

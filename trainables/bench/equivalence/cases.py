@@ -1,20 +1,14 @@
-"""Do captured steps do what eager ones do? Small trainings and evaluations of every kind.
-
-Each is carried out three times: on its own tensors (off), on tensors that stay in place with steps
-that are called again (calls), and as by default (auto: on CUDA, graphs). cuDNN is held to
-deterministic kernels in float32, so all three may differ by rounding alone.
-"""
+"""What must come out the same however its steps are executed: small trainings and evaluations of
+every kind."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.backends import cudnn
 
 from search_spaces.regimes import Attack, Evaluation, OneCycle, Protocol, Regime
 from search_spaces.spec import Augmentation, Model
@@ -23,18 +17,14 @@ from trainables.models import resnets
 from trainables.pruning import masks
 from trainables.pruning.masks import Mask
 from trainables.runtime import capture, precision
-from trainables.runtime.capture import GRAPH
 from trainables.runtime.seeding import generator
 from trainables.training.evaluation import evaluate
 from trainables.training.loop import Epoch, Progress, fit, snapshot
 
-WAYS = ("off", "calls", "auto")
 PGD = Attack(kind="pgd", epsilon=8 / 255, alpha=2 / 255, steps=3)
 FGSM = Attack(kind="fgsm", epsilon=8 / 255, alpha=10 / 255)
-# Shares of a norm, and of images. A rounding error that turns the sign of a pixel's gradient moves
-# that pixel by two alphas: attacked trainings part faster than float32's own precision.
-_WEIGHTS, _LOSS, _IMAGES = 2e-3, 1e-3, 0.02
-_WAITING = "a network that waits"
+WAITING = "a network that waits"
+"""The case that no graph can hold."""
 
 
 @dataclass(frozen=True)
@@ -45,28 +35,6 @@ class Outcome:
     weights: dict[str, Tensor] = field(default_factory=dict)
     right: list[Tensor] = field(default_factory=list)
     executions: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """How far a case is, as executed by default, from the eager one (`off`) and from the same steps
-    called again (`calls`): relatively in loss and in weights, and in the share of images that are
-    classified otherwise. executions: how steps were executed by default."""
-
-    name: str
-    off: tuple[float, float, float]
-    calls: tuple[float, float, float]
-    executions: tuple[str, ...]
-
-    def holds(self, device: torch.device) -> bool:
-        """Is all as it should be?"""
-        captured = device.type == "cuda" and self.name != _WAITING
-        within = all(
-            measured <= limit
-            for distance in (self.off, self.calls)
-            for measured, limit in zip(distance, (_LOSS, _WEIGHTS, _IMAGES), strict=True)
-        )
-        return within and all((how == GRAPH) == captured for how in self.executions)
 
 
 Case = Callable[[torch.device], Outcome]
@@ -165,7 +133,7 @@ def _in_turns(device: torch.device) -> Outcome:
 def _evaluated(attack: Attack, counting: Protocol, device: torch.device) -> Outcome:
     """Evaluation of a network that is right about a part of the images."""
     net, data = _network(device), _data(device)
-    with _way("off"):
+    with executed("off"):
         list(fit(net, data, _regime(epochs=4, lr=0.1), 0))
     result = evaluate(net, data.train, attack, counting, batch_size=len(data.train))
     assert result.attacked is not None
@@ -205,7 +173,7 @@ CASES: dict[str, Case] = {
     "schedule": partial(_trained, _regime(schedule=OneCycle(kind="one_cycle"), epochs=3)),
     "smaller batches": partial(_trained, _regime(PGD, batch_size=48)),
     "micro-batches": partial(_trained, _regime(PGD, micro_batch=12)),
-    _WAITING: _with_a_network_that_waits,
+    WAITING: _with_a_network_that_waits,
     "another alpha": _alphas,
     "alpha lowered": _watched,
     "resumed": _resumed,
@@ -217,66 +185,9 @@ CASES: dict[str, Case] = {
 }
 
 
-def run(device: torch.device, names: tuple[str, ...] = tuple(CASES)) -> Iterator[Finding]:
-    """The cases named, one after another."""
-    for name in names:
-        outcomes = {}
-        for way in WAYS:
-            with _exactly(), _way(way):
-                outcomes[way] = deepcopy(CASES[name](device))
-        auto = outcomes["auto"]
-        yield Finding(
-            name,
-            _distance(auto, outcomes["off"]),
-            _distance(auto, outcomes["calls"]),
-            tuple(dict.fromkeys(auto.executions)),
-        )
-
-
-def line(finding: Finding, device: torch.device) -> str:
-    """A case in words."""
-    says = "as it should be" if finding.holds(device) else "NOT as it should be"
-    apart = "; ".join(
-        f"from {way}: loss {loss:.1e}, weights {weights:.1e}, images {images:.1%}"
-        for way, (loss, weights, images) in (
-            ("eager", finding.off),
-            ("called again", finding.calls),
-        )
-    )
-    return f"{finding.name}: {says} ({apart}; {', '.join(finding.executions)})"
-
-
-def conclusion(findings: Sequence[Finding], device: torch.device) -> str:
-    """All cases in one line."""
-    failing = [finding.name for finding in findings if not finding.holds(device)]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
-    worst = max(finding.off[1] for finding in findings)
-    again = max(finding.calls[1] for finding in findings)
-    text = f"{len(findings) - len(failing)} of {len(findings)} cases as eager ones on {name}"
-    text += f" (weights at most {worst:.1e} apart; from the same steps called again {again:.1e})"
-    return text + (f"; not: {', '.join(failing)}" if failing else "")
-
-
-def _distance(one: Outcome, other: Outcome) -> tuple[float, float, float]:
-    losses = max(
-        (abs(a - b) / abs(b) for a, b in zip(one.losses, other.losses, strict=True)), default=0.0
-    )
-    weights = max(
-        (
-            ((one.weights[n] - w).norm() / w.norm().clamp_min(1e-6)).item()
-            for n, w in other.weights.items()
-        ),
-        default=0.0,
-    )
-    images = max(
-        ((a != b).double().mean().item() for a, b in zip(one.right, other.right, strict=True)),
-        default=0.0,
-    )
-    return losses, weights, images
-
-
 @contextmanager
-def _way(way: str) -> Iterator[None]:
+def executed(way: str) -> Iterator[None]:
+    """Inside, steps are executed in this way: off, calls or auto; see runtime.capture."""
     with _set(capture.VARIABLE, way):
         yield
 
@@ -292,13 +203,3 @@ def _set(variable: str, value: str) -> Iterator[None]:
             del os.environ[variable]
         else:
             os.environ[variable] = before
-
-
-@contextmanager
-def _exactly() -> Iterator[None]:
-    before = cudnn.deterministic, cudnn.allow_tf32
-    cudnn.deterministic, cudnn.allow_tf32 = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.allow_tf32 = before
