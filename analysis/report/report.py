@@ -7,15 +7,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis.figures import evidence as pictures
-from analysis.store import evidence as evidence_of
+from analysis.figures.evidence import Picture, of_evidence
+from analysis.store import evidence
 from analysis.store.disclosure import public
 from analysis.store.load import TrackedResults
 from analysis.tables import paper
 from analysis.tables.rules import evidence_lines, one_std_lines
 from analysis.tables.text import task_title
 from analysis.tables.verdict import sentences
-from analysis.verdict import flags as flags_of
+from analysis.verdict.flags import acknowledged, open_flags, verdicts
 from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
 from analysis.verdict.roles import pruners, random_prunings
 from search_spaces.grid import DENSE
@@ -39,7 +39,7 @@ class Exhibit:
 class Report:
     """Everything on the page, as text and tables; scores are shares in [0, 1].
 
-    verdicts: some sentences each. lines: both rules as the terminal prints them. trouble: what is
+    verdicts: some sentences each. lines: both rules as the terminal prints them. warnings: what is
     missing or flagged. curves: panels for the page's script (see `panels`). facts: label -> value.
     """
 
@@ -47,11 +47,11 @@ class Report:
     origin: str
     verdicts: list[str]
     lines: list[str]
-    trouble: list[str]
+    warnings: list[str]
     curves: list[dict[str, Any]]
     levels: pd.DataFrame
     evidence: list[Exhibit]
-    pictures: list[pictures.Picture]
+    pictures: list[Picture]
     settings: str
     facts: dict[str, str]
     commands: list[str]
@@ -61,53 +61,56 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
     """The report of a study. `uri` is the store it was read from; `runs` holds the values of tags
     (torch, device, ...) over its transfers."""
     table, study = results.expected, results.study
-    found = evidence_of.read(results.parent, uri)
-    flags = found.table("flags") if found else pd.DataFrame()
-    verdict, shown = flags_of.verdicts(results, flags)
+    gathered = evidence.read(results.parent, uri)
+    flags = gathered.table("flags") if gathered else pd.DataFrame()
+    verdict, shown = verdicts(results, flags)
     levels = levels_table(table)
-    open_flags = flags_of.open_flags(levels, flags, study.looked_at)
     return Report(
         name=study.name,
         origin=results.origin,
         verdicts=sentences(verdict, shown, pruners(study)),
         lines=[*one_std_lines(verdict), "", *evidence_lines(verdict, shown)],
-        trouble=trouble(results, flags),
+        warnings=warnings(results, flags),
         curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
-        levels=paper.levels(table, study).assign(flagged=open_flags),
-        evidence=_exhibits(found) if found else [],
-        pictures=pictures.of_evidence(found, study) if found else [],
+        levels=paper.levels(table, study).assign(
+            flagged=open_flags(levels, flags, study.looked_at)
+        ),
+        evidence=_exhibits(gathered) if gathered else [],
+        pictures=of_evidence(gathered, study) if gathered else [],
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
         facts=_facts(results, uri, runs),
-        commands=_commands(study.name, results.origin, found is not None),
+        commands=_commands(study.name, results.origin, gathered is not None),
     )
 
 
-def trouble(results: TrackedResults, flags: pd.DataFrame) -> list[str]:
+def warnings(results: TrackedResults, flags: pd.DataFrame) -> list[str]:
     """What a reader has to know before believing: missing, stopped and flagged transfers."""
-    said = []
+    sentences = []
     missing, total = len(results.missing), len(results.cells)
     if missing:
-        said.append(f"{missing} of {total} transfers are missing; verdicts may still change.")
+        sentences.append(f"{missing} of {total} transfers are missing; verdicts may still change.")
     stopped = int((results.table["state"] == "co_stopped").sum())
     if stopped:
-        said.append(
+        sentences.append(
             f"{stopped} transfers were stopped in catastrophic overfitting and are judged by their "
             "best state before it."
         )
     diverged = int((results.table["state"] == "diverged").sum())
     if diverged:
-        said.append(f"{diverged} transfers diverged and are judged by their best state before it.")
+        sentences.append(
+            f"{diverged} transfers diverged and are judged by their best state before it."
+        )
     looked_at = results.study.looked_at
     for row in flags.to_dict("records"):
         who = " ".join(str(row.get(n, "")) for n in ("theta", "pruning", "dataset", "regime"))
         where = f"level {row.get('level')}, seed {row.get('seed')} ({row.get('key')})"
         sound = looked_at.get(row["key"])
         answer = f" Looked at, and held to be sound: {sound}" if sound else ""
-        said.append(f"Masked gradients? {who}, {where}: {row['flag']}: {row['rule']}.{answer}")
-    idle = looked_at.keys() - flags_of.acknowledged(flags, looked_at).keys()
+        sentences.append(f"Masked gradients? {who}, {where}: {row['flag']}: {row['rule']}.{answer}")
+    idle = looked_at.keys() - acknowledged(flags, looked_at).keys()
     if idle:
-        said.append(f"looked_at names what no evidence flags: {', '.join(sorted(idle))}.")
-    return said
+        sentences.append(f"looked_at names what no evidence flags: {', '.join(sorted(idle))}.")
+    return sentences
 
 
 def panels(
@@ -120,7 +123,7 @@ def panels(
         for row in verdict.dropna(subset=["level"])[[*GROUP, "level"]].itertuples(index=False)
     }
     cells = samples(table)
-    found = []
+    drawn = []
     for _, task in levels.groupby(["dataset", "fraction"], sort=False):
         for metric in METRICS:
             lines = []
@@ -133,8 +136,8 @@ def panels(
                 label = {"theta": theta, "pruning": pruning, "random": pruning in random}
                 lines.append({**label, "points": points})
             title = f"{task_title(task)}: {metric.score}, {metric.regime} training"
-            found.append({"title": title, "lines": [line for line in lines if line["points"]]})
-    return [panel for panel in found if panel["lines"]]
+            drawn.append({"title": title, "lines": [line for line in lines if line["points"]]})
+    return [panel for panel in drawn if panel["lines"]]
 
 
 def _point(
@@ -153,10 +156,10 @@ def _point(
     }
 
 
-def _exhibits(found: evidence_of.Evidence) -> list[Exhibit]:
-    rows = {name: found.table(name) for name in found.about}
+def _exhibits(gathered: evidence.Evidence) -> list[Exhibit]:
+    rows = {name: gathered.table(name) for name in gathered.about}
     return [
-        Exhibit(name, found.about[name], len(table), _brief(table))
+        Exhibit(name, gathered.about[name], len(table), _brief(table))
         for name, table in rows.items()
         if len(table)
     ]

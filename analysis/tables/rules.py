@@ -34,7 +34,7 @@ def remarks(extreme: pd.DataFrame) -> list[str]:
 
 def flagged_lines(extreme: pd.DataFrame) -> list[str]:
     """Which verdicts wait for somebody to look, at what, and how to go on."""
-    said = [
+    lines = [
         f"flagged: {row['theta']} {row['pruning']} on {task_of(row)}, "
         f"{percent(row['sparsity'])}: {row['flagged']}"
         for row in extreme.to_dict("records")
@@ -44,7 +44,7 @@ def flagged_lines(extreme: pd.DataFrame) -> list[str]:
         "(signs of masked gradients, spelled out in the report: no verdict until the study says "
         'why the scores are sound, as in looked_at: {"KEY": "..."})'
     )
-    return [*said, remedy] if said else []
+    return [*lines, remedy] if lines else []
 
 
 def one_std_lines(extreme: pd.DataFrame) -> list[str]:

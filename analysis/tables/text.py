@@ -28,9 +28,9 @@ def format_table(table: pd.DataFrame, form: Format) -> str:
     if table.empty:
         return "  ".join(table.columns)
     # pandas writes a missing integer as <NA>, whatever na_rep says.
-    holes = [name for name in table.columns if table[name].dtype == "Int64"]
+    nullable = [name for name in table.columns if table[name].dtype == "Int64"]
     flags = [name for name in table.columns if table[name].dtype.kind == "b"]
-    texts = {name: table[name].astype(object).fillna("-") for name in holes}
+    texts = {name: table[name].astype(object).fillna("-") for name in nullable}
     texts |= {name: table[name].map(cell_text, na_action=None) for name in flags}
     shown = table.assign(**texts)
     with pd.option_context("display.precision", 4):

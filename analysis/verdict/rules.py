@@ -148,7 +148,7 @@ def _row(
         row[f"{metric.name}_difference"] = values[best]
         row[f"{metric.name}_lower"] = lower[best]
         row[f"{metric.name}_error"] = error[best]
-    return row | _next(ladder, levels, sparsity)
+    return row | _next(ladder, levels, sparsities)
 
 
 def _next(ladder: Finding, levels: list[int], sparsity: list[float]) -> dict[str, Any]:
@@ -184,16 +184,16 @@ def settlement(ladder: Finding, sparsity: list[float], seconds: float) -> tuple[
     return "undecided", _advice(ladder, sparsity, seconds)
 
 
-def _advice(found: Finding, sparsity: list[float], seconds: float) -> str:
+def _advice(ladder: Finding, sparsity: list[float], seconds: float) -> str:
     """What would settle an open ladder, if anything can be named."""
-    needs = {row: seeds_to_settle(found, row) for row in found.open if not found.clears[row]}
-    row = min(needs, key=lambda row: abs(row - found.likely))
+    needs = {row: seeds_to_settle(ladder, row) for row in ladder.open if not ladder.clears[row]}
+    row = min(needs, key=lambda row: abs(row - ladder.likely))
     others = len(needs) - 1
     name = f"{100 * sparsity[row]:.2f} %"
     levels = f"{name} and {others} other level{'s' * (others > 1)}" if others else name
     if None in needs.values():
         row = row if needs[row] is None else next(r for r, need in needs.items() if need is None)
-        distance = 100 * np.nanmin(np.abs(found.value[:, row] + found.margin.size))
+        distance = 100 * np.nanmin(np.abs(ladder.value[:, row] + ladder.margin.size))
         where = f"{100 * sparsity[row]:.2f} %"
         return f"the test set is too small: {where} lies {distance:.1f} points from the margin"
     seeds = max(need for need in needs.values() if need is not None)

@@ -54,28 +54,24 @@ class Training(NamedTuple):
     checks: tuple[Check, ...] = ()
 
 
-def of_theta(theta: Theta) -> Training:
-    """The pre-training of a theta."""
-    return Training(theta.model, theta.dataset, theta.pretraining.train, theta.evaluation)
-
-
-def of_ticket(ticket: Ticket) -> Training | None:
-    """The re-training before an IMP ticket; None for the first and for other methods' tickets."""
-    if ticket.pruning is None or ticket.pruning.retraining is None or ticket.level < 2:
-        return None
-    return Training(ticket.theta.model, ticket.theta.dataset, ticket.pruning.retraining, None)
-
-
-def of_transfer(transfer: Transfer) -> Training:
-    """The training of a transfer."""
+def training(spec: Theta | Ticket | Transfer) -> Training | None:
+    """What is trained for a result; None for a mask that takes no training: IMP's first, which
+    prunes theta itself, and those of other methods."""
+    match spec:
+        case Theta():
+            return Training(spec.model, spec.dataset, spec.pretraining.train, spec.evaluation)
+        case Ticket(theta=theta, pruning=pruning, level=level):
+            if pruning is None or pruning.retraining is None or level < 2:
+                return None
+            return Training(theta.model, theta.dataset, pruning.retraining, None)
     return Training(
-        model=transfer.ticket.theta.model,
-        dataset=transfer.dataset,
-        regime=transfer.regime,
-        evaluation=transfer.evaluation,
+        model=spec.ticket.theta.model,
+        dataset=spec.dataset,
+        regime=spec.regime,
+        evaluation=spec.evaluation,
         transferred=True,
-        fraction=transfer.fraction,
-        checks=transfer.checks or (),
+        fraction=spec.fraction,
+        checks=spec.checks or (),
     )
 
 

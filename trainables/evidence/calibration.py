@@ -78,12 +78,12 @@ def answers(net: nn.Module, batch: Images, attack: Attack, number: int) -> dict[
     where an image's logits are not finite."""
     x = batch.pixels()
     rng = generator(0, "calibration", number, device=x.device)
-    found = {"label": batch.y.cpu()}
+    answers = {"label": batch.y.cpu()}
     for view, image in (("clean", x), ("attacked", perturb(net, x, batch.y, attack, rng))):
         with torch.no_grad():
             logits = net(image)
-        sure, said = logits.softmax(1).max(1)
+        sure, predicted = logits.softmax(1).max(1)
         lost = ~logits.isfinite().all(1)
-        found[f"{view}_prediction"] = said.masked_fill(lost, -1).cpu()
-        found[f"{view}_confidence"] = sure.masked_fill(lost, 0).cpu()
-    return found
+        answers[f"{view}_prediction"] = predicted.masked_fill(lost, -1).cpu()
+        answers[f"{view}_confidence"] = sure.masked_fill(lost, 0).cpu()
+    return answers

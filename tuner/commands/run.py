@@ -10,7 +10,7 @@ from rich.console import Console
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity, cluster
-from tuner.estimate import cost, history, prices
+from tuner.estimate import cost, prices
 from tuner.estimate.cost import Estimate
 from tuner.options import (
     AddressOpt,
@@ -126,9 +126,6 @@ class _Run:
                 self._transfers(capacity)
                 at.check_storage()
         wall = time.monotonic() - self.started
-        if estimate and not at.failed:
-            device = prices.machine(capacity).device
-            history.keep(at.study.name, device, estimate.modelled, wall, at.ledger.root)
         return 0 if self._conclude(wall, estimate) else 1
 
     def _estimate(self, capacity: Capacity) -> Estimate | None:

@@ -1,15 +1,14 @@
 """What the rest of a study will take: seconds with a range, and bytes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 from search_spaces.spec import Model
 from trainables.data.layouts import split_sizes
 from trainables.estimate.steps import Step, Training, steps
 from tuner.cluster.capacity import Capacity
-from tuner.estimate import history, prices
+from tuner.estimate import prices
 from tuner.estimate.prices import Machine, Prices
 from tuner.estimate.work import Piece, finished, left
 from tuner.runtime.console import roughly
@@ -21,7 +20,8 @@ START, FIT_START, BETWEEN = 18.0, 13.0, 0.3
 IN_PRACTICE = 1.2
 """Time of a training over that of its steps timed alone. Seen on 2 cores: 0.98 to 1.5."""
 UNTRIED, TRIED = 2.0, 1.25
-"""How far off an estimate may be each way, as a factor: before any run, and at the least."""
+"""How far off an estimate may be each way, as a factor: with kinds of work of which none has
+finished, and without."""
 # Bytes of a result's folder and its run in MLflow, but for weights, masks and images.
 _RESULT = 48_000
 
@@ -29,13 +29,11 @@ _RESULT = 48_000
 @dataclass(frozen=True)
 class Outlook:
     """What is left of a study, and what is known of its cost: mean seconds of finished results by
-    kind, measured over modelled time of earlier runs, and, once a theta is there, how many weights
-    its network has."""
+    kind and, once a theta is there, how many weights its network has."""
 
     model: Model
     pieces: Counter[Piece]
     took: dict[Training, float]
-    ratios: Sequence[float]
     capacity: Capacity
     weights: int | None
 
@@ -64,12 +62,11 @@ class Outlook:
 class Estimate:
     """What the rest of a study will take.
 
-    modelled: seconds, before earlier runs correct them; low, middle, high: seconds; rows: seconds
-    by stage and kind of work, on a machine that is always full; size: bytes of results and of
-    MLflow's copies, None where a network's weights were never counted.
+    low, middle, high: seconds; rows: seconds by stage and kind of work, on a machine that is always
+    full; size: bytes of results and of MLflow's copies, None where a network's weights were never
+    counted.
     """
 
-    modelled: float
     low: float
     middle: float
     high: float
@@ -88,14 +85,12 @@ def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
     thetas = [cell.theta for name, cell in work.grid.thetas.items() if name in work.complete]
     sizes = (ledger.folder(theta) / "weights.safetensors" for theta in thetas)
     weights = next((path.stat().st_size // 4 for path in sizes if path.exists()), None)
-    took, past = finished(work, device), history.ratios(ledger.root, device)
-    return Outlook(model, left(work), took, past, capacity, weights)
+    return Outlook(model, left(work), finished(work, device), capacity, weights)
 
 
 def priced(ahead: Outlook, where: Machine, say: Callable[[str], None] | None) -> tuple[Prices, str]:
     """(prices of the steps ahead, why they are not all known; empty if they are). Kinds of step
-    that were never timed on this machine are timed now, which `say` is told first; without it, they
-    are not."""
+    that were never timed on this machine are timed now, after a word to `say`; without it, they are not."""
     steps = ahead.steps
     known = prices.known(steps, where)
     new = [step for step in steps if step not in known]
@@ -129,19 +124,9 @@ def estimate(ahead: Outlook, known: Prices) -> Estimate | None:
             transfers += both
             rows[piece.stage, piece.what] += both / capacity.trials
     source = max([*chains.values(), sum(chains.values()) / fits, 0.0])
-    modelled = START + source + max(longest, transfers / capacity.trials)
-    low, middle, high = (modelled * factor for factor in corrections(ahead.ratios))
-    shares = {row: seconds * middle / modelled for row, seconds in rows.items()}
-    return Estimate(modelled, low, middle, high, shares, _size(ahead, known))
-
-
-def corrections(ratios: Sequence[float]) -> tuple[float, float, float]:
-    """(low, middle, high) factors from earlier runs' measured over modelled times: their median and
-    their range, the model as it is being one more of them."""
-    if not ratios:
-        return 1 / UNTRIED, 1.0, UNTRIED
-    seen = [1.0, *ratios]
-    return min(seen) / TRIED, median(seen), max(seen) * TRIED
+    middle = START + source + max(longest, transfers / capacity.trials)
+    off = UNTRIED if ahead.steps else TRIED
+    return Estimate(middle / off, middle, middle * off, rows, _size(ahead, known))
 
 
 def _size(ahead: Outlook, known: Prices) -> float | None:

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 from search_spaces.errors import InputError
 from search_spaces.grid import ThetaCell, TicketCell
-from search_spaces.spec import Theta, Ticket, Transfer
-from trainables.estimate.steps import Training, of_theta, of_ticket, of_transfer
+from trainables.estimate.steps import Training, training
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import seconds
-from tuner.storage.state import Cell, pieces, transfer_kind
+from tuner.storage.state import pieces, spec, transfer_kind
 
 # Finished results that are read of each kind.
 _ENOUGH = 20
@@ -28,33 +27,13 @@ class Piece(NamedTuple):
     training: Training | None
 
 
-def spec(cell: Cell) -> Theta | Ticket | Transfer:
-    """What a cell's result is stored under."""
-    match cell:
-        case ThetaCell():
-            return cell.theta
-        case TicketCell():
-            return cell.ticket
-    return cell.transfer
-
-
-def training(cell: Cell) -> Training | None:
-    """The training behind a result; None for a mask that takes none."""
-    match cell:
-        case ThetaCell():
-            return of_theta(cell.theta)
-        case TicketCell():
-            return of_ticket(cell.ticket)
-    return of_transfer(cell.transfer)
-
-
 def left(work: Worklist) -> Counter[Piece]:
     """The results that a study lacks. Searches of levels count as if they used up their budgets."""
     missing: Counter[Piece] = Counter()
     for (stage, what), cell, done in pieces(work):
         if not done:
             chain = cell.pretraining if isinstance(cell, ThetaCell | TicketCell) else None
-            missing[Piece(stage, what, chain, training(cell))] += 1
+            missing[Piece(stage, what, chain, training(spec(cell)))] += 1
     return missing + _to_come(work)
 
 
@@ -63,7 +42,9 @@ def _to_come(work: Worklist) -> Counter[Piece]:
     asked: Counter[Piece] = Counter()
     for search in filter(work.queue.open, work.searches):
         cells = [work.grid.transfers[job] for job in search.jobs]
-        kinds = {Piece("transfers", transfer_kind(c), None, training(c)): None for c in cells}
+        kinds = {
+            Piece("transfers", transfer_kind(c), None, training(c.transfer)): None for c in cells
+        }
         more = search.search.plan.budget - len(cells)
         for place, piece in enumerate(kinds):
             asked[piece] += more // len(kinds) + (place < more % len(kinds))
@@ -76,7 +57,7 @@ def finished(work: Worklist, device: str) -> dict[Training, float]:
     taken: defaultdict[Training, list[float]] = defaultdict(list)
     host = socket.gethostname()
     for _, cell, done in pieces(work):
-        kind = training(cell) if done else None
+        kind = training(spec(cell)) if done else None
         if kind is None or len(taken[kind]) >= _ENOUGH:
             continue
         try:

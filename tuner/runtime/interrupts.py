@@ -109,10 +109,10 @@ def _end(
     except Exception:  # Whatever the storage is in: this process ends.
         there = "results that are complete"
     start = f"\n{_SHOW_CURSOR}" if os.isatty(error_output) else ""
-    said = f"{start}{why}: {there} are kept"
+    message = f"{start}{why}: {there} are kept"
     command = shlex.join(["python", "-m", "tuner", *sys.argv[1:]])
     with suppress(OSError):  # Whoever read it may be gone.
-        os.write(error_output, f"{said}\nto go on: {command}\n".encode())
+        os.write(error_output, f"{message}\nto go on: {command}\n".encode())
     # Before the end of what was started: the main thread notices that, and goes its own way.
     for do in last:
         doing = threading.Thread(target=do, daemon=True)
@@ -128,8 +128,8 @@ def _leave(code: int) -> None:
 
 def end_children() -> None:
     """Ends every process below this one. They are halted first: a halted one starts no other."""
-    this, halted = psutil.Process(), set[psutil.Process]()
-    while fresh := {*this.children(recursive=True)} - halted:
+    parent, halted = psutil.Process(), set[psutil.Process]()
+    while fresh := {*parent.children(recursive=True)} - halted:
         for process in fresh:
             with suppress(psutil.Error):
                 process.suspend()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces import grid
 from search_spaces.searches.spaces import Point
+from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Study
 from search_spaces.trials import Trial, point_of
 from trainables.store.ledger import Ledger
@@ -28,6 +29,16 @@ class WorkCount:
 
 
 Cell = grid.ThetaCell | grid.TicketCell | grid.TransferCell
+
+
+def spec(cell: Cell) -> Theta | Ticket | Transfer:
+    """What a cell's result is stored under."""
+    match cell:
+        case grid.ThetaCell():
+            return cell.theta
+        case grid.TicketCell():
+            return cell.ticket
+    return cell.transfer
 
 
 def pieces(work: Worklist) -> Iterator[tuple[tuple[str, str], Cell, bool]]:

@@ -33,7 +33,7 @@ def counted(net):
     return net, seen
 
 
-def training(regime, evaluation=None, **more):
+def of(regime, evaluation=None, **more):
     return Training(MODEL, DATA, regime, evaluation, **more)
 
 
@@ -61,7 +61,7 @@ def test_a_training_takes_the_counted_steps(counted, stripes, regime):
     net, seen = counted
     part = stripes.train[:32]
     list(fit(net, type(stripes)(part, part, part, 2, (0.35,), (0.25,)), regime, seed=0))
-    batch, count = optimiser_steps(steps.steps(training(regime)))
+    batch, count = optimiser_steps(steps.steps(of(regime)))
     assert [n for trains, _, own, n in seen if trains and own] == [batch] * int(count)
 
 
@@ -74,7 +74,7 @@ def test_an_evaluation_takes_the_counted_passes(counted, stripes):
     evaluate(net, Images(stripes.test.x, right), PGD)
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1), attack=PGD)
     none = Attack(kind="pgd", epsilon=0.1, alpha=0.1, steps=1)
-    counts = steps.steps(training(regime, Evaluation(attack=PGD, validation=none)))
+    counts = steps.steps(of(regime, Evaluation(attack=PGD, validation=none)))
     graded = sum(n for _, grad, _, n in seen if grad)
     assert evaluated(counts, attacked=True) == pytest.approx(graded + 32)  # the validation's
 
@@ -89,14 +89,14 @@ def test_validated_epochs_are_those_of_the_loop(net, stripes, first, attack, val
     assert sum(epoch.val is not None for epoch in fit(net, stripes, regime, 0, how)) == validations
     if attack is None:
         tested = PGD.steps * 32
-        counts = steps.steps(training(regime, how))
+        counts = steps.steps(of(regime, how))
         assert evaluated(counts, attacked=False) == pytest.approx(32 * validations)
         assert evaluated(counts, attacked=True) == pytest.approx(tested)
 
 
 def test_a_transfer_is_training_and_evaluating():
     cell = next(c for c in grid.transfers(studies.load("quickstart")) if c.regime == "adversarial")
-    counts = steps.steps(steps.of_transfer(cell.transfer))
+    counts = steps.steps(steps.training(cell.transfer))
     # 20 epochs of 300 / 64 steps; validated once on 200 images by PGD-10, and so tested once, on
     # 1,297 by PGD-20.
     assert optimiser_steps(counts) == (64, 93.75)
@@ -106,17 +106,17 @@ def test_a_transfer_is_training_and_evaluating():
 
 def test_transfers_of_a_kind_are_equal_work():
     cells = grid.transfers(studies.load("quickstart"))
-    kinds = {steps.of_transfer(cell.transfer) for cell in cells}
+    kinds = {steps.training(cell.transfer) for cell in cells}
     assert len(kinds) == len({cell.regime for cell in cells}) == 3
 
 
 def test_workers_share_a_batch():
     regime = Regime(recipe=Recipe(epochs=1, batch_size=32, lr=0.1))
-    assert optimiser_steps(steps.steps(training(regime), workers=2)) == (16, 1)
+    assert optimiser_steps(steps.steps(of(regime), workers=2)) == (16, 1)
 
 
 def test_published_weights_are_evaluated_on_validation_images():
-    counts = steps.steps(training(None, Evaluation(attack=PGD)))
+    counts = steps.steps(of(None, Evaluation(attack=PGD)))
     assert not [step for step in counts if step.regime]
     assert evaluated(counts, attacked=True) == pytest.approx(PGD.steps * 32)
 
@@ -125,7 +125,7 @@ def test_autoattack_counts():
     regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
     check = AutoAttackCheck(kind="autoattack", epsilon=0.1, images=10)
     plain, checked = (
-        evaluated(steps.steps(training(regime, Evaluation(attack=PGD), checks=checks)), True)
+        evaluated(steps.steps(of(regime, Evaluation(attack=PGD), checks=checks)), True)
         for checks in ((), (check,))
     )
     assert checked - plain == pytest.approx(10 * steps.AUTOATTACK)
@@ -133,6 +133,6 @@ def test_autoattack_counts():
 
 def test_imp_retrains_for_all_tickets_but_the_first():
     cells = grid.tickets(studies.load("quickstart"))
-    retrained = {c.level for c in cells if steps.of_ticket(c.ticket) and c.pruning == "imp"}
+    retrained = {c.level for c in cells if steps.training(c.ticket) and c.pruning == "imp"}
     assert retrained == set(range(2, 18))
-    assert not any(steps.of_ticket(c.ticket) for c in cells if c.pruning == "random")
+    assert not any(steps.training(c.ticket) for c in cells if c.pruning == "random")

@@ -1,4 +1,4 @@
-"""Counts times prices by hand, what finished work and runs say, and a plan that grows no faster
+"""Counts times prices by hand, what finished work says, and a plan that grows no faster
 than the study."""
 
 import socket
@@ -8,10 +8,10 @@ import pytest
 
 from search_spaces import grid
 from search_spaces.reading import studies
-from trainables.estimate.steps import of_theta, of_ticket, of_transfer, steps
+from trainables.estimate.steps import steps, training
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity
-from tuner.estimate import cost, history
+from tuner.estimate import cost
 from tuner.estimate.prices import Price
 from tuner.scheduling.worklist import worklist
 
@@ -33,17 +33,17 @@ def estimated(study, ledger, capacity=TWO_CORES):
     return cost.estimate(ahead, dict.fromkeys(ahead.steps, Price(SECONDS, 78_000)))
 
 
-def price(training):
-    return cost.IN_PRACTICE * SECONDS * sum(steps(training).values()) if training else 0
+def price(spec):
+    kind = training(spec)
+    return cost.IN_PRACTICE * SECONDS * sum(steps(kind).values()) if kind else 0
 
 
 def test_an_estimate_is_counted_steps_times_their_price(study, tmp_path):
     estimate = estimated(study, Ledger(tmp_path))
-    transfers = sum(price(of_transfer(c.transfer)) + cost.BETWEEN for c in grid.transfers(study))
-    source = sum(price(of_theta(c.theta)) for c in grid.thetas(study)) + 3 * cost.FIT_START
-    source += sum(price(of_ticket(c.ticket)) for c in grid.tickets(study))
-    assert estimate.modelled == pytest.approx(cost.START + (source + transfers) / 2)
-    assert estimate.middle == estimate.modelled
+    transfers = sum(price(c.transfer) + cost.BETWEEN for c in grid.transfers(study))
+    source = sum(price(c.theta) for c in grid.thetas(study)) + 3 * cost.FIT_START
+    source += sum(price(c.ticket) for c in grid.tickets(study))
+    assert estimate.middle == pytest.approx(cost.START + (source + transfers) / 2)
     assert estimate.low < estimate.middle < estimate.high
     rows = sum(seconds for (stage, _), seconds in estimate.rows.items() if stage == "transfers")
     assert rows == pytest.approx(transfers / 2)
@@ -51,12 +51,12 @@ def test_an_estimate_is_counted_steps_times_their_price(study, tmp_path):
 
 def test_many_cores_wait_for_the_longest_chain_and_the_longest_transfer(study, tmp_path):
     wide = Capacity(cpus=640, gpus=0, workers=1, trial_cpus=1, trial_gpus=0)
-    chains = {c.pretraining: price(of_theta(c.theta)) for c in grid.thetas(study)}
+    chains = {c.pretraining: price(c.theta) for c in grid.thetas(study)}
     for cell in grid.tickets(study):
-        chains[cell.pretraining] += price(of_ticket(cell.ticket))
-    longest = max(price(of_transfer(c.transfer)) for c in grid.transfers(study))
+        chains[cell.pretraining] += price(cell.ticket)
+    longest = max(price(c.transfer) for c in grid.transfers(study))
     expected = cost.START + cost.FIT_START + max(chains.values()) + longest
-    assert estimated(study, Ledger(tmp_path), wide).modelled == pytest.approx(expected)
+    assert estimated(study, Ledger(tmp_path), wide).middle == pytest.approx(expected)
 
 
 def finish(ledger, cells, seconds, **changed):
@@ -108,30 +108,15 @@ def test_a_search_counts_with_its_whole_budget(tmp_path):
     assert adversarial - standard <= 3
 
 
-@pytest.mark.parametrize(
-    ("ratios", "expected"),
-    [
-        ([], (0.5, 1, 2)),
-        ([1.5], (1 / 1.25, 1.25, 1.5 * 1.25)),
-        ([0.5, 0.5, 0.5], (0.5 / 1.25, 0.5, 1.25)),
-    ],
-)
-def test_corrections_by_hand(ratios, expected):
-    assert cost.corrections(ratios) == pytest.approx(expected)
-
-
-def test_runs_that_took_longer_make_the_next_estimate_longer(study, tmp_path):
+def test_finished_work_of_every_kind_narrows_the_range(study, tmp_path):
     ledger = open_ledger(tmp_path)
-    plain = estimated(study, ledger)
-    history.keep(study.name, "cuda", 100.0, 500.0, tmp_path)
-    assert estimated(study, ledger) == plain
-    for _ in range(2):
-        history.keep(study.name, "cpu", 100.0, 150.0, tmp_path)
-    with (tmp_path / history.FILE).open("a") as file:
-        file.write('{"study": "x"}\nnot json\n[1]\n')
-    after = estimated(study, ledger)
-    assert (after.modelled, after.middle) == (plain.modelled, pytest.approx(1.5 * plain.middle))
-    assert [record.study for record in history.records(tmp_path)] == ["quickstart"] * 3
+    wide = estimated(study, ledger)
+    for spec in grid.expand(study).sources.values():
+        ledger.write(spec, {}, {"weights.safetensors": bytes(400)})
+    cells = grid.transfers(study)
+    finish(ledger, [c for c in cells if c.transfer.seed == 0], 4.0)
+    narrow = estimated(study, ledger)
+    assert 1 < narrow.high / narrow.low < wide.high / wide.low
 
 
 def test_disk_is_weights_masks_and_records(study, tmp_path):

@@ -207,7 +207,7 @@ def test_a_run_that_is_interrupted_is_killed_and_the_next_opens_it_again(study, 
     shown = Window(worklist(study, ledger), pytest.fail, "made-up")
     shown.catch_up()
     finish(study, ledger, shown, 2)
-    until(lambda: shown._written == 8)
+    until(lambda: shown.written == 8)
     shown.interrupted()
     assert parents(door) == ["KILLED"]
     finish(study, ledger, shown, 1)  # What comes in still is not written any more.
