@@ -120,7 +120,9 @@ def _row(
     rate = study.pruning[labels["pruning"]].rate
     sparsities = [known.get(level, sparsity(level, rate)) for level in levels]
     low, high = interval(ladder)
-    status, what_settles = settlement(ladder, sparsities, _seconds_a_seed(pd.concat([dense, pruned])))
+    status, what_settles = settlement(
+        ladder, sparsities, _seconds_a_seed(pd.concat([dense, pruned]))
+    )
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
     absent = [row for row in wanted if row > ladder.extreme and row not in ladder.outcomes]
     if absent and status != "undecided":
