@@ -168,8 +168,9 @@ def test_a_plan_without_its_data_counts_and_says_what_is_absent(
     assert lines["transfers svhn adversarial"] == ["180", "0", "180"]
     assert lines["transfers 1 % of cifar100 adversarial"] == ["180", "0", "180"]
     assert lines["tickets adversarial imp-adversarial"] == ["19", "0", "19"]
-    # 3 thetas; 19 tickets of imp for each, 3 x 19 of the others; 4 x 351 + 2 x 180 + 8 x 180
+    # 3 thetas; 19 tickets of imp for each, 2 x 19 of the others, 19 at random for each of 3 seeds;
+    # 4 x 351 + 2 x 180 + 8 x 180 transfers
     *_, count, cost = out.splitlines()
-    assert count.startswith(f"{name}: 0 of {3 + 6 * 19 + 4 * 351 + 10 * 180} ")
+    assert count.startswith(f"{name}: 0 of {3 + 8 * 19 + 4 * 351 + 10 * 180} ")
     assert cost.startswith("time: not known: ")
     assert list(tmp_path.iterdir()) == []
