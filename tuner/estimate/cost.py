@@ -90,7 +90,8 @@ def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
 
 def priced(ahead: Outlook, where: Machine, say: Callable[[str], None] | None) -> tuple[Prices, str]:
     """(prices of the steps ahead, why they are not all known; empty if they are). Kinds of step
-    that were never timed on this machine are timed now, after a word to `say`; without it, they are not."""
+    that were never timed on this machine are timed now, after a word to `say`; without `say` they
+    are not."""
     steps = ahead.steps
     known = prices.known(steps, where)
     new = [step for step in steps if step not in known]
