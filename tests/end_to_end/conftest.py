@@ -18,10 +18,10 @@ OVERRIDES = (
     "source.pretrainings.adversarial={train: {recipe: {epochs: 1, batch_size: 32, lr: 0.1},"
     " attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}}}",
     "pruning.random.pretrainings=[adversarial]",
-    # So large a step, and so nervous a watch, that the stopper has to act.
-    "downstream.0.regimes.fast_adversarial={attack: {kind: fgsm, epsilon: 0.5, alpha: 1.0},"
-    " containment: {probe_images: 100000, fall: 0.001, gap: 0.001, patience: 1},"
-    " recipe: {epochs: 12, batch_size: 32, lr: 0.2},"
+    # A rate that rises until what was learnt is lost: the stopper has to act.
+    "downstream.0.regimes.fast_adversarial={attack: {kind: fgsm, epsilon: 0.02, alpha: 0.04},"
+    " containment: {patience: 1},"
+    " recipe: {epochs: 8, batch_size: 16, lr: 1.5, schedule: {kind: one_cycle, warmup: 0.9}},"
     " only: {pretrainings: [standard], levels: [0]}}",
 )
 

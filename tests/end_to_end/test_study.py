@@ -44,7 +44,7 @@ def test_the_stopper_ended_collapsed_transfers_and_kept_their_best_state(ran):
     stopped = [result for result in results if result["state"] == "co_stopped"]
     assert stopped
     for result in stopped:
-        assert len(result["epochs"]) < 12
+        assert len(result["epochs"]) < 8
         best = result["epochs"][result["best_epoch"] - 1]["val"]
         assert best["ra"] == max(epoch["val"]["ra"] for epoch in result["epochs"])
 

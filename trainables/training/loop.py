@@ -131,7 +131,7 @@ def fit(
         regime = _with_alpha(regime, resume.alpha)
         _restore(net, optimizer, resume)
     for number in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        if best and lowers_alpha and collapsed(history, regime.containment):
+        if best and lowers_alpha and collapsed(history, regime.containment, len(data.val)):
             net.load_state_dict(best.state)
             optimizer.state.clear()
             history.clear()
@@ -170,7 +170,7 @@ def fit(
             seconds=time.monotonic() - started,
             val=val,
             signals=history[-1] if history else None,
-            collapsed=collapsed(history, regime.containment),
+            collapsed=collapsed(history, regime.containment, len(data.val)),
             best=best,
             progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
             execution=steps.execution,

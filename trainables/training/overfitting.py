@@ -65,12 +65,14 @@ def gradient_cosine(model: nn.Module, images: ImageSet, epsilon: float, seed: in
             rng = generator(seed, "cosine", number, device=x.device)
             here, _ = gradient(model, x, batch.y)
             there, _ = gradient(model, x + uniform(x, epsilon, rng), batch.y)
-            cosines.append(F.cosine_similarity(here.flatten(1), there.flatten(1), eps=1e-30))
-    return torch.cat(cosines).nan_to_num(0.0).double().mean().item()
+            # In double: the squares of a sure network's slopes, 1e-23 and less, are 0 in float32.
+            here, there = (slope.flatten(1).double() for slope in (here, there))
+            cosines.append(F.cosine_similarity(here, there, eps=1e-200))
+    return torch.cat(cosines).nan_to_num(0.0).mean().item()
 
 
-def hit(history: Sequence[Signals], containment: Containment) -> bool:
-    """Does the last epoch look collapsed?
+def hit(history: Sequence[Signals], containment: Containment, images: int) -> bool:
+    """Does the last epoch look collapsed, on a probe of the first `probe_images` of `images`?
 
     PGD accuracy has fallen from its best by more than the share `fall` of it, and overfitting did
     it: FGSM accuracy is above it by more than the share `gap` of that best, or the cosine has
@@ -79,7 +81,7 @@ def hit(history: Sequence[Signals], containment: Containment) -> bool:
     """
     last = history[-1]
     best = max(s.pgd for s in history)
-    unsure = noise(best, containment.probe_images)
+    unsure = noise(best, min(images, containment.probe_images))
     fell = best - last.pgd > max(containment.fall * best, unsure)
     gapes = last.fgsm - last.pgd > max(containment.gap * best, unsure)
     bends = last.cosine < containment.bend * max(s.cosine for s in history)
@@ -92,13 +94,13 @@ def noise(accuracy: float, images: int) -> float:
     return 3 * math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def collapsed(history: Sequence[Signals], containment: Containment | None) -> bool:
+def collapsed(history: Sequence[Signals], containment: Containment | None, images: int) -> bool:
     """Have the last `patience` epochs all looked collapsed? One bad epoch may pass by itself.
-    Never, where a training is not watched."""
+    Never, where a training is not watched. images: how many are held out to watch it by."""
     if containment is None:
         return False
     ends = range(len(history) - containment.patience + 1, len(history) + 1)
-    return ends[0] > 0 and all(hit(history[:end], containment) for end in ends)
+    return ends[0] > 0 and all(hit(history[:end], containment, images) for end in ends)
 
 
 def _under(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> float:

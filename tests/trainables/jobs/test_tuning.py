@@ -16,6 +16,8 @@ from trainables.jobs import transfer, tuning
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.theta import Worker
 from trainables.store.ledger import open_ledger
+from trainables.training import loop
+from trainables.training.overfitting import Signals
 from trainables.training.ranks import Shard
 from tuner.storage import state
 
@@ -145,10 +147,13 @@ def test_a_fraction_of_the_data_is_drawn_from_each_seed(ledger, sealed):
     assert last(shipped(half), ledger)["best"] != last(shipped(whole), ledger)["best"]
 
 
-def test_a_collapsed_trial_ends_and_keeps_its_best(ledger):
+def test_a_collapsed_trial_ends_and_keeps_its_best(ledger, monkeypatch):
+    """The probe shows a fall after the second epoch, of both seeds."""
+    pgds = iter([0.9] * 4 + [0.1] * 14)
+    monkeypatch.setattr(loop, "probe", lambda *_, **__: Signals(0.9, next(pgds), 1.0))
     result = last(shipped(read(regime="fast_adversarial")), ledger)
     assert result["state"] == "co_stopped"
-    assert len(result["epochs"]) < 9
+    assert len(result["epochs"]) == 3
     assert result["best"]["ra"] >= max(e["val"]["ra"] for e in result["epochs"])
 
 
