@@ -12,16 +12,23 @@ from tests.support.shared_data import made_cases
 from trainables.data.datasets import splits
 from tuner.storage.inputs import check, resolve
 
-# The file, and the word that names what is wrong; None where it is read.
-CHECKPOINTS = {
-    "compiled.pth": None,
-    "compiled_in_ddp.pth": None,
-    "net_holder.pth": None,
-    "sparse.pth": None,
-    "averaged.pth": None,
-    "bn_nan.pth": "running_var.*not finite",
-    "int8.pth": "int8.*quantised",
-    "page.pth": "HTML page",
+# What is made, and the words that name what is wrong with it; None where it is read.
+CASES = {
+    "ck/compiled.pth": None,
+    "ck/compiled_in_ddp.pth": None,
+    "ck/net_holder.pth": None,
+    "ck/sparse.pth": None,
+    "ck/averaged.pth": None,
+    "ck/bn_nan.pth": r"bn_nan\.pth.*running_var.*not finite",
+    "ck/int8.pth": r"int8\.pth.*int8.*quantised",
+    "ck/page.pth": r"page\.pth.*HTML page",
+    "fd/plain": None,
+    "fd/same_size": None,
+    "fd/damaged_test_image": "val/c0/003.jpg",
+    "fd/notebook": None,
+    "fd/empty_class": "train/zz_new",
+    "fd/single_image_class": None,
+    "tiff/float_0_1.tif": r"float_0_1\.tif: pixels are floating",
 }
 
 
@@ -45,39 +52,6 @@ def loading(path):
     return study.model_copy(update={"source": source, "downstream": ()})
 
 
-def checked(study, root, monkeypatch):
-    """Remarks on a study; CIFAR-10 itself is not there."""
-    monkeypatch.setattr("trainables.data.readers.require", lambda dataset: None)
-    return check(resolve(study, root))
-
-
-@pytest.mark.parametrize("name", list(CHECKPOINTS))
-def test_checkpoints(name, cases, monkeypatch):
-    study, wrong = loading(cases / "ck" / name), CHECKPOINTS[name]
-    if wrong is None:
-        assert checked(study, cases, monkeypatch) == []
-    else:
-        with pytest.raises(InputError, match=wrong) as caught:
-            checked(study, cases, monkeypatch)
-        assert name in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
-def test_every_checkpoint_that_is_made_is_tried(cases):
-    assert {path.name for path in (cases / "ck").iterdir()} == set(CHECKPOINTS)
-
-
-# The folder, and the words that name what is wrong; None where it is read.
-FOLDERS = {
-    "plain": None,
-    "same_size": None,
-    "damaged_test_image": "val/c0/003.jpg",
-    "notebook": None,
-    "empty_class": "train/zz_new",
-    "single_image_class": None,
-}
-
-
 def reading(path):
     """A study on a folder of images."""
     study = studies.load("quickstart")
@@ -87,31 +61,40 @@ def reading(path):
     return study.model_copy(update={"source": source, "downstream": (task,)})
 
 
-@pytest.mark.parametrize("name", list(FOLDERS))
-def test_folders(name, cases):
-    study, wrong = reading(cases / "fd" / name), FOLDERS[name]
+def using(made, own):
+    """A study that uses what was made; an image is put among sound ones, into the folder `own`."""
+    if made.parent.name == "ck":
+        return loading(made)
+    if made.parent.name == "fd":
+        return reading(made)
+    shutil.copytree(made.parents[1] / "fd/plain", own)
+    shutil.copy(made, own / "val/c1")
+    return reading(own)
+
+
+def test_everything_that_is_made_is_tried(cases):
+    assert {str(path.relative_to(cases)) for path in cases.glob("*/*")} == set(CASES)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_what_is_made_is_read_as_it_is_meant_or_refused_in_a_line(
+    name, cases, tmp_path, monkeypatch
+):
+    study, wrong = using(cases / name, tmp_path / "own"), CASES[name]
+    if name.startswith("ck/"):  # CIFAR-10 itself is not there.
+        monkeypatch.setattr("trainables.data.readers.require", lambda dataset: None)
     if wrong is not None:
         with pytest.raises(InputError, match=wrong) as caught:
-            resolve(study, cases)
+            check(resolve(study, cases))
         assert "\n" not in str(caught.value)
         return
     resolved = resolve(study, cases)
     assert check(resolved) == []
-    data = splits(resolved.source.dataset)
-    labels = torch.cat([data.train.y, data.val.y]).bincount()
-    assert labels.tolist() == [24] * 4 + [1] * (name == "single_image_class")
-    assert data.train.y.bincount(minlength=data.classes).min() > 0
-
-
-def test_every_folder_that_is_made_is_tried(cases):
-    assert {path.name for path in (cases / "fd").iterdir()} == set(FOLDERS)
-
-
-def test_a_tiff_of_floats(cases, tmp_path):
-    shutil.copytree(cases / "fd/plain", tmp_path / "own")
-    shutil.copy(cases / "tiff/float_0_1.tif", tmp_path / "own/val/c1")
-    with pytest.raises(InputError, match=r"float_0_1\.tif: pixels are floating"):
-        resolve(reading(tmp_path / "own"), tmp_path)
+    if name.startswith("fd/"):
+        data = splits(resolved.source.dataset)
+        labels = torch.cat([data.train.y, data.val.y]).bincount()
+        assert labels.tolist() == [24] * 4 + [1] * (name == "fd/single_image_class")
+        assert data.train.y.bincount(minlength=data.classes).min() > 0
 
 
 def test_other_pixels_of_the_same_size_are_another_set(cases, tmp_path):
