@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from tuner.runtime.progress import stop_drawing
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 8.0
 _LAST_SECONDS = 2.0
@@ -110,15 +112,22 @@ def _end(
         there = "results that are complete"
     start = f"\n{_SHOW_CURSOR}" if os.isatty(error_output) else ""
     message = f"{start}{why}: {there} are kept"
+    # What is drawn again would be drawn over it.
+    _briefly(stop_drawing)
     command = shlex.join(["python", "-m", "tuner", *sys.argv[1:]])
     with suppress(OSError):  # Whoever read it may be gone.
         os.write(error_output, f"{message}\nto go on: {command}\n".encode())
     # Before the end of what was started: the main thread notices that, and goes its own way.
     for do in last:
-        doing = threading.Thread(target=do, daemon=True)
-        doing.start()
-        doing.join(_LAST_SECONDS)
+        _briefly(do)
     _leave(code)
+
+
+def _briefly(do: Callable[[], None]) -> None:
+    """Waits for something to be done, but not for long."""
+    doing = threading.Thread(target=do, daemon=True)
+    doing.start()
+    doing.join(_LAST_SECONDS)
 
 
 def _leave(code: int) -> None:

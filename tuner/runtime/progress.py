@@ -42,8 +42,12 @@ def waiting(console: Console, what: str, plain: bool = True) -> Iterator[None]:
         yield
         return
     spinner = Spinner("dots", Text(what, no_wrap=True, overflow="ellipsis"))
-    with _live(console, lambda: spinner, transient=True):
+    live = _live(console, lambda: spinner, transient=True)
+    _start(live)
+    try:
         yield
+    finally:
+        live.stop()
 
 
 class StageProgress:
@@ -73,7 +77,7 @@ class StageProgress:
 
     def __enter__(self) -> "StageProgress":
         if self._live:
-            self._live.start()
+            _start(self._live)
         else:
             self._say()
         self._ticker.start()
@@ -155,3 +159,18 @@ def _live(console: Console, screen: Callable[[], RenderableType], transient: boo
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+_latest: Live | None = None
+
+
+def _start(live: Live) -> None:
+    global _latest
+    _latest = live
+    live.start()
+
+
+def stop_drawing() -> None:
+    """Leaves the screen as it is, for somebody else's last word."""
+    if _latest:
+        _latest.stop()

@@ -50,6 +50,31 @@ def test_what_libraries_print_does_not_reach_the_screen(tmp_path, columns):
     assert [line for line in drawn if line.strip()][-1] == "over"
 
 
+INTERRUPTED = """
+import os, signal, subprocess, time
+from pathlib import Path
+from tuner.runtime.console import quiet
+from tuner.runtime.interrupts import interruptible
+from tuner.runtime.progress import StageProgress
+
+with interruptible(lambda: "3 of 9 results") as at_last, quiet(Path("run.log")) as console:
+    at_last(lambda: time.sleep(1))
+    with StageProgress(console, "transfers", 3, 9, lambda: ["a: epoch 1/2"]):
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+"""
+
+
+def test_nothing_is_drawn_over_what_an_interruption_says(tmp_path):
+    (tmp_path / "ended.py").write_text(INTERRUPTED)
+    shown = terminal.run("ended.py", cwd=tmp_path, columns=80)
+    assert shown.code == 143, shown.text
+    said = [line for line in shown.drawn if line.strip()]
+    assert said[-2].endswith("3 of 9 results are kept") and said[-1].startswith("to go on: ")
+    assert any("3/9" in line for line in said)
+
+
 def test_time_left_is_told_once_there_is_a_pace():
     assert time_left(2, 10, 20.0) == ""
     assert time_left(3, 10, 30.0) == "about 100 s left"
