@@ -8,7 +8,7 @@ from itertools import product
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
 from search_spaces.regimes import RegimeName
-from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.spec import Pruning, Theta, Ticket, Transfer
 from search_spaces.study import Downstream, Only, Study
 
 DENSE = "dense"
@@ -16,14 +16,33 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class ThetaCell:
-    """A pre-training of a study under the name the study gives it."""
+    """A pre-training of a study under the name the study gives it. first: is it that of the first
+    source seed?"""
 
     pretraining: str
     theta: Theta
+    first: bool = True
 
     @cached_property
     def key(self) -> str:
         return key(self.theta)
+
+    @property
+    def name(self) -> str:
+        """What the theta is called: a further source seed is named behind an @."""
+        return self.pretraining if self.first else f"{self.pretraining}@{self.theta.seed}"
+
+    @property
+    def dense(self) -> "TicketCell":
+        """The whole network, as a ticket."""
+        return self.ticket(DENSE, None, 0)
+
+    def ticket(
+        self, name: str, pruning: Pruning | None, level: int, replicate: int | None = None
+    ) -> "TicketCell":
+        """A ticket that rewinds to this theta."""
+        ticket = Ticket(theta=self.theta, pruning=pruning, level=level)
+        return TicketCell(self, name, ticket, replicate)
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class TicketCell:
     None where all do.
     """
 
-    pretraining: str
+    theta_cell: ThetaCell
     pruning: str
     ticket: Ticket
     replicate: int | None = None
@@ -42,6 +61,10 @@ class TicketCell:
     @cached_property
     def key(self) -> str:
         return key(self.ticket)
+
+    @property
+    def pretraining(self) -> str:
+        return self.theta_cell.pretraining
 
     @property
     def level(self) -> int:
@@ -89,6 +112,7 @@ class TransferCell:
             "dataset": self.transfer.dataset.title,
             "fraction": self.transfer.fraction,
             "regime": self.regime,
+            "source_seed": cell.ticket.theta.seed,
             "seed": self.transfer.seed,
         }
 
@@ -125,7 +149,7 @@ def expand(study: Study) -> Grid:
 
 
 def thetas(study: Study) -> list[ThetaCell]:
-    """Every pre-training of a study, in the study's order."""
+    """Every pre-training of a study, in the study's order, by each of its source seeds."""
     source = study.source
     return [
         ThetaCell(
@@ -135,24 +159,24 @@ def thetas(study: Study) -> list[ThetaCell]:
                 model=source.model,
                 pretraining=pretraining,
                 evaluation=source.evaluation or study.evaluation,
-                seed=source.seed,
+                seed=seed,
             ),
+            seed == source.seeds[0],
         )
         for name, pretraining in source.pretrainings.items()
+        for seed in source.seeds_of(name)
     ]
 
 
 def tickets(study: Study) -> list[TicketCell]:
-    """Every pruned ticket of a study: by pre-training, then pruning, then ascending level, then,
-    where masks are drawn at random, the seed of the transfers."""
+    """Every pruned ticket of a study: by pre-training and source seed, then pruning, then ascending
+    level, then, where masks are drawn at random, the seed of the transfers."""
     found = []
     for cell in thetas(study):
-        for name, plan in study.pruning.items():
-            if plan.starts_from(cell.pretraining):
-                draws = plan.draws(study.seeds).items()
-                for level, (seed, drawn) in product(plan.made_levels, draws):
-                    ticket = Ticket(theta=cell.theta, pruning=drawn.pruning, level=level)
-                    found.append(TicketCell(cell.pretraining, name, ticket, seed))
+        for name, plan in study.prunings(cell.pretraining, cell.theta.seed).items():
+            draws = plan.draws(study.seeds).items()
+            for level, (seed, drawn) in product(plan.made_levels, draws):
+                found.append(cell.ticket(name, drawn.pruning, level, seed))
     return found
 
 
@@ -161,10 +185,7 @@ def transfers(study: Study) -> list[TransferCell]:
 
     Of a task whose levels are searched for, all that the search may choose (`optional`).
     """
-    dense = [
-        TicketCell(cell.pretraining, DENSE, Ticket(theta=cell.theta, pruning=None, level=0))
-        for cell in thetas(study)
-    ]
+    dense = [cell.dense for cell in thetas(study)]
     return list(_transfers(study, dense + tickets(study)))
 
 

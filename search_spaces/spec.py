@@ -220,7 +220,7 @@ class Pruning(Spec):
     seed: Seed = Field(
         0,
         description="of re-training, or of the random choice: one for every seed of the transfers, "
-        "by the sum of both",
+        "by the sum of both; a million more for each source seed after the first",
     )
 
     @model_validator(mode="after")

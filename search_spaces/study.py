@@ -1,7 +1,7 @@
 """A study: one YAML file that names thetas, prunings and downstream tasks."""
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,9 @@ from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.searches.section import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
+
+_STRIDE = 10**6
+"""Between the pruning seeds of a study's source seeds."""
 
 
 class PruningPlan(Pruning):
@@ -39,6 +42,11 @@ class PruningPlan(Pruning):
         if self.method != "imp" and (self.levels is None or self.rounds is not None):
             raise ValueError(f"method {self.method} takes levels: [K, ...], not rounds")
         return self
+
+    def moved(self, count: int) -> Self:
+        """The same plan for a further source seed: far on, beyond what the transfers' seeds add."""
+        moved = (self.seed + count * _STRIDE) % 2**32
+        return self.model_copy(update={"seed": moved}) if count else self
 
     @property
     def pruning(self) -> Pruning:
@@ -105,7 +113,32 @@ class Source(Spec):
         min_length=1, description="thetas by the names that tables show"
     )
     evaluation: Evaluation | None = Field(None, description="default: the study's")
-    seed: Seed = Field(0, description="of all pre-trainings")
+    seeds: tuple[Seed, ...] = Field(
+        (0,),
+        min_length=1,
+        description="of all pre-trainings that are trained here, and of the tickets from them: "
+        "several make a verdict one about the method; seed: N is short for seeds: [N]",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed_is_a_list_of_one(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "seed" not in given:
+            return given
+        if "seeds" in given:
+            raise ValueError("seed and seeds are both there: drop one of them")
+        rest = {name: value for name, value in given.items() if name != "seed"}
+        return {**rest, "seeds": [given["seed"]]}
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds has a value twice: {list(self.seeds)}")
+        return self
+
+    def seeds_of(self, pretraining: str) -> tuple[int, ...]:
+        """The seeds that a pre-training is made with: of loaded weights there is one set."""
+        return self.seeds if self.pretrainings[pretraining].train else self.seeds[:1]
 
 
 class Downstream(Spec):
@@ -231,9 +264,15 @@ class Study(Spec):
         """All seeds that transfers of the study may have, each once, in its order."""
         return tuple(dict.fromkeys(seed for task in self.downstream for seed in task.all_seeds))
 
-    def plans(self, pretraining: str) -> tuple[PruningPlan, ...]:
-        """The plans behind the tickets of a pre-training: a random one for each of the seeds."""
-        own = [plan for plan in self.pruning.values() if plan.starts_from(pretraining)]
+    def prunings(self, pretraining: str, source_seed: int) -> dict[str, PruningPlan]:
+        """The prunings that start from a theta, by their names. Each source seed prunes by seeds of
+        its own, or masks drawn at random would be the same for all."""
+        count, named = source_seed - self.source.seeds[0], self.pruning.items()
+        return {name: plan.moved(count) for name, plan in named if plan.starts_from(pretraining)}
+
+    def plans(self, pretraining: str, source_seed: int) -> tuple[PruningPlan, ...]:
+        """The plans behind the tickets of a theta: a random one for each of the seeds."""
+        own = self.prunings(pretraining, source_seed).values()
         return tuple(drawn for plan in own for drawn in plan.draws(self.seeds).values())
 
     @model_validator(mode="after")
@@ -256,6 +295,11 @@ class Study(Spec):
         return self
 
     def _check_task(self, place: str, task: Downstream, made: set[int]) -> None:
+        if task.adaptive and len(self.source.seeds) > 1:
+            raise ValueError(
+                f"{place}.levels: a search follows one ticket, and source.seeds has "
+                f"{len(self.source.seeds)}: give one seed, or a list of levels"
+            )
         if task.adaptive and not any(task.has_level(level) for level in made - {0}):
             raise ValueError(f"{place}.levels.bounds: pruning makes no level within them")
         for level in task.levels if isinstance(task.levels, tuple) else ():

@@ -165,8 +165,8 @@ def task_place(study: Study, search: Search) -> int:
 
 
 def _ticket(study: Study, search: Search, rate: Value | None) -> Ticket:
-    cells = {cell.pretraining: cell.theta for cell in grid.thetas(study)}
-    theta = cells[search.pretraining]
+    cells = (cell for cell in grid.thetas(study) if cell.pretraining == search.pretraining)
+    theta = next(cells).theta  # Of several source seeds the first one's.
     if search.pruning is None:
         return Ticket(theta=theta, pruning=None, level=0)
     first = study.downstream[task_place(study, search)].seeds[:1]

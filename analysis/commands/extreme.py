@@ -28,11 +28,11 @@ def extreme(
     results = load_study(study, tracking_uri, with_correct=True)
 
     from analysis.store import evidence, runs
+    from analysis.tables.roles import pruners
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.text import format_table, records
     from analysis.tables.verdict import verdict_lines
     from analysis.verdict import completeness, flags, one_std
-    from analysis.verdict.roles import pruners
 
     raised = evidence.flags(results.parent, runs.address(tracking_uri))
     judged, shown = flags.verdicts(results, raised)

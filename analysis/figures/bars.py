@@ -7,8 +7,8 @@ from matplotlib.patches import Patch
 
 from analysis.figures.paper import all_data
 from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, theta_label, tidy
+from analysis.tables.roles import RANDOM
 from analysis.verdict.one_std import METRICS
-from analysis.verdict.roles import RANDOM
 from search_spaces.errors import InputError
 
 DENSE_BAR = "dense"

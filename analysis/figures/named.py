@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis.figures import bars, landscapes, masks, paper
 from analysis.figures.style import SUFFIXES, placed, save
 from analysis.store.evidence import Evidence
-from analysis.verdict.roles import main_pruning, pruners, random_prunings
+from analysis.tables.roles import main_pruning, pruners, random_prunings
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
 from search_spaces.study import Study

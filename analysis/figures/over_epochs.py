@@ -11,18 +11,21 @@ from search_spaces.errors import InputError
 def collapse(probes: pd.DataFrame) -> Figure:
     """Accuracy on the held-out probe over epochs, from a table of `load.probe_curves`.
 
-    A colour per dataset label, theta, pruning and level; solid: PGD; dotted: FGSM, the training's
-    own attack; a cross where the training was stopped. Raises InputError for an empty table.
+    A colour per dataset label, theta, source seed, pruning, level and seed; solid: PGD; dotted:
+    FGSM, the training's own attack; a cross where the training was stopped. Raises InputError for
+    an empty table.
     """
     if probes.empty:
         raise InputError("no transfer was watched for catastrophic overfitting: nothing to draw")
     figure = canvas(10, 4.5)
     axes = figure.subplots()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    groups = probes.groupby(["dataset", "theta", "pruning", "level", "seed"], sort=False)
+    names = ["dataset", "theta", "source_seed", "pruning", "level", "seed"]
+    groups, several = probes.groupby(names, sort=False), probes["source_seed"].nunique() > 1
     for number, (name, rows) in enumerate(groups):
         colour = COLOURS[number % len(COLOURS)]
-        dataset, theta, pruning, level, seed = name
+        dataset, theta, source, pruning, level, seed = name
+        theta = f"{theta}@{source}" if several else theta
         ticket = pruning if level == 0 else f"{pruning} level {level}"
         label = f"{dataset}, {theta} {ticket}, seed {seed}"
         # Trainings are the same until one is stopped: earlier lines show behind later ones.

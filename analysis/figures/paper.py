@@ -27,9 +27,9 @@ from analysis.figures.style import (
     theta_label,
     tidy,
 )
+from analysis.tables.roles import RANDOM
 from analysis.tables.text import task_title
 from analysis.verdict.one_std import METRICS
-from analysis.verdict.roles import RANDOM
 from search_spaces.errors import InputError
 
 SHORT = {"standard": "ST", "adversarial": "AT"}

@@ -38,7 +38,7 @@ def differences_between(named: Sequence[tuple[str, Cell]], table: pd.DataFrame) 
 
 def _transfers_of(cell: TicketCell, table: pd.DataFrame) -> pd.DataFrame:
     own = (table["theta"] == cell.pretraining) & (table["pruning"] == cell.pruning)
-    own &= table["level"] == cell.level
+    own &= (table["level"] == cell.level) & (table["source_seed"] == cell.ticket.theta.seed)
     return table[own] if cell.replicate is None else table[own & (table["seed"] == cell.replicate)]
 
 

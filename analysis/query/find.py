@@ -8,7 +8,6 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.grid import ThetaCell, TicketCell, TransferCell
 from search_spaces.keys import keys
-from search_spaces.spec import Ticket
 from search_spaces.study import Study
 
 Cell = ThetaCell | TicketCell | TransferCell
@@ -17,19 +16,16 @@ SHORTEST_PREFIX = 4
 
 def tickets(study: Study) -> list[TicketCell]:
     """The study's tickets, the dense networks first."""
-    dense = [
-        TicketCell(cell.pretraining, grid.DENSE, Ticket(theta=cell.theta, pruning=None, level=0))
-        for cell in grid.thetas(study)
-    ]
-    return [*dense, *grid.tickets(study)]
+    return [*(cell.dense for cell in grid.thetas(study)), *grid.tickets(study)]
 
 
 def path(cell: TicketCell) -> str:
     """What a ticket is called on the command line: THETA/PRUNING/LEVEL, THETA/dense, or, where
-    masks are drawn for every seed, THETA/PRUNING/LEVEL@SEED."""
+    masks are drawn for every seed, THETA/PRUNING/LEVEL@SEED. THETA is that of the first source
+    seed, THETA@SEED another's."""
     level = f"/{cell.level}" if cell.level else ""
     seed = "" if cell.replicate is None else f"@{cell.replicate}"
-    return f"{cell.pretraining}/{cell.pruning}{level}{seed}"
+    return f"{cell.theta_cell.name}/{cell.pruning}{level}{seed}"
 
 
 def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tuple[str, Cell]:
@@ -74,11 +70,11 @@ def by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cel
 def title(cell: Cell) -> str:
     """What a thing is, for people."""
     if isinstance(cell, ThetaCell):
-        return f"theta {cell.pretraining}"
+        return f"theta {cell.name}"
     if isinstance(cell, TicketCell):
         share = f" level {cell.level}, {100 * cell.sparsity:.2f} %" if cell.level else ""
         seed = "" if cell.replicate is None else f" of seed {cell.replicate}"
-        return f"{cell.pretraining} {cell.pruning}{share}{seed}"
+        return f"{cell.theta_cell.name} {cell.pruning}{share}{seed}"
     labels = cell.labels
     part = "" if labels["fraction"] == 1 else f" {100 * cell.transfer.fraction:g} % of the data"
     where = f"{labels['dataset']}{part} {cell.regime} seed {labels['seed']}"

@@ -60,7 +60,7 @@ def lines(sections: Mapping[str, Any]) -> list[str]:
 def _kept_as(cell: find.Cell) -> find.Cell:
     """A dense network is its theta, and kept as that."""
     if isinstance(cell, TicketCell) and cell.level == 0:
-        return ThetaCell(cell.pretraining, cell.ticket.theta)
+        return cell.theta_cell
     return cell
 
 
@@ -69,7 +69,7 @@ def _parents(cell: find.Cell) -> dict[str, str]:
     if isinstance(cell, ThetaCell):
         return {}
     ticket = cell.ticket_cell if isinstance(cell, TransferCell) else cell
-    theta = ThetaCell(ticket.pretraining, ticket.ticket.theta)
+    theta = ticket.theta_cell
     above: list[find.Cell] = [ticket, theta] if isinstance(cell, TransferCell) else [theta]
     return {find.title(parent): parent.key for parent in above}
 
@@ -100,8 +100,8 @@ def _labels(cell: find.Cell) -> dict[str, Any]:
     if isinstance(cell, TransferCell):
         return dict(cell.labels)
     if isinstance(cell, ThetaCell):
-        return {"theta": cell.pretraining}
-    labels = {"theta": cell.pretraining, "pruning": cell.pruning}
+        return {"theta": cell.pretraining, "source_seed": cell.theta.seed}
+    labels = {**_labels(cell.theta_cell), "pruning": cell.pruning}
     return {**labels, "level": cell.level, "sparsity": cell.sparsity}
 
 
@@ -133,9 +133,9 @@ def _related(key: str, cell: find.Cell, results: TrackedResults) -> pd.DataFrame
     table = results.table
     shown = [*_shown(table), "key"]
     if isinstance(cell, ThetaCell):
-        return table.loc[(table["theta"] == cell.pretraining) & (table["pruning"] == DENSE), shown]
+        return table.loc[_from_theta(table, cell) & (table["pruning"] == DENSE), shown]
     ticket = cell.ticket_cell if isinstance(cell, TransferCell) else cell
-    same_theta = table["theta"] == ticket.pretraining
+    same_theta = _from_theta(table, ticket.theta_cell)
     mine = (table["pruning"] == ticket.pruning) & (table["level"] == ticket.level)
     if isinstance(cell, TicketCell):
         if cell.replicate is not None:
@@ -145,6 +145,11 @@ def _related(key: str, cell: find.Cell, results: TrackedResults) -> pd.DataFrame
         same_theta &= table[name] == cell.labels[name]
     close = same_theta & (mine | (table["pruning"] == DENSE)) & (table["key"] != key)
     return table.loc[close, shown]
+
+
+def _from_theta(table: pd.DataFrame, cell: ThetaCell) -> "pd.Series[bool]":
+    """Which transfers start from a theta or its tickets."""
+    return (table["theta"] == cell.pretraining) & (table["source_seed"] == cell.theta.seed)
 
 
 def _shown(table: pd.DataFrame) -> list[str]:

@@ -12,12 +12,12 @@ from analysis.store import evidence
 from analysis.store.disclosure import public
 from analysis.store.load import TrackedResults
 from analysis.tables import paper
+from analysis.tables.roles import pruners, random_prunings
 from analysis.tables.rules import evidence_lines, one_std_lines
 from analysis.tables.text import task_title
 from analysis.tables.verdict import sentences
 from analysis.verdict.flags import acknowledged, open_flags, verdicts
 from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
-from analysis.verdict.roles import pruners, random_prunings
 from search_spaces.grid import DENSE
 
 # Of evidence the page shows numbers that fit a row; the rest stays in MLflow.
@@ -146,12 +146,16 @@ def _point(
     pruning = row["pruning"] if row["level"] else DENSE
     sample = samples[row["theta"], pruning, row["dataset"], row["fraction"], row["level"]]
     std = row[f"{metric.name}_std"]
-    scores = sample.scores[metric.name]
+    scores, one = sample.scores[metric.name], row["source_seeds"] == 1
     return {
         "sparsity": row["sparsity"],
         "mean": row[f"{metric.name}_mean"],
         "std": None if pd.isna(std) else std,
-        "seeds": {str(seed): value for seed, value in scores.items() if not pd.isna(value)},
+        "seeds": {
+            str(seed) if one else f"{source}/{seed}": value
+            for (source, seed), value in scores.items()
+            if not pd.isna(value)
+        },
         "star": star,
     }
 
@@ -179,10 +183,11 @@ def _brief(rows: pd.DataFrame) -> pd.DataFrame:
 def _facts(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> dict[str, str]:
     study, finished = results.study, len(results.table)
     seeds = sorted({int(seed) for task in study.downstream for seed in task.seeds})
+    source = ", ".join(map(str, study.source.seeds))
     hours = results.table["seconds"].sum() / 3600
     return {
         "transfers": f"{finished} of {len(results.cells)} finished, {hours:.2f} hours in all",
-        "seeds": f"{', '.join(map(str, seeds))} (transfers), {study.source.seed} (source)",
+        "seeds": f"{', '.join(map(str, seeds))} (transfers), {source} (source)",
         "rules": f"{RULE}; and non-inferiority within a margin, with 95 % confidence",
         **{name: ", ".join(sorted(values)) for name, values in runs.items() if values},
         "MLflow store": public(uri),

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.tables.roles import pruners
 from analysis.verdict.completeness import counted
 from analysis.verdict.one_std import GROUP, METRICS, REGIMES, extreme, levels_table
-from analysis.verdict.roles import pruners
 from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
@@ -127,14 +127,16 @@ def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float])
 
 
 def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str], tuple[int, float]]:
-    """(theta, pruning) -> trainings on the source, and their seconds."""
-    costs, tickets = {}, grid.tickets(study)
+    """(theta, pruning) -> trainings on the source, of all source seeds, and their seconds."""
+    costs: dict[tuple[str, str], tuple[int, float]] = {}
+    tickets = grid.tickets(study)
     for theta in grid.thetas(study):
         trained = int(theta.theta.pretraining.train is not None)
         for name, plan in study.pruning.items():
-            own = (theta.pretraining, name)
-            made = [cell.key for cell in tickets if (cell.pretraining, cell.pruning) == own]
-            rounds = len(made) if plan.method == "imp" else 0
-            spent = sum(seconds.get(key, 0.0) for key in (theta.key, *made))
-            costs[theta.pretraining, name] = (trained + rounds, spent)
+            own = (theta, name)
+            made = [cell.key for cell in tickets if (cell.theta_cell, cell.pruning) == own]
+            count, spent = costs.get((theta.pretraining, name), (0, 0.0))
+            count += trained + (len(made) if plan.method == "imp" else 0)
+            spent += sum(seconds.get(key, 0.0) for key in (theta.key, *made))
+            costs[theta.pretraining, name] = count, spent
     return costs

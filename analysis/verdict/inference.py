@@ -22,9 +22,9 @@ Bools = NDArray[np.bool_]
 # subtract it. Treating paired values as unpaired only widens intervals.
 _LEAST_FREEDOM = 4
 
-# A score is a whole number of N images, so that few seeds may tie by chance. Rounding it to that
-# step of 1 / N has a variance of 1 / 12 of its square: no variance counts as less.
-_STEP = 1 / 12
+STEP = 1 / 12
+"""A score is a whole number of N images, so that few seeds may tie by chance. Rounding it to that
+step of 1 / N has a variance of 1 / 12 of its square: no variance counts as less."""
 
 _LEAST_IMAGES, _MOST_IMAGES = 30, 10**6
 
@@ -81,7 +81,7 @@ def differences(
     of_rest, of_seed, freedom = _variances(y, there)
     count = correct.shape[-1] if correct is not None else images
     if count:
-        of_rest = max(of_rest, _STEP / count**2)
+        of_rest = max(of_rest, STEP / count**2)
     weights = _weights(there, of_rest, of_seed)
     y = np.where(there, y, 0.0)
     means = np.einsum("kls,ls->k", weights, y)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from analysis.verdict import ladder
+from analysis.verdict.clusters import clustered_differences, counting
 from analysis.verdict.inference import Bools, Differences, Floats, differences
 from analysis.verdict.ladder import Looks
 
@@ -43,7 +44,8 @@ class Finding:
 
     outcomes: of every pruned level that has a score. value, lower, error, of_images (M, L): each
     metric's difference to dense, its lower bound, its standard error and the part of its variance
-    that more seeds do not reduce; NaN where untested. seeds (M, L): how many are behind it.
+    that more seeds do not reduce; NaN where untested. seeds (M, L): how many are behind it, source
+    seeds where there are several.
     freedom (M,): degrees of freedom of the errors. metrics: the same with covariances.
     with_images: is the test images' part included, from records or as a bound?
     slack (M, L): how far the lower bound that the front must have lies above -margin.
@@ -96,12 +98,13 @@ def judge(
     scores: for each metric (L, S), a row per level, dense first, a column per seed, shares in
     [0, 1], NaN where there is none; correct: for each metric (L, S, N), which test images each
     transfer gets right, or None where that was not recorded; images: then the number of them, if
-    known; looks: of a search. A level that lacks a metric can fail but not match. Raises ValueError
-    if dense lacks a metric.
+    known; looks: of a search. With several source seeds, scores are (L, C, T) and correct (L, C, T,
+    N), a column per source seed and behind it the transfer seeds (see clusters.py). A level that
+    lacks a metric can fail but not match. Raises ValueError if dense lacks a metric.
     """
     records = correct or [None] * len(scores)
     counts = images or [None] * len(scores)
-    metrics = tuple(differences(s, c, n) for s, c, n in zip(scores, records, counts, strict=True))
+    metrics = tuple(map(_differences, scores, records, counts))
     shape = len(scores), len(scores[0])
     value, error, of_images = (np.full(shape, np.nan) for _ in range(3))
     for m, metric in enumerate(metrics):
@@ -109,7 +112,7 @@ def judge(
         error[m, metric.levels] = metric.error
         of_images[m, metric.levels] = np.diag(metric.of_images)
     freedom = tuple(metric.freedom for metric in metrics)
-    seeds = np.array([(~np.isnan(s)).sum(1) for s in scores])
+    seeds = np.array([seeds_behind(s) for s in scores])
     most, ones = seeds.max(0), np.ones(shape[1])
     to_match = (1 - margin.confidence) * (looks.to_match(most) if looks else ones)
     to_fail = (1 - margin.confidence) * (looks.to_fail(most) if looks else ones)
@@ -150,6 +153,17 @@ def judge(
         known,
         slack(front),
     )
+
+
+def _differences(scores: Floats, correct: Bools | None, images: int | None) -> Differences:
+    compare = differences if scores.ndim == 2 else clustered_differences
+    return compare(scores, correct, images)
+
+
+def seeds_behind(scores: Floats) -> NDArray[np.int64]:
+    """(L,): the seeds behind each level, or the source seeds that count."""
+    found: NDArray[np.int64] = (~np.isnan(scores) if scores.ndim == 2 else counting(scores)).sum(1)
+    return found
 
 
 def interval(finding: Finding) -> tuple[int, int]:

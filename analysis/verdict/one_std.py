@@ -1,13 +1,14 @@
 """Which tickets win: pure functions over a table of transfers.
 
 A table has one row per transfer and at least the columns theta, pruning, level, sparsity, dataset,
-fraction, regime, seed, SA and RA. Scores and sparsities are shares in [0, 1]; a score that is not
-there is NaN. Dense networks have pruning "dense" and level 0; every pruning of the same theta,
-dataset and fraction is held against them.
+fraction, regime, source_seed, seed, SA and RA. Scores and sparsities are shares in [0, 1]; a score
+that is not there is NaN. Dense networks have pruning "dense" and level 0; every pruning of the same
+theta, dataset and fraction is held against them.
 
 The rule is that of Chen et al. (ICML 2022): a ticket matches in a metric when its mean over seeds
-is no more than one standard deviation of the dense network below the dense mean. A double-win
-ticket matches in SA under standard training and in both SA and RA under adversarial training.
+is no more than one standard deviation of the dense network below the dense mean. Of several source
+seeds, every transfer counts as a seed. A double-win ticket matches in SA under standard training
+and in both SA and RA under adversarial training.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,7 @@ LEVEL_COLUMNS = [
     "sparsity",
     *(f"{metric.name}_{part}" for metric in METRICS for part in (*_STATISTICS, "matching")),
     "n",
+    "source_seeds",
     "seeds",
     "missing",
     "complete",
@@ -68,6 +70,7 @@ EXTREME_COLUMNS = [
     ),
     "n",
     "dense_n",
+    "source_seeds",
     "levels_complete",
     "lower_levels_match",
     "lower_levels",
@@ -93,8 +96,9 @@ def levels_table(table: pd.DataFrame) -> pd.DataFrame:
     """One row per theta, pruning, dataset, fraction and level; level 0 is the dense network.
 
     For each metric: mean, sample standard deviation (NaN for one seed) and number n of seeds, and
-    whether it is matching. `n`: the fewest seeds behind a metric; `seeds`: the most that a metric
-    was to have; `missing`: the most that a metric lacks of its own. `complete`: the level and its
+    whether it is matching. `n`: the fewest seeds behind a metric; with several `source_seeds`, that
+    many, a seed is a transfer of any of them. `seeds`: the most that a metric was to have;
+    `missing`: the most that a metric lacks of its own. `complete`: the level and its
     dense network have a value in every metric, so the level can be judged. `same_seeds`: none of
     its seeds is missing, and dense was run on all of them. `double_win`: complete and matching in
     every metric.
@@ -119,7 +123,7 @@ def extreme(table: pd.DataFrame) -> pd.DataFrame:
     level, sparsity: the largest double-win level (0, the dense network, always is one); missing if
         the dense network is incomplete
     <metric>_mean, _std: the ticket's at that level; <metric>_dense_mean, _std: the dense network's
-    n, dense_n: the fewest seeds behind them
+    n, dense_n: the fewest seeds behind them; source_seeds: of how many source seeds
     levels_complete: how many pruned levels could be judged
     lower_levels_match: whether every lower tested level is a double win too; lower_levels says
         which are not
@@ -152,11 +156,11 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame, 
 
 @dataclass
 class Sample:
-    """The transfers of one ticket to one task: its sparsity, and for each metric {seed: score},
-    NaN for a transfer that is missing."""
+    """The transfers of one level to one task: its sparsity, and for each metric {(source seed,
+    seed): score}, NaN for a transfer that is missing."""
 
     sparsity: float = 0.0
-    scores: dict[str, dict[int, float]] = field(
+    scores: dict[str, dict[tuple[int, int], float]] = field(
         default_factory=lambda: {metric.name: {} for metric in METRICS}
     )
 
@@ -164,14 +168,14 @@ class Sample:
 def samples(table: pd.DataFrame) -> dict[tuple[Any, ...], Sample]:
     """(theta, pruning, dataset, fraction, level) -> its cell, in the table's order."""
     cells: dict[tuple[Any, ...], Sample] = {}
-    columns = [*GROUP, "level", "sparsity", "regime", "seed"]
+    columns = [*GROUP, "level", "sparsity", "regime", "source_seed", "seed"]
     scores = {metric: table[metric.score].astype(float).tolist() for metric in METRICS}
     rows = table[columns].itertuples(index=False, name=None)
-    for place, (*labels, sparsity, regime, seed) in enumerate(rows):
+    for place, (*labels, sparsity, regime, source, seed) in enumerate(rows):
         for metric in METRICS:
             if metric.regime == regime:
                 cell = cells.setdefault(tuple(labels), Sample(sparsity))
-                cell.scores[metric.name][seed] = scores[metric][place]
+                cell.scores[metric.name][source, seed] = scores[metric][place]
     return cells
 
 
@@ -208,7 +212,9 @@ def _level_row(labels: dict[str, Any], at_level: Sample, dense: Sample) -> dict[
     there = [row[f"{metric.name}_n"] for metric in METRICS]
     asked = [len(scores) for scores in at_level.scores.values()]
     missing = max(most - n for most, n in zip(asked, there, strict=True))
-    counts = {"n": min(there), "seeds": max(asked), "missing": missing}
+    sources = {source for scores in at_level.scores.values() for source, _ in scores}
+    counts = {"n": min(there), "source_seeds": len(sources)}
+    counts |= {"seeds": max(asked), "missing": missing}
     judged_as = {"complete": complete, "same_seeds": same_seeds, "double_win": double_win}
     return row | counts | judged_as
 
@@ -223,10 +229,12 @@ def _with_both_regimes(table: pd.DataFrame) -> set[Any]:
 
 def _extreme_row(ladder: pd.DataFrame) -> dict[str, Any]:
     dense, pruned = ladder.iloc[0], ladder.iloc[1:]
+    sources = int(ladder["source_seeds"].max())
     wins = ladder[ladder["double_win"]]
     if wins.empty:
         why = "dense network incomplete: no verdict"
         return {
+            "source_seeds": sources,
             "levels_complete": 0,
             "lower_levels_match": False,
             "lower_levels": why,
@@ -242,6 +250,7 @@ def _extreme_row(ladder: pd.DataFrame) -> dict[str, Any]:
     return row | {
         "n": best["n"],
         "dense_n": dense["n"],
+        "source_seeds": sources,
         "levels_complete": int(pruned["complete"].sum()),
         "lower_levels_match": bool(lower["double_win"].all()),
         "lower_levels": remarks.lower_levels(best["level"], lower, pruned),

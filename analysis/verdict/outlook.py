@@ -6,6 +6,8 @@ their share of the error, and narrow its bounds. The chance that the bounds then
 margin, which would need few seeds if it were the truth, does not promise that it is.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
@@ -73,3 +75,56 @@ def short_of_matching(finding: Finding, level: int, looks: Looks) -> Bools:
     error, of_images = finding.error[:, [level]], finding.of_images[:, [level]]
     reach = bound_reach(error, of_images, finding.freedom, allowed)[:, 0]
     return ~(finding.value[:, level] + finding.margin.size > reach)
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """What more of would narrow the errors: a seed or a source seed; seconds: what one more of one
+    level takes to train, NaN where that is not known."""
+
+    name: str = "seed"
+    seconds: float = np.nan
+
+
+def settlement(ladder: Finding, sparsity: list[float], more: Replicate) -> tuple[str, str]:
+    """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row."""
+    if not ladder.outcomes:
+        return "undecided", "no pruned level is complete"
+    if not all(ladder.freedom):
+        return "undecided", f"one {more.name} shows no spread: add {more.name}s"
+    if not ladder.open:
+        if ladder.extreme == max(ladder.outcomes):
+            return "confirmed", "the sparsest tested level; what is sparser is untested"
+        if ladder.extreme:
+            return "confirmed", "every sparser tested level fails"
+        return "refuted", "every tested level fails"
+    return "undecided", _advice(ladder, sparsity, more)
+
+
+def _advice(ladder: Finding, sparsity: list[float], more: Replicate) -> str:
+    """What would settle an open ladder, if anything can be named."""
+    needs = {row: seeds_to_settle(ladder, row) for row in ladder.open if not ladder.clears[row]}
+    row = min(needs, key=lambda row: abs(row - ladder.likely))
+    others = len(needs) - 1
+    name = f"{100 * sparsity[row]:.2f} %"
+    levels = f"{name} and {others} other level{'s' * (others > 1)}" if others else name
+    if None in needs.values():
+        row = row if needs[row] is None else next(r for r, need in needs.items() if need is None)
+        distance = 100 * np.nanmin(np.abs(ladder.value[:, row] + ladder.margin.size))
+        where = f"{100 * sparsity[row]:.2f} %"
+        return f"the test set is too small: {where} lies {distance:.1f} points from the margin"
+    seeds = max(need for need in needs.values() if need is not None)
+    if seeds > MOST:
+        time = _training((MOST + 1) * (1 + len(needs)) * more.seconds)
+        return f"not affordable: more than {MOST} further {more.name}s of dense and {levels}{time}"
+    time = _training(seeds * (1 + len(needs)) * more.seconds)
+    wanted = f"{seeds} more {more.name}{'s' * (seeds > 1)} of dense and {levels}{time}"
+    return f"{wanted} would probably settle it"
+
+
+def _training(seconds: float) -> str:
+    """Training time in brackets; nothing where it is not known."""
+    if not seconds > 0:
+        return ""
+    amount = f"{seconds / 3600:.0f} h" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} min"
+    return f" (about {amount} of training)"

@@ -22,9 +22,11 @@ LABELS = {
     "dataset": "str",
     "fraction": "float64",
     "regime": "str",
+    "source_seed": "int64",
     "seed": "int64",
 }
-"""What tells a transfer from the study's others; sparsity is a share in [0, 1)."""
+"""What tells a transfer from the study's others; sparsity is a share in [0, 1); source_seed is
+theta's and its ticket's, seed the transfer's."""
 SCORES = {
     "SA": "float64",
     "RA": "float64",

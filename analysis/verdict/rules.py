@@ -14,9 +14,9 @@ import pandas as pd
 from analysis.verdict.completeness import no_verdict
 from analysis.verdict.inference import Bools, Floats, images_behind
 from analysis.verdict.ladder import Looks
-from analysis.verdict.noninferiority import Finding, Margin, interval, judge
+from analysis.verdict.noninferiority import Finding, Margin, interval, judge, seeds_behind
 from analysis.verdict.one_std import GROUP, METRICS, Metric, groups
-from analysis.verdict.outlook import MOST, seeds_to_settle
+from analysis.verdict.outlook import Replicate, settlement
 from analysis.verdict.records import Correct
 from search_spaces import grid
 from search_spaces.levels import sparsity
@@ -38,6 +38,7 @@ SHOWN_COLUMNS = [
     *(f"{metric.name}_{part}" for metric in METRICS for part in ("difference", "lower", "error")),
     "n",
     "dense_n",
+    "source_seeds",
     "test_images",
     "next_level",
     "next_sparsity",
@@ -59,7 +60,9 @@ def non_inferiority(
     likely_level, likely_sparsity: the largest level that matches by its estimates alone
     low_sparsity, high_sparsity: 90 % interval of the true extreme
     <metric>_difference, _lower, _error: at that level, to dense; shares in [-1, 1]
-    n, dense_n: the fewest seeds behind them; test_images: whether their error is included
+    n, dense_n: the fewest seeds behind them, or source seeds where there are several
+    source_seeds: how many the study asks for: with one the verdict is about these tickets, with
+        several about the method; test_images: whether their error is included
     next_level, next_sparsity, next_status: the next sparser level that was tested, and whether it
         is shown to fail or open; next_metric, next_loss: the metric that is lowest there, and by
         how much it is lower than the dense network's
@@ -67,7 +70,11 @@ def non_inferiority(
     table: as Results.expected has it; correct: the per-image records where there are any.
     """
     rows = [
-        {**labels, **_row(study, labels, dense, pruned, correct or {})}
+        {
+            **labels,
+            "source_seeds": pruned["source_seed"].nunique(),
+            **_row(study, labels, dense, pruned, correct or {}),
+        }
         for labels, dense, pruned in groups(table)
         if {metric.regime for metric in METRICS} <= set(pruned["regime"])
     ]
@@ -91,7 +98,7 @@ def finding(
     levels = [0, *sorted(set(ladder) | tested)]
     rows = pd.concat([dense, pruned])
     metrics = [_arrays(metric, rows, levels, correct) for metric in METRICS]
-    if any(np.isnan(metric.scores[0]).all() for metric in metrics):
+    if not all(seeds_behind(metric.scores)[0] for metric in metrics):
         return None, levels
     task = labels["dataset"], labels["fraction"]
     first = grid.first_seeds(study, *task)
@@ -120,14 +127,17 @@ def _row(
     rate = study.pruning[labels["pruning"]].rate
     sparsities = [known.get(level, sparsity(level, rate)) for level in levels]
     low, high = interval(ladder)
-    status, what_settles = settlement(
-        ladder, sparsities, _seconds_a_seed(pd.concat([dense, pruned]))
-    )
+    several = pruned["source_seed"].nunique() > 1
+    seconds = _seconds_a_seed(pd.concat([dense, pruned]))
+    # What a further theta and its tickets take is not in the table.
+    more = Replicate("source seed") if several else Replicate("seed", seconds)
+    status, what_settles = settlement(ladder, sparsities, more)
     wanted = (levels.index(int(level)) for level in sorted(set(pruned["level"])))
     absent = [row for row in wanted if row > ladder.extreme and row not in ladder.outcomes]
     if absent and status != "undecided":
         names = ", ".join(f"{100 * sparsities[row]:.2f} %" for row in absent)
-        status, what_settles = "undecided", f"all transfers at {names} are missing"
+        what = "transfers of every source seed" if several else "all transfers"
+        status, what_settles = "undecided", f"{what} at {names} are missing"
     best = ladder.extreme
     row: dict[str, Any] = {
         "level": levels[best],
@@ -169,44 +179,6 @@ def _next(ladder: Finding, levels: list[int], sparsity: list[float]) -> dict[str
     }
 
 
-def settlement(ladder: Finding, sparsity: list[float], seconds: float) -> tuple[str, str]:
-    """(confirmed, refuted or undecided; what would settle it) of a finding; sparsity by row.
-
-    seconds: what one more seed of one level takes to train, NaN where that is not known."""
-    if not ladder.outcomes:
-        return "undecided", "no pruned level is complete"
-    if not all(ladder.freedom):
-        return "undecided", "one seed shows no spread: add seeds"
-    if not ladder.open:
-        if ladder.extreme == max(ladder.outcomes):
-            return "confirmed", "the sparsest tested level; what is sparser is untested"
-        if ladder.extreme:
-            return "confirmed", "every sparser tested level fails"
-        return "refuted", "every tested level fails"
-    return "undecided", _advice(ladder, sparsity, seconds)
-
-
-def _advice(ladder: Finding, sparsity: list[float], seconds: float) -> str:
-    """What would settle an open ladder, if anything can be named."""
-    needs = {row: seeds_to_settle(ladder, row) for row in ladder.open if not ladder.clears[row]}
-    row = min(needs, key=lambda row: abs(row - ladder.likely))
-    others = len(needs) - 1
-    name = f"{100 * sparsity[row]:.2f} %"
-    levels = f"{name} and {others} other level{'s' * (others > 1)}" if others else name
-    if None in needs.values():
-        row = row if needs[row] is None else next(r for r, need in needs.items() if need is None)
-        distance = 100 * np.nanmin(np.abs(ladder.value[:, row] + ladder.margin.size))
-        where = f"{100 * sparsity[row]:.2f} %"
-        return f"the test set is too small: {where} lies {distance:.1f} points from the margin"
-    seeds = max(need for need in needs.values() if need is not None)
-    if seeds > MOST:
-        time = _training((MOST + 1) * (1 + len(needs)) * seconds)
-        return f"not affordable: more than {MOST} further seeds of dense and {levels}{time}"
-    time = _training(seeds * (1 + len(needs)) * seconds)
-    more = f"{seeds} more seed{'s' * (seeds > 1)} of dense and {levels}{time}"
-    return f"{more} would probably settle it"
-
-
 def _seconds_a_seed(rows: pd.DataFrame) -> float:
     """Mean training time of one level with one seed, under all regimes of a verdict."""
     if "seconds" not in rows:
@@ -215,18 +187,11 @@ def _seconds_a_seed(rows: pd.DataFrame) -> float:
     return float(judged.groupby("regime")["seconds"].mean().sum(skipna=False))
 
 
-def _training(seconds: float) -> str:
-    """Training time in brackets; nothing where it is not known."""
-    if not seconds > 0:
-        return ""
-    amount = f"{seconds / 3600:.0f} h" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} min"
-    return f" (about {amount} of training)"
-
-
 @dataclass(frozen=True)
 class _Arrays:
-    """scores (L, S) of a metric; correct (L, S, N): its per-image records, if every score has one;
-    images: the number of test images, if it is known."""
+    """scores (L, S) of a metric, or (L, C, S) of C source seeds where there are several; correct:
+    its per-image records, with an axis for images behind those, if every score has one; images: the
+    number of test images, if it is known."""
 
     scores: Floats
     correct: Bools | None
@@ -235,20 +200,21 @@ class _Arrays:
 
 def _arrays(metric: Metric, rows: pd.DataFrame, levels: list[int], correct: Correct) -> _Arrays:
     images = images_behind(rows[["SA", "RA"]].to_numpy(float))
-    rows = rows[rows["regime"] == metric.regime].dropna(subset=[metric.score])
-    seeds = sorted(rows["seed"].unique()) or [0]
-    places = [
-        (levels.index(level), seeds.index(seed))
-        for level, seed in zip(rows["level"], rows["seed"], strict=True)
-    ]
-    scores = np.full((len(levels), len(seeds)), np.nan)
+    rows = rows[rows["regime"] == metric.regime]
+    # Also those that have no score: of a source seed, all must be there.
+    sources, seeds = (sorted(rows[name].unique()) or [0] for name in ("source_seed", "seed"))
+    rows = rows.dropna(subset=[metric.score])
+    labels = rows[["level", "source_seed", "seed"]].itertuples(index=False, name=None)
+    places = [(levels.index(k), sources.index(c), seeds.index(s)) for k, c, s in labels]
+    scores = np.full((len(levels), len(sources), len(seeds)), np.nan)
     for place, value in zip(places, rows[metric.score], strict=True):
         scores[place] = value
     records = [correct.get(key, {}).get(metric.score) for key in rows["key"]]
     known = [record for record in records if record is not None]
+    several = slice(None) if len(sources) > 1 else 0
     if not known or len(known) < len(records):
-        return _Arrays(scores, None, len(known[0]) if known else images)
+        return _Arrays(scores[:, several], None, len(known[0]) if known else images)
     right = np.zeros((*scores.shape, len(known[0])), bool)
     for place, record in zip(places, known, strict=True):
         right[place] = record
-    return _Arrays(scores, right, len(known[0]))
+    return _Arrays(scores[:, several], right[:, several], len(known[0]))

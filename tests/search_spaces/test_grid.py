@@ -202,6 +202,7 @@ def test_labels():
         "dataset": "digits",
         "fraction": 0.1,
         "regime": "adversarial",
+        "source_seed": 0,
         "seed": 2,
     }
 
@@ -367,3 +368,70 @@ def test_margins_are_their_tasks():
     assert grid.margin(of, "digits", 1.0) == 0.02
     assert grid.margin(of, "digits", 0.5) == 0.03
     assert grid.margin(study(), "digits", 1.0) == 0.01
+
+
+def with_source(**changes):
+    return study(source=STUDY["source"] | changes)
+
+
+def test_each_source_seed_has_thetas_and_tickets_and_transfers_of_its_own():
+    found = grid.expand(with_source(seeds=[0, 5]))
+    names = ["standard", "standard@5", "adversarial", "adversarial@5"]
+    assert [cell.name for cell in found.thetas.values()] == names
+    assert [len(part) for part in (found.tickets, found.transfers)] == [28, 96]
+    assert Counter(cell.labels["source_seed"] for cell in found.transfers.values()) == {
+        0: 48,
+        5: 48,
+    }
+    labels = {tuple(cell.labels.values()) for cell in found.transfers.values()}
+    assert len(labels) == len(found.transfers)
+
+
+def test_a_further_source_seed_leaves_the_keys_of_the_others_as_they_were():
+    for first in (0, 3):
+        one, two = (grid.expand(with_source(seeds=s)).keys for s in ([first], [first, 7]))
+        assert one < two
+        assert len(two) == 2 * len(one)
+
+
+def test_a_further_source_seed_prunes_by_a_seed_of_its_own():
+    found = grid.tickets(with_source(seeds=[3, 7]))
+    imp, drawn = (
+        {(c.ticket.theta.seed, c.ticket.pruning.seed) for c in found if c.pruning == name}
+        for name in ("imp", "random")
+    )
+    assert imp == {(3, 0), (7, 4_000_000)}
+    assert drawn == {(3, 0), (3, 1), (3, 2), *((7, 4_000_000 + seed) for seed in (0, 1, 2))}
+
+
+def test_loaded_weights_have_one_source_seed():
+    loaded = {"load": {"format": "state_dict", "path": "weights.pt"}}
+    pretrainings = STUDY["source"]["pretrainings"] | {"standard": loaded}
+    found = grid.thetas(with_source(pretrainings=pretrainings, seeds=[2, 3]))
+    assert [cell.name for cell in found] == ["standard", "adversarial", "adversarial@3"]
+
+
+def test_one_source_seed_may_be_written_alone():
+    assert with_source(seed=3) == with_source(seeds=[3])
+    assert with_source() == with_source(seeds=[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 3, "seeds": [0]}, "drop one of them"),
+        ({"seeds": [1, 1]}, "has a value twice"),
+        ({"seeds": []}, "at least 1 item"),
+        ({"seed": -1}, "source.seeds.0"),
+    ],
+)
+def test_source_seeds_are_checked(changes, words):
+    with pytest.raises(ValueError, match=words):
+        with_source(**changes)
+
+
+def test_a_search_of_levels_takes_one_source_seed():
+    task = STUDY["downstream"][0] | {"levels": "adaptive"}
+    source = STUDY["source"] | {"seeds": [0, 1]}
+    with pytest.raises(ValueError, match=r"source\.seeds has 2: give one seed"):
+        study(source=source, downstream=[task])

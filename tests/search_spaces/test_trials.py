@@ -281,7 +281,7 @@ def test_overrides_reach_into_a_space():
         ("1: 2", "must map paths to values"),
         ("a: [", "not valid YAML"),
         ("sourc.seed: 1", "winner.yaml: sourc.seed: no field sourc there (known: name"),
-        ("source.seed: x", "quickstart: source.seed: Input should be a valid integer"),
+        ("source.seed: x", "quickstart: source.seeds.0: Input should be a valid integer"),
     ],
 )
 def test_bad_fragments_are_named(tmp_path, text, words):
@@ -296,6 +296,6 @@ def test_overrides_win_over_a_fragment(tmp_path):
     file = tmp_path / "winner.yaml"
     file.write_text("source.seed: 3\nname: one\n")
     loaded = studies.load("quickstart", ["name=two"], [file])
-    assert (loaded.source.seed, loaded.name) == (3, "two")
+    assert (loaded.source.seeds, loaded.name) == ((3,), "two")
     with pytest.raises(InputError, match=r"--with .*none.yaml: cannot be read: No such file"):
         studies.load("quickstart", (), [tmp_path / "none.yaml"])

@@ -97,7 +97,10 @@ def _needed(study: Study) -> Study:
         plan |= {"rounds": section.level} if plan["rounds"] else {"levels": (section.level,)}
         plans = {section.pruning: PruningPlan.model_validate(plan)}
     source = study.source.model_copy(
-        update={"pretrainings": {name: study.source.pretrainings[name]}}
+        update={
+            "pretrainings": {name: study.source.pretrainings[name]},
+            "seeds": study.source.seeds[:1],
+        }
     )
     tasks = (task.model_copy(update={"checks": ()}),)
     return study.model_copy(update={"source": source, "pruning": plans, "downstream": tasks})

@@ -10,7 +10,7 @@ from search_spaces.grid import ThetaCell, TicketCell
 from trainables.estimate.steps import Training, training
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import seconds
-from tuner.storage.state import pieces, spec, transfer_kind
+from tuner.storage.state import Cell, pieces, spec, transfer_kind
 
 # Finished results that are read of each kind.
 _ENOUGH = 20
@@ -32,9 +32,17 @@ def left(work: Worklist) -> Counter[Piece]:
     missing: Counter[Piece] = Counter()
     for (stage, what), cell, done in pieces(work):
         if not done:
-            chain = cell.pretraining if isinstance(cell, ThetaCell | TicketCell) else None
-            missing[Piece(stage, what, chain, training(spec(cell)))] += 1
+            missing[Piece(stage, what, _chain(cell), training(spec(cell)))] += 1
     return missing + _to_come(work)
+
+
+def _chain(cell: Cell) -> str | None:
+    match cell:
+        case ThetaCell():
+            return cell.name
+        case TicketCell():
+            return cell.theta_cell.name
+    return None
 
 
 def _to_come(work: Worklist) -> Counter[Piece]:

@@ -35,8 +35,8 @@ class Wish:
     """What of a study to re-train and look into, and how finely.
 
     levels: these, first seed only; None: the dense network, the extreme level and the next one.
-    everything: every finished transfer instead. points, images, reattack: of a landscape.
-    autoattack_images: 0 for no AutoAttack.
+    everything: every finished transfer instead, of every source seed and not of the first alone.
+    points, images, reattack: of a landscape. autoattack_images: 0 for no AutoAttack.
     """
 
     levels: frozenset[int] | None = None
@@ -93,7 +93,11 @@ class EvidencePlan:
 
 def plan(work: Worklist, wish: Wish) -> EvidencePlan:
     """The evidence to gather on what the ledger holds of a study. Empty where it holds nothing."""
-    done = [cell for name, cell in work.grid.transfers.items() if name in work.complete]
+    done = [
+        cell
+        for name, cell in work.grid.transfers.items()
+        if name in work.complete and (wish.everything or cell.ticket_cell.theta_cell.first)
+    ]
     boundary = _boundary(work)
     chosen = _chosen(done, boundary, wish)
     networks = {cell.key: Retraining(transfer=cell.transfer) for cell in chosen}
@@ -134,9 +138,10 @@ def surrogate(
         and c.key != cell.key
     ]
 
-    def closeness(other: TransferCell) -> tuple[bool, int, float]:
-        same = other.ticket_cell.pretraining == cell.ticket_cell.pretraining
-        return same, other.transfer.seed, -ledger.result(other.transfer)["test"]["ra"]
+    def closeness(other: TransferCell) -> tuple[bool, bool, int, float]:
+        ticket, ra = other.ticket_cell, ledger.result(other.transfer)["test"]["ra"]
+        same = ticket.pretraining == cell.ticket_cell.pretraining
+        return same, not ticket.theta_cell.first, other.transfer.seed, -ra
 
     return min(others, key=closeness, default=None)
 
@@ -208,7 +213,7 @@ def _masks(work: Worklist) -> list[MaskEvidence]:
     first."""
     levels: dict[tuple[str, int], dict[str, TicketCell]] = {}
     for name, cell in work.grid.tickets.items():
-        if name in work.complete:
+        if name in work.complete and cell.theta_cell.first:
             levels.setdefault((cell.pruning, cell.level), {}).setdefault(cell.pretraining, cell)
     return [
         MaskEvidence(tickets=tuple(cell.ticket for cell in cells.values()))

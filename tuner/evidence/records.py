@@ -2,9 +2,10 @@
 
 The parent run's artifacts hold, under evidence/, one JSON list of records for each table of
 TABLES, npz files beside them, and index.json, which says what each is. Every record is named by
-the labels of its transfer (theta, pruning, level, sparsity, dataset, fraction, regime, seed) or
-ticket (theta, pruning, level, sparsity), and by `key`, its content key; a pair's by the same with
-first_ and second_ before them. Accuracies, shares, confidences are in [0, 1].
+the labels of its transfer (theta, pruning, level, sparsity, dataset, fraction, regime, source_seed,
+seed) or ticket (theta, source_seed, pruning, level, sparsity), and by `key`, its content key; a
+pair's by the same with first_ and second_ before them. Accuracies, shares and confidences are in
+[0, 1].
 """
 
 import json
@@ -143,6 +144,7 @@ def _names(work: Worklist) -> _Names:
     for name, ticket in work.grid.tickets.items():
         labels[name] = {
             "theta": ticket.pretraining,
+            "source_seed": ticket.ticket.theta.seed,
             "pruning": ticket.pruning,
             "level": ticket.level,
             "sparsity": ticket.sparsity,

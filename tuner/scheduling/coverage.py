@@ -19,7 +19,7 @@ from analysis.verdict.inference import Bools, Floats
 from analysis.verdict.noninferiority import Finding, Margin, interval, judge
 from analysis.verdict.one_std import METRICS
 from tuner.scheduling.adaptive import Cell, LevelSearch, Result, SearchPlan
-from tuner.scheduling.image_worlds import seen_through
+from tuner.scheduling.image_worlds import Scatter, seen_through
 from tuner.scheduling.replay import grid, play
 from tuner.scheduling.worlds import World
 
@@ -90,6 +90,19 @@ class Case:
     seeds: int = 3
     policy: Policy = "grid"
     records: bool = True
+    sources: int = 1
+    """Source seeds, of a grid; `seeds` transfers of each a level."""
+
+    @property
+    def scatter(self) -> Scatter:
+        """Of several thetas, their robust accuracies scatter by 1.2 points, and what the sparsest
+        tickets lose by as much."""
+        return Scatter(theta=0.1, ticket=0.1) if self.sources > 1 else Scatter()
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The transfers of the grid."""
+        return grid(self.levels, self.sources * self.seeds)
 
     @property
     def plan(self) -> SearchPlan:
@@ -112,15 +125,15 @@ class Statement:
     transfers: int
 
 
-def simulate(case: Case, number: int) -> Statement:
-    """Simulates a study and judges it."""
+def simulate(case: Case, number: int, pooled: bool = False) -> Statement:
+    """Simulates a study and judges it; `pooled`: as `judge_grid` has it."""
     plan = case.plan
-    draw = seen_through(
-        partial(losses, case.curve, case.levels, case.margin), case.images, len(plan.seeds)
-    )
+    seeds = len(plan.seeds) if case.sources == 1 else case.seeds
+    curves = partial(losses, case.curve, case.levels, case.margin)
+    draw = seen_through(curves, case.images, seeds, case.scatter, case.sources)
     world = draw(np.random.default_rng((sum(map(ord, case.curve)), case.levels, number)))
     if case.policy == "grid":
-        finding = judge_grid(case, {c: world.result(c) for c in grid(case.levels, case.seeds)})
+        finding = judge_grid(case, {c: world.result(c) for c in case.cells}, pooled)
     else:
         search = LevelSearch(plan)
         cells = len(play(world, [], search))
@@ -142,13 +155,13 @@ def _statement(case: Case, world: World, finding: Finding, transfers: int) -> St
         decided=not finding.open and bool(finding.outcomes),
         exact=finding.extreme == extreme,
         width=high - low,
-        transfers=transfers or len(grid(case.levels, case.seeds)),
+        transfers=transfers or len(case.cells),
     )
 
 
-def judge_grid(case: Case, results: dict[Cell, Result]) -> Finding:
-    """Judges a grid's results."""
-    shape = len(METRICS), case.levels + 1, case.seeds
+def judge_grid(case: Case, results: dict[Cell, Result], pooled: bool = False) -> Finding:
+    """Judges a grid's results; `pooled`: as if all transfers were of one source seed."""
+    shape = len(METRICS), case.levels + 1, case.sources * case.seeds
     scores: Floats = np.full(shape, np.nan)
     correct: Bools = np.zeros((*shape, case.images), bool)
     for cell, result in results.items():
@@ -157,6 +170,9 @@ def judge_grid(case: Case, results: dict[Cell, Result]) -> Finding:
                 scores[m, cell.level, cell.seed] = result.scores[metric.score]
                 correct[m, cell.level, cell.seed] = result.correct[metric.score]
     margin = Margin(case.margin)
+    if case.sources > 1 and not pooled:
+        scores = scores.reshape(*shape[:2], case.sources, case.seeds)
+        correct = correct.reshape(*scores.shape, case.images)
     if case.records:
         return judge(list(scores), margin, list(correct))
     return judge(list(scores), margin, images=[case.images] * len(METRICS))
@@ -175,9 +191,9 @@ class Rates:
     transfers: float
 
 
-def rates(case: Case, runs: int) -> Rates:
-    """Over `runs` simulated studies."""
-    every = [simulate(case, number) for number in range(runs)]
+def rates(case: Case, runs: int, pooled: bool = False) -> Rates:
+    """Over `runs` simulated studies; `pooled`: as `judge_grid` has it."""
+    every = [simulate(case, number, pooled) for number in range(runs)]
     names = ("covers", "wrong", "decided", "exact", "width", "transfers")
     return Rates(case, **{name: fmean(getattr(one, name) for one in every) for name in names})
 
@@ -193,6 +209,10 @@ def benchmark() -> Iterator[Case]:
         yield Case(curve, policy="endless")
     for curve in ("steep", "at margin", "beyond", "top"):
         yield Case(curve, records=False)
+    for curve in ("steep", "below", "at margin", "beyond"):
+        for sources in (3, 5):
+            yield Case(curve, levels=8, images=1000, margin=0.03, seeds=2, sources=sources)
+        yield Case(curve, levels=8, images=2000, margin=0.01, seeds=4, sources=4)
 
 
 HEAD = (
@@ -204,8 +224,9 @@ HEAD = (
 def line(measured: Rates) -> str:
     """A line of the benchmark's table."""
     case = measured.case
+    seeds = f"{case.sources}x{case.seeds}" if case.sources > 1 else str(case.seeds)
     return (
-        f"{case.curve:<10} {case.policy:<9}{case.levels:>7}{case.seeds:>6}{case.images:>7}"
+        f"{case.curve:<10} {case.policy:<9}{case.levels:>7}{seeds:>6}{case.images:>7}"
         f"{100 * case.margin:>7g}  {'yes' if case.records else 'no':<8}"
         f"{100 * measured.covers:>6.1f}{100 * measured.wrong:>7.1f}{100 * measured.decided:>8.1f}"
         f"{100 * measured.exact:>7.1f}{measured.width:>7.2f}{measured.transfers:>10.0f}"
@@ -222,4 +243,5 @@ def table(runs: int) -> Iterator[str]:
         yield from map(line, pool.map(partial(rates, runs=runs), benchmark()))
     yield "(covers: the 90 % interval holds the true extreme; wrong: some level is said to match"
     yield " that does not; decided: nothing is left open; exact: the level named is the true one)"
+    yield " (seeds 3x2: three source seeds with two transfers each)"
     yield from (f" {name}: {what}" for name, what in CURVES.items())

@@ -49,10 +49,10 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     from analysis.report import page
     from analysis.store import evidence
     from analysis.store.load import CORRECT_FILE, load
+    from analysis.tables.roles import pruners
     from analysis.tables.text import format_table
     from analysis.tables.verdict import sentences
     from analysis.verdict import records
-    from analysis.verdict.roles import pruners
 
     study, results = work.study, state.results(work)
     tracker.attach({CORRECT_FILE: records.pack(results.correct)})
@@ -107,11 +107,11 @@ class _Judged:
 
 
 def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged:
+    from analysis.tables.roles import pruners
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.verdict import WIDEST, verdict_lines
     from analysis.verdict import completeness
     from analysis.verdict.flags import verdicts
-    from analysis.verdict.roles import pruners
 
     verdict, shown = verdicts(results, flags)
     table = results.expected
@@ -143,7 +143,7 @@ def _of_thetas(work: Worklist) -> list[str]:
     thetas = [cell for name, cell in work.grid.thetas.items() if name in work.complete]
     there = [(cell, work.ledger.result(cell.theta)) for cell in thetas]
     return [
-        f"theta {cell.pretraining} {_ENDED[result['state']]}: tickets start from its best state "
+        f"theta {cell.name} {_ENDED[result['state']]}: tickets start from its best state "
         f"before, of epoch {result['best_epoch']}"
         for cell, result in there
         if result["state"] in _ENDED

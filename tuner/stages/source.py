@@ -28,7 +28,7 @@ def chains(work: Worklist, given_up: Collection[str] = ()) -> list[Chain]:
         theta = Chain(theta=cell.theta, plans=())
         if _next_missing(theta, ledger) in given_up:
             continue
-        plans = work.study.plans(cell.pretraining)
+        plans = work.study.plans(cell.pretraining, cell.theta.seed)
         own = [Chain(theta=cell.theta, plans=(plan,)) for plan in plans]
         kept = [c.plans[0] for c in own if _next_missing(c, ledger) not in given_up]
         chain = Chain(theta=cell.theta, plans=tuple(kept))

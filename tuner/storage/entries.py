@@ -36,13 +36,14 @@ def entries(of: Grid) -> dict[str, Entry]:
 
 
 def _theta_entry(cell: ThetaCell) -> Entry:
-    labels: Labels = {"theta": cell.pretraining}
-    return Entry(cell.key, "pretraining", f"theta {cell.pretraining}", cell.theta, labels)
+    labels: Labels = {"theta": cell.pretraining, "source_seed": cell.theta.seed}
+    return Entry(cell.key, "pretraining", f"theta {cell.name}", cell.theta, labels)
 
 
 def _ticket_entry(cell: TicketCell) -> Entry:
     labels: Labels = {
         "theta": cell.pretraining,
+        "source_seed": cell.ticket.theta.seed,
         "pruning": cell.pruning,
         "level": cell.level,
         "sparsity": cell.sparsity,
@@ -65,11 +66,13 @@ def transfer_entry(cell: TransferCell) -> Entry:
 def trial_entry(study: Study, trial: Trial) -> Entry:
     """The entry of one trial of the study's search."""
     search = trials.searched(study)
-    cell = TicketCell(search.pretraining, search.pruning or DENSE, trial.ticket)
+    theta = ThetaCell(search.pretraining, trial.ticket.theta)
+    cell = TicketCell(theta, search.pruning or DENSE, trial.ticket)
     task = trial.dataset.title
     seeds = ",".join(map(str, trial.seeds))
     labels: Labels = {
         "theta": cell.pretraining,
+        "source_seed": cell.ticket.theta.seed,
         "pruning": cell.pruning,
         "level": cell.level,
         "sparsity": cell.sparsity,
@@ -84,8 +87,8 @@ def trial_entry(study: Study, trial: Trial) -> Entry:
 
 def _ticket_name(cell: TicketCell) -> str:
     if cell.level == 0:
-        return f"{cell.pretraining} dense"
-    return f"{cell.pretraining} {cell.pruning} {100 * cell.sparsity:.2f} %"
+        return f"{cell.theta_cell.name} dense"
+    return f"{cell.theta_cell.name} {cell.pruning} {100 * cell.sparsity:.2f} %"
 
 
 def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:

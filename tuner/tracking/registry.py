@@ -38,7 +38,8 @@ def winners(
 
     study = work.study
     cells: dict[tuple[str, str, int], TicketCell] = {}
-    for cell in work.grid.tickets.values():  # Of masks drawn for every seed, the first.
+    # Of several source seeds, and of masks drawn for every seed, the first.
+    for cell in work.grid.tickets.values():
         cells.setdefault(cell.place, cell)
     known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
     evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
@@ -64,7 +65,7 @@ def winners(
 def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: float) -> str:
     """STUDY-THETA-DATASET, then the share of the data unless it is all, and the pruning unless it
     is the one that the study's figures follow."""
-    from analysis.verdict.roles import main_pruning
+    from analysis.tables.roles import main_pruning
 
     parts = [study.name, theta, dataset]
     parts += [] if fraction == 1 else [f"{100 * fraction:g}-percent"]

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from analysis.figures import named, paper, style
-from analysis.verdict.roles import main_pruning, pruners
+from analysis.tables.roles import main_pruning, pruners
 from search_spaces.errors import InputError
 from search_spaces.levels import sparsity
 from tests.support.synthetic import large_study, table

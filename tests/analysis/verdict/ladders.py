@@ -34,7 +34,9 @@ def small_study():
     return studies.validate(studies.parse(TEXT, "small"), "small")
 
 
-def level(number, loss=0.0, seeds=6, spread=0.001, pruning="imp", theta="standard", **losses):
+def level(
+    number, loss=0.0, seeds=6, spread=0.001, pruning="imp", theta="standard", source=0, **losses
+):
     """Rows of one level, each metric `loss` (or its own) below the dense network's."""
     rows = []
     for metric in METRICS:
@@ -45,7 +47,7 @@ def level(number, loss=0.0, seeds=6, spread=0.001, pruning="imp", theta="standar
     frame = pd.DataFrame(rows, columns=["regime", "seed", "score", "value"])
     wide = frame.pivot(index=["regime", "seed"], columns="score", values="value").reset_index()
     labels = {"theta": theta, "pruning": pruning, "level": number, "sparsity": sparsity(number)}
-    wide = wide.assign(**labels, dataset="digits", fraction=1.0)
+    wide = wide.assign(**labels, dataset="digits", fraction=1.0, source_seed=source)
     names = [
         f"{theta}-{pruning}-{number}-{r}-{s}"
         for r, s in zip(wide["regime"], wide["seed"], strict=True)

@@ -263,3 +263,35 @@ def test_a_block_that_begins_with_an_incomplete_dense_network_reads_well(study):
     assert lines[0] == "digits, margin 1 point"
     assert "undecided: the dense network is incomplete" in lines[2]
     assert "nan" not in "\n".join(lines)
+
+
+def replicated(*levels):
+    """The levels of four source seeds, each losing what the first says, give or take 0.2 points."""
+    shifts = enumerate((-0.001, 0.002, -0.002, 0.001))
+    return [
+        level(number, loss + (shift if number else 0), source=source, seeds=2, pruning=pruning)
+        for source, shift in shifts
+        for number, loss, pruning in ((0, 0.0, "dense"), *((k, lost, "imp") for k, lost in levels))
+    ]
+
+
+def test_several_source_seeds_are_what_is_replicated(study):
+    row = verdict(study, *replicated((4, 0.0), (8, 0.05)))
+    assert (row["level"], row["status"], row["source_seeds"]) == (4, "confirmed", 4)
+    assert (row["n"], row["dense_n"]) == (4, 4)
+    # Deviations of (-1, 2, -2, 1) thousandths: variance 10 / 3, over four source seeds.
+    assert row["RA_adversarial_error"] == pytest.approx(1e-3 * (10 / 3 / 4) ** 0.5)
+    assert verdict(study, dense(), level(4))["source_seeds"] == 1
+
+
+def test_advice_asks_for_source_seeds_where_they_are_replicated(study):
+    row = verdict(study, *replicated((4, 0.0115)))
+    assert row["status"] == "undecided" and "source seed" in row["advice"]
+
+
+def test_a_source_seed_counts_when_all_its_transfers_are_there(study):
+    rows = table(*replicated((4, 0.0)))
+    lost = (rows["source_seed"] == 2) & (rows["level"] == 4) & (rows["seed"] == 1)
+    rows.loc[lost, ["SA", "RA"]] = np.nan
+    found = non_inferiority(study, rows).iloc[0]
+    assert (found["n"], found["dense_n"], found["source_seeds"]) == (3, 4, 4)

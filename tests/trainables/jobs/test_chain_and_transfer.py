@@ -47,7 +47,7 @@ def study():
 
 def chain_of(study):
     theta = grid.thetas(study)[0]
-    return Chain(theta=theta.theta, plans=study.plans(theta.pretraining))
+    return Chain(theta=theta.theta, plans=study.plans(theta.pretraining, theta.theta.seed))
 
 
 def worker(path):

@@ -62,7 +62,7 @@ def left(folder):
         (["missing.yaml"], "study missing.yaml: cannot be read: No such file or directory"),
         (["--set", "sourc.seed=1"], "--set sourc.seed=1: no field sourc there (known: name,"),
         (["--set", "source.sed=1"], "quickstart: source.sed: unknown field (got 1)"),
-        (["--set", "source.seed=x"], "source.seed: Input should be a valid integer"),
+        (["--set", "source.seed=x"], "source.seeds.0: Input should be a valid integer"),
         (["--set", "downstream.0.levels=[0,60]"], "level 60 is beyond what pruning makes"),
         (["--set", "downstream.0.seeds"], "write PATH=VALUE, as in downstream.0.seeds=[0,1]"),
         (["--set", "name=[1"], "--set name=[1: the value is not valid YAML"),

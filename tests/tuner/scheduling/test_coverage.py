@@ -72,3 +72,26 @@ def test_hard_worlds_are_seldom_called_wrongly(curve, policy):
     found = rates(Case(curve, levels=6, images=100, margin=0.1, policy=policy), 60)
     assert found.covers >= 0.88 - 2 * (0.88 * 0.12 / 60) ** 0.5
     assert found.wrong <= 0.05 + 2 * (0.05 * 0.95 / 60) ** 0.5
+
+
+def test_a_thetas_transfers_share_its_luck_and_its_images():
+    """Of two thetas with three transfers each, those of one are more alike than those of two."""
+    scatter = Scatter(theta=0.5, ticket=0.5, seed=0.01, rest=0.01)
+    draw = seen_through(lambda rng: np.zeros((3, 4)), 2000, 3, scatter, thetas=2)
+    right = [
+        draw(np.random.default_rng(0)).result(Cell(3, "adversarial", seed)).correct["RA"]
+        for seed in range(6)
+    ]
+    alike = [[(a == b).mean() for b in right] for a in right]
+    within = [alike[i][j] for i, j in ((0, 1), (1, 2), (3, 4), (4, 5))]
+    between = [alike[i][j] for i in range(3) for j in range(3, 6)]
+    assert min(within) > max(between)
+
+
+@pytest.mark.parametrize("curve", ["below", "at margin"])
+def test_thetas_that_scatter_are_covered_by_source_seeds_and_not_by_transfers(curve):
+    """40 small studies of four thetas with four transfers each."""
+    case = Case(curve, levels=6, images=2000, margin=0.01, seeds=4, sources=4)
+    covers = [rates(case, 40, pooled).covers for pooled in (False, True)]
+    assert covers[0] >= 0.88 - 2 * (0.88 * 0.12 / 40) ** 0.5
+    assert covers[1] < 0.88 < covers[0]

@@ -109,7 +109,7 @@ def measured(seeds=3, fraction=1.0, levels=(0, 2, 6)):
                 score = 0.9 - loss + 0.01 * (seed - (seeds - 1) / 2)
                 labels = {"theta": "standard", "pruning": "imp" if level else "dense"}
                 labels |= {"level": level, "sparsity": sparsity(level), "dataset": "digits"}
-                labels |= {"fraction": fraction, "regime": regime, "seed": seed}
+                labels |= {"fraction": fraction, "regime": regime, "source_seed": 0, "seed": seed}
                 records.append({**labels, "SA": score, "RA": score - 0.4})
     return pd.DataFrame(records)
 

@@ -248,3 +248,20 @@ def test_thetas_that_did_not_train_to_their_end_are_named(study, tmp_path):
     assert from_ledger(worklist(study, ledger)).notes == [
         "theta standard diverged: tickets start from its best state before, of epoch 3"
     ]
+
+
+def test_several_source_seeds_are_judged_together(study, tmp_path):
+    source = study.source.model_copy(update={"seeds": (0, 1)})
+    replicated = study.model_copy(update={"source": source})
+    ledger = open_ledger(tmp_path)
+    made_up.write_source(replicated, ledger)
+    made_up.write_transfers(ledger, grid.transfers(replicated))
+    work = worklist(replicated, ledger)
+    results = state.results(work)
+    assert results.expected["source_seed"].value_counts().to_dict() == {0: 20, 1: 20}
+    one_std, shown = verdicts(results, pd.DataFrame())
+    assert set(one_std["source_seeds"]) == set(shown["source_seeds"]) == {2}
+    # Made-up scores depend on the level alone: what source seeds say is sure, what images say not.
+    assert shown.set_index("pruning").loc["imp", ["n", "dense_n"]].tolist() == [2, 2]
+    won = registry.winners(work, one_std, shown, pd.DataFrame())
+    assert [(w.cell.theta_cell.name, w.cell.level) for w in won] == [("standard", 2)]
