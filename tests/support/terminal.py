@@ -50,7 +50,7 @@ def run(*arguments: str, cwd: Path, columns: int, **more: str) -> Shown:
     )
     os.close(theirs)
     content = b""
-    while time.monotonic() - begun < PATIENCE:
+    while time.monotonic() - begun < 2 * PATIENCE:
         if not select.select([ours], [], [], 0.2)[0]:
             continue
         try:

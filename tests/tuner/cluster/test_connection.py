@@ -3,7 +3,9 @@
 import os
 
 import pytest
+import ray
 
+from search_spaces.errors import InputError
 from tuner.cluster import connection
 
 
@@ -24,3 +26,13 @@ def test_a_users_own_settings_win(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/mine")
     with connection.loopback():
         assert os.environ["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_path):
+    def slow(**_):
+        raise Exception("The current node timed out during startup.\nThis could happen")
+
+    monkeypatch.setattr(connection, "ENVIRONMENT", {})
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(InputError, match=r"does not start on this machine: .* startup\. This"):
+        connection.connect(None, tmp_path)
