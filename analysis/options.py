@@ -14,7 +14,13 @@ Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format")]
 TableFormat = Annotated[
     Literal["table", "csv", "json", "markdown", "latex"], typer.Option("--format")
 ]
-StudyName = Annotated[str | None, typer.Option("--study", help="Its name. Default: the latest.")]
+StudyName = Annotated[
+    str | None,
+    typer.Option(
+        "--study",
+        help="Its name, or one of its versions, NAME@DIGEST. Default: the latest complete one.",
+    ),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow's store. Default: $MLFLOW_TRACKING_URI or sqlite:///mlflow.db."),
@@ -35,8 +41,23 @@ def load_study(
     from analysis.store.load import load
 
     results = load(study, tracking_uri, with_correct)
+    _name_versions(results, study)
     _name_missing(results)
     return results
+
+
+def _name_versions(results: "TrackedResults", asked: str | None) -> None:
+    """Which version of several this is, and which others there are, unless one was asked for."""
+    from analysis.store.versions import MARK, title
+
+    if len(results.versions) < 2 or MARK in (asked or ""):
+        return
+    others = ", ".join(
+        f"{title(version, results.versions)} ({'complete' if version.complete else 'incomplete'})"
+        for version in reversed(results.versions)
+        if version != results.version
+    )
+    print(f"note: this is {results.title}; there is {others}: --study NAME@...", file=sys.stderr)
 
 
 def _name_missing(results: "Results") -> None:

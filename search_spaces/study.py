@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.adaptive import Adaptive, Levels
 from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
+from search_spaces.keys import key
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.searches.section import Search
 from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
@@ -258,6 +259,11 @@ class Study(Spec):
         description="keys of transfers that evidence flags for masked gradients, each with why its "
         "robust accuracy is sound; without, the flag stands between its level and a verdict",
     )
+
+    @property
+    def version(self) -> str:
+        """Six hexadecimal digits of its content's hash: what tells it from others of its name."""
+        return key(self)[:6]
 
     @property
     def seeds(self) -> tuple[int, ...]:

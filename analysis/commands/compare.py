@@ -15,13 +15,13 @@ def compare(
 
     from analysis.query import find
     from analysis.query.compare import differences_between
-    from analysis.tables.text import format_table
+    from analysis.tables import people
 
     named = [find.find(text, results.study, results.cells) for text in (a, b)]
     differences = differences_between(named, results.table)
     if form == "table":
         for letter, (key, cell) in zip("ab", named, strict=True):
             print(f"{letter}: {find.title(cell)}  ({key})")
-        print("shares in [0, 1]; difference: a - b; low, high: Student's 95 % interval over seeds")
-    print(format_table(differences, form))
+        print("difference: a - b, in points; low, high: Student's 95 % interval over seeds")
+    print(people.formatted(differences, form, ("a", "b", "difference", "low", "high")))
     return 0

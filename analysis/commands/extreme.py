@@ -28,7 +28,6 @@ def extreme(
     results = load_study(study, tracking_uri, with_correct=True)
 
     from analysis.store import evidence, runs
-    from analysis.tables.roles import pruners
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.text import format_table, records
     from analysis.tables.verdict import verdict_lines
@@ -54,7 +53,7 @@ def extreme(
     elif form == "csv":
         print("\n\n".join(format_table(table, "csv") for table in chosen.values()))
     else:
-        blocks = [verdict_lines(judged, shown, pruners(results.study))]
+        blocks = [verdict_lines(judged, shown)]
         if explain or rule != "both":
             blocks = [one_std_lines(judged)] if "one-std" in chosen else []
             blocks += [evidence_lines(judged, shown)] if "non-inferiority" in chosen else []

@@ -25,17 +25,17 @@ def search(
     from analysis.figures.search import parallel, pareto
     from analysis.query import filters
     from analysis.store import load
-    from analysis.tables.text import format_table
+    from analysis.tables import people
 
     if out is not None:
         figures.check_path(out / "parallel.png")
     content, table = load.search_trials(study, tracking_uri)
     chosen = filters.select(table, where, columns, sort)
     if table.empty:
-        command = f"python -m tuner search {load.load(content.name, tracking_uri).origin}"
+        command = f"python -m tuner search {load.load(study, tracking_uri).origin}"
         print(f"nothing to list in {content.name} yet: {command}", file=sys.stderr)
         return 1
-    print(format_table(chosen, form))
+    print(people.formatted(chosen, form))
     if out is not None:
         drawn = {"parallel": parallel}
         if table["RA"].notna().any():

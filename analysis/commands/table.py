@@ -26,21 +26,26 @@ def table(
         return nothing("judge", results)
     from analysis.store import evidence, runs
     from analysis.store.load import source_seconds
-    from analysis.tables import paper
+    from analysis.tables import paper, people
     from analysis.tables.rules import flagged_lines
     from analysis.tables.text import format_table
     from analysis.verdict import flags, one_std
 
     rows, content = results.expected, results.study
+    thetas = list(content.source.pretrainings)
     if name == "extreme":
         printed = paper.extreme_table(rows, content)
     elif name == "ticks":
         printed = paper.ticks(rows, content, level, sparsity)
     elif name == "levels":
         printed = paper.levels(rows, content)
+        printed = printed if form in people.DATA else paper.levels_in_short(printed)
     else:
         printed = paper.cost(results.table, content, source_seconds(results, tracking_uri))
-    print(format_table(printed, form))
+    if name == "extreme" and form == "latex":
+        print(format_table(people.for_paper(printed, thetas), form))
+    else:
+        print(people.formatted(printed, form, thetas))
     if len(raised := evidence.flags(results.parent, runs.address(tracking_uri))):
         judged = one_std.extreme(rows)
         judged["flagged"] = flags.open_flags(judged, raised, content.looked_at)

@@ -25,19 +25,24 @@ def trials(
     form: TableFormat = "table",
     tracking_uri: TrackingUri = None,
 ) -> int:
-    """Every finished transfer: one row each, or statistics of groups of them."""
+    """Every finished transfer: one row each, or statistics of groups of them.
+
+    Tables are in percent; csv and json, --where and --sort have shares in [0, 1].
+    """
     results = load_study(study, tracking_uri)
 
     from analysis.query import filters
-    from analysis.tables.text import format_table
+    from analysis.tables import people
     from analysis.verdict.results import LABELS
 
     if group_by is None:
         chosen = filters.select(results.table, where, columns, sort)
+        if columns is None and form not in people.DATA:
+            chosen = people.brief(chosen, LABELS)
     else:
         rows = filters.select(results.table, where)
         chosen = filters.select(filters.grouped(rows, group_by, agg, columns), sort=sort)
-        pooled = [name for name in filters.pooled(rows, group_by, LABELS) if name != "sparsity"]
+        pooled = filters.pooled(rows, group_by, LABELS)
         if pooled:
             print(f"note: each row is over all of {', '.join(pooled)}", file=sys.stderr)
     if results.table.empty:
@@ -45,5 +50,5 @@ def trials(
     shown = chosen if limit is None else chosen.head(limit)
     if len(shown) < len(chosen):
         print(f"note: the first {len(shown)} of {len(chosen)} rows", file=sys.stderr)
-    print(format_table(shown, form))
+    print(people.formatted(shown, form))
     return 0

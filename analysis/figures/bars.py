@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis.figures.paper import all_data
-from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, theta_label, tidy
-from analysis.tables.roles import RANDOM
+from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, tidy
+from analysis.tables.roles import theta_label
 from analysis.verdict.one_std import METRICS
 from search_spaces.errors import InputError
 
@@ -28,7 +28,7 @@ def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.Da
         if chosen.empty:
             continue
         first = chosen.iloc[0]
-        dense = own[own["level"] == 0].head(1).assign(pruner=DENSE_BAR)
+        dense = own[own["level"] == 0].head(1).assign(pruning=DENSE_BAR, random=False)
         bars = own[(own["level"] == first["level"]) & (own["level"] > 0)]
         groups.append(pd.concat([dense, bars]).assign(at=first["sparsity"]))
     if not groups:
@@ -42,7 +42,8 @@ def a10(rows: pd.DataFrame) -> Figure:
     network, then its tickets at the sparsity written below; random ones red. Lines: one std; "not
     tested" stands where a bar is missing."""
     bars = list(dict.fromkeys(rows["bar"]))
-    plain = [bar for bar in bars if bar != DENSE_BAR and not bar.startswith(RANDOM)]
+    random = set(rows.loc[rows["random"], "bar"])
+    plain = [bar for bar in bars if bar != DENSE_BAR and bar not in random]
     colours = {bar: COLOURS[i % len(COLOURS)] for i, bar in enumerate(plain)}
     colours = {bar: colours.get(bar, RANDOM_COLOUR) for bar in bars} | {DENSE_BAR: "#BBBBBB"}
     datasets = list(dict.fromkeys(rows["dataset"]))
@@ -90,10 +91,10 @@ def _note(axes: Axes, x: float, words: str) -> None:
 
 def _long(levels: pd.DataFrame) -> pd.DataFrame:
     """One row per bar from one row per level."""
-    labels = ["dataset", "fraction", "theta", "pruning", "level", "at"]
+    labels = ["dataset", "fraction", "theta", "level", "at", "random"]
     parts = []
     for metric in METRICS:
-        own = levels[[*labels, "pruner"]].rename(columns={"pruner": "bar"})
+        own = levels[[*labels, "pruning"]].rename(columns={"pruning": "bar"})
         values = {part: levels[f"{metric.name}_{part}"] for part in ("mean", "std", "n")}
         parts.append(own.assign(metric=metric.name, **values))
     return pd.concat(parts, ignore_index=True)

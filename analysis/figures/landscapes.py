@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.figures.style import canvas, theta_label
+from analysis.figures.style import canvas
+from analysis.tables.roles import theta_label
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, theta_label, tidy
+from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, tidy
+from analysis.tables.roles import theta_label
 from search_spaces.errors import InputError
 
 WIDEST = 8

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis.figures import bars, landscapes, masks, paper
 from analysis.figures.style import SUFFIXES, placed, save
 from analysis.store.evidence import Evidence
-from analysis.tables.roles import main_pruning, pruners, random_prunings
+from analysis.tables.roles import main_pruning, random_prunings
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
 from search_spaces.study import Study
@@ -32,7 +32,7 @@ def over_scores(
     kept = {"fig3": [DENSE, main, *random_prunings(study)], "fig5": [DENSE, main]}.get(name)
     wanted = table if kept is None else table[table["pruning"].isin(kept)]
     levels = placed(wanted if name == "fig5" else paper.all_data(wanted))
-    levels = levels.assign(pruner=levels["pruning"].map(pruners(study)))
+    levels = levels.assign(random=levels["pruning"].isin(random_prunings(study)))
     if name == "fig3":
         rows = paper.fig3_rows(levels, main)
         return rows, paper.fig3(rows)

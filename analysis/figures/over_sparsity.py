@@ -22,9 +22,9 @@ from analysis.figures.style import (
     label_levels,
     placed,
     star_key,
-    theta_label,
     tidy,
 )
+from analysis.tables.roles import theta_label
 from analysis.tables.text import task_title
 from analysis.verdict.one_std import METRICS
 

@@ -1,8 +1,8 @@
-"""The figures of Chen et al. (ICML 2022) over sparsity: 3 (thetas and tasks), 4 (pruners) and 5
+"""The figures of Chen et al. (ICML 2022) over sparsity: 3 (thetas and tasks), 4 (prunings) and 5
 (data fractions).
 
 Each is drawn from the rows that its `fig*_rows` chooses of a study's levels (`style.placed`, with
-the paper's names of prunings as `pruner`): shares in [0, 1], drawn in percent.
+`random`, whether a row is of random pruning): shares in [0, 1], drawn in percent.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,9 @@ from analysis.figures.style import (
     draw_star,
     label_levels,
     star_key,
-    theta_label,
     tidy,
 )
-from analysis.tables.roles import RANDOM
+from analysis.tables.roles import theta_label
 from analysis.tables.text import task_title
 from analysis.verdict.one_std import METRICS
 from search_spaces.errors import InputError
@@ -37,11 +36,6 @@ TITLES = {m.name: f"{m.score}-{SHORT[m.regime]}" for m in METRICS}
 Look = Mapping[str, tuple[str, str]]  # label -> colour, marker
 
 
-def is_random(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are of random tickets."""
-    return rows["pruner"].str.split().str[0] == RANDOM
-
-
 def all_data(levels: pd.DataFrame) -> pd.DataFrame:
     """Of each dataset the rows with its largest data fraction."""
     return levels[levels["fraction"] == levels.groupby("dataset")["fraction"].transform("max")]
@@ -49,7 +43,7 @@ def all_data(levels: pd.DataFrame) -> pd.DataFrame:
 
 def fig3_rows(levels: pd.DataFrame, main: str) -> pd.DataFrame:
     """The main pruning and random tickets, with all data."""
-    return all_data(levels[(levels["pruning"] == main) | is_random(levels)])
+    return all_data(levels[(levels["pruning"] == main) | levels["random"]])
 
 
 def fig3(rows: pd.DataFrame) -> Figure:
@@ -75,18 +69,17 @@ def fig4_rows(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def fig4(rows: pd.DataFrame) -> Figure:
-    """A row of panels per metric, a column per theta and dataset, a line per pruner; random pruning
-    is red. A line joins neighbouring levels alone: between levels that a pruner was not tested at,
+    """A row of panels per metric, a column per theta and dataset, a line per pruning; the random
+    one is red. A line joins neighbouring levels alone: between levels that one was not tested at,
     there is none."""
-    names = list(dict.fromkeys(rows["pruner"]))
-    ordered = [name for name in names if not name.startswith(RANDOM)]
+    ordered = list(dict.fromkeys(rows.loc[~rows["random"], "pruning"]))
     looks = {name: (COLOURS[i % len(COLOURS)], MARKERS[i % 6]) for i, name in enumerate(ordered)}
-    looks |= {name: (RANDOM_COLOUR, "x") for name in names if name.startswith(RANDOM)}
+    looks |= dict.fromkeys(rows.loc[rows["random"], "pruning"], (RANDOM_COLOUR, "x"))
     facets = {
         f"{theta_label(str(theta))}, {dataset}": own
         for (theta, dataset), own in rows.groupby(["theta", "dataset"], sort=False)
     }
-    return _metric_grid(rows, facets, "pruner", looks)
+    return _metric_grid(rows, facets, "pruning", looks)
 
 
 def fig5_rows(levels: pd.DataFrame, main: str) -> pd.DataFrame:
@@ -124,10 +117,10 @@ def _metric_grid(
             places = sorted(own["x"].unique())
             for name, look in looks.items():
                 curve = own[own[line] == name]
-                ticket, random = curve[~is_random(curve)], curve[is_random(curve)]
+                ticket, random = curve[~curve["random"]], curve[curve["random"]]
                 # Prunings of one theta share its dense network.
-                draw_dense(axes, curve, metric.name, GREY if line == "pruner" else look[0])
-                if line == "pruner":
+                draw_dense(axes, curve, metric.name, GREY if line == "pruning" else look[0])
+                if line == "pruning":
                     _curve(axes, _with_gaps(curve, metric.name, places), metric.name, look, name)
                 else:
                     _curve(axes, ticket, metric.name, look, name)
@@ -141,16 +134,16 @@ def _metric_grid(
     for axes in panels[-1]:
         label_levels(axes, rows)
     keys = [_key(theta_label(k) if line == "theta" else k, look) for k, look in looks.items()]
-    if line == "theta" and is_random(rows).any():
-        keys += [
-            _key(f"{theta_label(k)} random", (RANDOM_COLOUR, m)) for k, (_, m) in looks.items()
-        ]
+    if line == "theta":
+        drawn = set(rows.loc[rows["random"], "theta"])
+        markers = {name: marker for name, (_, marker) in looks.items() if name in drawn}
+        keys += [_key(f"{theta_label(k)} random", (RANDOM_COLOUR, m)) for k, m in markers.items()]
     _legend(figure, keys, rows)
     return figure
 
 
 def _with_gaps(curve: pd.DataFrame, metric: str, places: list[int]) -> pd.DataFrame:
-    """A pruner's levels with an empty row at each place where it was not tested."""
+    """A pruning's levels with an empty row at each place where it was not tested."""
     tested = curve[curve[f"{metric}_n"] > 0].drop_duplicates("x").set_index("x")
     spread = tested.reindex(places)
     spread["extreme"] = spread["extreme"].fillna(value=False).astype(bool)

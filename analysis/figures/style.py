@@ -40,14 +40,7 @@ STAR: dict[str, Any] = {
 _DOTS: dict[str, Any] = {"marker": "o", "markersize": 3}
 SMALLEST_TYPE = 6.0
 """Points: what is still read in print."""
-_THETAS = {"standard": "STD", "fast_adversarial": "FAT", "adversarial": "AT"}
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-
-
-def theta_label(name: str) -> str:
-    """A pre-training as the paper writes it: theta with STD, FAT, AT or its own name below."""
-    below = _THETAS.get(name, name).replace("_", r"\_").replace(" ", r"\ ")
-    return rf"$\theta_{{\mathrm{{{below}}}}}$"
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -127,8 +120,9 @@ def tidy(axes: Axes) -> None:
 
 
 def resize(figure: Figure, width: float) -> None:
-    """Gives a figure another width in inches, its height in proportion. Type shrinks less than the
-    figure does and stays at 6 points or more, so that it can be read at that width."""
+    """Gives a figure another width in inches; a narrower one is lower in proportion. Type shrinks
+    less than the figure does and stays at 6 points or more, so that it can be read at that width.
+    """
     wide, high = figure.get_size_inches()
     scale = min(1.0, (width / wide) ** 0.5)
     for text in figure.findobj(Text):
@@ -137,7 +131,7 @@ def resize(figure: Figure, width: float) -> None:
     for axes in figure.axes:
         sizes = [label.get_fontsize() for label in axes.get_xticklabels()] or [10.0]
         axes.tick_params(labelsize=max(SMALLEST_TYPE, sizes[0]))
-    figure.set_size_inches(width, max(1.5, high * width / wide))
+    figure.set_size_inches(width, max(1.5, high * min(1.0, width / wide)))
 
 
 def check_path(path: Path) -> None:

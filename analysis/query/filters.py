@@ -67,12 +67,16 @@ STATISTICS = {
 }
 
 
+CONDITIONS = ("theta", "pruning", "level", "dataset", "fraction", "regime")
+"""What a transfer is of: a mean over several of them says nothing."""
+
+
 def grouped(table: pd.DataFrame, by: str, statistics: str, columns: str | None) -> pd.DataFrame:
     """One row per value of the columns `by`, in the table's order, with statistics of others.
 
     by, statistics, columns: names joined by commas; statistics are those of STATISTICS (std is the
     sample's), columns numbers (default: SA and RA). Results are called COLUMN_STATISTIC. Raises
-    InputError naming what is wrong.
+    InputError naming what is wrong, also where a row would be over several of CONDITIONS.
     """
     groups, wanted = _names(by), _names(statistics)
     _check("--group-by", groups, table)
@@ -84,6 +88,12 @@ def grouped(table: pd.DataFrame, by: str, statistics: str, columns: str | None) 
     for name in measured:
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(f"--columns {name}: is text: with --group-by name numbers, as SA")
+    mixed = pooled(table, by, CONDITIONS)
+    if mixed:
+        raise InputError(
+            f"--group-by {by}: a row would be over several values of {', '.join(mixed)}: add "
+            f"{'them' if len(mixed) > 1 else 'it'}, or choose one with --where"
+        )
     asked = {f"{name}_{part}": (name, STATISTICS[part]) for name in measured for part in wanted}
     return table.groupby(groups, sort=False, as_index=False).agg(**asked)
 
@@ -91,7 +101,7 @@ def grouped(table: pd.DataFrame, by: str, statistics: str, columns: str | None) 
 def pooled(table: pd.DataFrame, by: str, labels: Iterable[str]) -> list[str]:
     """The labels that take several values within a group: what its statistics are taken over."""
     groups = table.groupby(_names(by), sort=False)
-    others = [name for name in labels if name not in _names(by)]
+    others = [name for name in labels if name not in _names(by) and name in table]
     return [name for name in others if (groups[name].nunique() > 1).any()]
 
 

@@ -10,6 +10,7 @@ from analysis.query import find
 from analysis.store import artifacts
 from analysis.store.load import TrackedResults, latest
 from analysis.store.runs import Run, Store
+from analysis.tables.people import is_share, readable
 from analysis.tables.text import cell_text, format_table
 from search_spaces.grid import DENSE, ThetaCell, TicketCell, TransferCell
 
@@ -44,17 +45,25 @@ def describe(
 
 
 def lines(sections: Mapping[str, Any]) -> list[str]:
-    """The sections for people; empty ones are left out."""
+    """The sections for people, shares in percent; empty ones are left out."""
     shown = []
     for name, content in sections.items():
         if isinstance(content, pd.DataFrame):
-            body = format_table(content, "table").splitlines() if len(content) else []
+            table = format_table(readable(content), "table")
+            body = table.splitlines() if len(content) else []
         else:
             width = max(map(len, content), default=0)
-            body = [f"{label.ljust(width)}  {cell_text(v)}" for label, v in content.items()]
+            body = [f"{label.ljust(width)}  {_value(label, v)}" for label, v in content.items()]
         if body:
             shown += ["", name, *(f"  {line}" for line in body)]
     return shown[1:]
+
+
+def _value(label: str, value: Any) -> str:
+    """A value for people: a share in percent."""
+    if is_share(label) and isinstance(value, float) and value == value:
+        return f"{100 * value:.2f} %"
+    return cell_text(value)
 
 
 def _kept_as(cell: find.Cell) -> find.Cell:

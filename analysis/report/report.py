@@ -12,7 +12,7 @@ from analysis.store import evidence
 from analysis.store.disclosure import public
 from analysis.store.load import TrackedResults
 from analysis.tables import paper
-from analysis.tables.roles import pruners, random_prunings
+from analysis.tables.roles import random_prunings
 from analysis.tables.rules import evidence_lines, one_std_lines
 from analysis.tables.text import task_title
 from analysis.tables.verdict import sentences
@@ -68,7 +68,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
     return Report(
         name=study.name,
         origin=results.origin,
-        verdicts=sentences(verdict, shown, pruners(study)),
+        verdicts=sentences(verdict, shown),
         lines=[*one_std_lines(verdict), "", *evidence_lines(verdict, shown)],
         warnings=warnings(results, flags),
         curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
@@ -79,7 +79,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
         pictures=of_evidence(gathered, study) if gathered else [],
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),
         facts=_facts(results, uri, runs),
-        commands=_commands(study.name, results.origin, gathered is not None),
+        commands=_commands(results.title, results.origin, gathered is not None),
     )
 
 

@@ -1,26 +1,22 @@
 """From an MLflow store to a table: a study's transfers with their labels and scores."""
 
-import difflib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from analysis.store import artifacts
-from analysis.store.disclosure import public
-from analysis.store.runs import Run, Store, address, opened
+from analysis.store import artifacts, versions
+from analysis.store.runs import Run, address, opened
+from analysis.store.versions import Version
 from analysis.tables import search
 from analysis.verdict.records import Correct, unpack
 from analysis.verdict.results import LABELS, Results, frame, row
 from search_spaces import grid, trials
-from search_spaces.errors import InputError
-from search_spaces.reading import studies
 from search_spaces.study import Study
 
-STUDY_FILE = "study.yaml"
 CORRECT_FILE = "correct.npz"
 FINISHED = "FINISHED"
 
@@ -31,10 +27,21 @@ PROBES = {f"probe{mark}{signal}": signal for signal in ("FGSM", "PGD") for mark 
 @dataclass(frozen=True)
 class TrackedResults(Results):
     """Results that MLflow holds. cells: every transfer of the study by its key; of searches, those
-    that are finished. parent: the run that stands for the study."""
+    that are finished. version: the one that is read, of all that the store has of the study."""
 
     cells: Mapping[str, grid.TransferCell] = field(kw_only=True)
-    parent: Run = field(kw_only=True)
+    version: Version = field(kw_only=True)
+    versions: Sequence[Version] = field(kw_only=True)
+
+    @property
+    def parent(self) -> Run:
+        """The run that stands for the study."""
+        return self.version.run
+
+    @property
+    def title(self) -> str:
+        """What `--study` calls it."""
+        return versions.title(self.version, self.versions)
 
     @property
     def origin(self) -> str:
@@ -45,8 +52,8 @@ class TrackedResults(Results):
 def load(
     study: str | None = None, tracking_uri: str | None = None, with_correct: bool = False
 ) -> TrackedResults:
-    """Reads a study (default: the latest) from an MLflow store (default: as mlflow's own);
-    `with_correct`: also which test images its transfers get right.
+    """Reads a study, or a version of one, as `versions.chosen` finds it, from an MLflow store
+    (default: as mlflow's own); `with_correct`: also which test images its transfers get right.
 
     A transfer is found by its content key among the experiment's finished runs, so its labels are
     those of the study as it is now. Of several runs with one key the latest counts. Raises
@@ -54,15 +61,15 @@ def load(
     """
     uri = address(tracking_uri)
     with opened(uri) as store:
-        parent = _parent(store, study, uri)
-        content = _study(parent, uri)
-        runs = latest(store.runs(["transfer"], parent.experiment))
+        version, among = versions.chosen(store, study, uri)
+        content = versions.stored(version.run, uri)
+        runs = latest(store.runs(["transfer"], version.run.experiment))
     transfers = grid.expand(content).transfers.items()
     # What a search has not asked for is not missing.
     cells = {key: cell for key, cell in transfers if key in runs or not cell.optional}
     table = frame(_row(key, cell, runs.get(key)) for key, cell in cells.items())
-    correct = _correct(parent, uri) if with_correct else {}
-    return TrackedResults(content, table, correct, cells=cells, parent=parent)
+    correct = _correct(version.run, uri) if with_correct else {}
+    return TrackedResults(content, table, correct, cells=cells, version=version, versions=among)
 
 
 def latest(runs: Iterable[Run]) -> dict[str, Run]:
@@ -95,9 +102,9 @@ def search_trials(
     study has no search."""
     uri = address(tracking_uri)
     with opened(uri) as store:
-        parent = _parent(store, study, uri)
-        content = _study(parent, uri)
-        runs = latest(store.runs(["search"], parent.experiment))
+        version, _ = versions.chosen(store, study, uri)
+        content = versions.stored(version.run, uri)
+        runs = latest(store.runs(["search"], version.run.experiment))
     rows = []
     for name, run in runs.items():
         point = trials.point_from(content, json.loads(run.tags["values"]), name)
@@ -132,32 +139,6 @@ def source_seconds(results: TrackedResults, tracking_uri: str | None = None) -> 
     with opened(address(tracking_uri)) as store:
         runs = latest(store.runs(["pretraining", "ticket"], results.parent.experiment))
     return {key: run.metrics.get("seconds", 0.0) for key, run in runs.items()}
-
-
-def _parent(store: Store, study: str | None, uri: str) -> Run:
-    """The run that stands for the study: of several the latest, by end or start."""
-    parents = sorted(store.runs(["study"]), key=lambda run: run.when)
-    if not parents:
-        raise InputError(
-            f"tracking store {public(uri)}: holds no study yet: python -m tuner run quickstart"
-        )
-    if study is None:
-        return parents[-1]
-    known = {parent.experiment: parent for parent in parents}
-    if study not in known:
-        near = difflib.get_close_matches(study, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        held = ", ".join(sorted(known))
-        raise InputError(f"study {study}: not in {public(uri)}: {hint}it holds {held}")
-    return known[study]
-
-
-def _study(parent: Run, uri: str) -> Study:
-    origin = f"{STUDY_FILE} of run {parent.run_id}"
-    content = artifacts.read(parent, STUDY_FILE, uri)
-    if content is None:
-        raise InputError(f"{origin}: is not among its artifacts ({parent.artifact_uri})")
-    return studies.validate(studies.parse(content.decode("utf-8"), origin), origin)
 
 
 def _row(key: str, cell: grid.TransferCell, run: Run | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.tables.roles import pruners
 from analysis.verdict.completeness import counted
 from analysis.verdict.one_std import GROUP, METRICS, REGIMES, extreme, levels_table
 from search_spaces import grid
@@ -18,7 +17,7 @@ NEAR = 0.00005 + 1e-9
 
 
 def extreme_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Extreme sparsity in percent: a row per dataset, fraction and pruner, a column per theta.
+    """Extreme sparsity, a share: a row per dataset, fraction and pruning, a column per theta.
 
     Missing where there is no verdict (a dense network without scores). A study with holes has a
     further column: how many of a row's transfers are missing.
@@ -27,17 +26,14 @@ def extreme_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     if verdict.empty:
         return verdict
     verdict = counted(verdict, table)
-    index = ["dataset", "fraction", "pruner"]
-    named = verdict.assign(
-        pruner=verdict["pruning"].map(pruners(study)), percent=(100 * verdict["sparsity"]).round(2)
-    )
-    wide = named.set_index([*index, "theta"])["percent"].unstack("theta", sort=False)
+    index = ["dataset", "fraction", "pruning"]
+    wide = verdict.set_index([*index, "theta"])["sparsity"].unstack("theta", sort=False)
     thetas = [name for name in study.source.pretrainings if name in wide.columns]
-    percents = wide[thetas]
+    shares = wide[thetas]
     if verdict["missing"].any():
         # The dense network's count for each pruning that is held against it.
-        percents = percents.assign(missing=named.groupby(index, sort=False)["missing"].sum())
-    return percents.reset_index().rename_axis(columns=None)
+        shares = shares.assign(missing=verdict.groupby(index, sort=False)["missing"].sum())
+    return shares.reset_index().rename_axis(columns=None)
 
 
 def ticks(
@@ -45,7 +41,7 @@ def ticks(
 ) -> pd.DataFrame:
     """Table 1 at a level, or at a sparsity in percent: which metrics match, and the double win.
 
-    One row per theta, pruner, dataset and fraction; true, false, or missing where a score is. With
+    One row per theta, pruning, dataset and fraction; true, false, or missing where a score is. With
     neither: every level that was transferred. Raises InputError for one that was not. A study with
     holes has a further column: how many seeds a level lacks.
     """
@@ -56,9 +52,7 @@ def ticks(
     if sparsity is not None:
         near = (levels["sparsity"] - sparsity / 100).abs() <= NEAR
         levels = _chosen(levels, near, f"--sparsity {sparsity:g}", "sparsity")
-    named = levels[["theta", "dataset", "fraction", "level"]].copy()
-    named.insert(1, "pruner", levels["pruning"].map(pruners(study)))
-    named["sparsity %"] = (100 * levels["sparsity"]).round(2)
+    named = levels[["theta", "pruning", "dataset", "fraction", "level", "sparsity"]].copy()
     for name, title in TICKS.items():
         judged = levels[f"{name}_n"] > 0
         named[title] = levels[f"{name}_matching"].astype("boolean").where(judged)
@@ -83,18 +77,27 @@ def _listed(values: list[object]) -> str:
 def levels(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Every level's mean, std and number of seeds in every metric; shares in [0, 1].
 
-    A dense network stands once for each pruner that is held against it.
+    A dense network stands once for each pruning that is held against it.
     """
     scores = levels_table(table)
     parts = [f"{m.name}_{part}" for m in METRICS for part in ("mean", "std", "n")]
-    named = scores.assign(pruning=scores["pruning"].map(pruners(study)))
-    return named[[*GROUP, "level", "sparsity", *parts, "double_win"]].rename(
-        columns={"pruning": "pruner"}
-    )
+    return scores[[*GROUP, "level", "sparsity", *parts, "double_win"]]
+
+
+def levels_in_short(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table of `levels` for people: each metric as mean±std in percent, by the paper's titles;
+    seeds: how many the least covered metric has."""
+    shown = scores[[*GROUP, "level", "sparsity"]].copy()
+    for name, title in TICKS.items():
+        mean, std = (100 * scores[f"{name}_{part}"] for part in ("mean", "std"))
+        spread = std.map(lambda value: f"±{value:.1f}", "ignore").fillna("")
+        shown[f"{title} %"] = mean.map(lambda value: f"{value:.1f}", "ignore") + spread
+    shown["seeds"] = scores[[f"{name}_n" for name in TICKS]].min(axis=1)
+    return shown.assign(**{"double win": scores["double_win"]})
 
 
 def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float]) -> pd.DataFrame:
-    """What each verdict took: a row per theta, pruner, dataset and fraction.
+    """What each verdict took: a row per theta, pruning, dataset and fraction.
 
     trainings and hours are of its own pruned transfers, dense those of the dense network that
     verdicts of one theta and task share; source counts trainings on the source (the theta and IMP's
@@ -112,7 +115,7 @@ def cost(table: pd.DataFrame, study: Study, source_seconds: Mapping[str, float])
             rows.append(
                 {
                     "theta": theta,
-                    "pruner": pruners(study)[str(pruning)],
+                    "pruning": pruning,
                     "dataset": dataset,
                     "fraction": fraction,
                     "trainings": len(own),

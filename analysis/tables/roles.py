@@ -1,19 +1,15 @@
-"""What the paper calls a study's prunings, and which of them its figures are about."""
+"""Which of a study's prunings its figures are about, and how the paper writes its thetas."""
 
-from search_spaces.study import PruningPlan, Study
+from search_spaces.study import Study
 
-RANDOM = "RP"
+_THETAS = {"standard": "STD", "fast_adversarial": "FAT", "adversarial": "AT"}
 
 
-def pruners(study: Study) -> dict[str, str]:
-    """Pruning name -> the paper's name: IMP-ST, IMP-FAT, IMP-AT (iterative, by how it re-trains),
-    OMP (one-shot), RP (random); with the study's own name behind it where two would be the same."""
-    labels = {name: _pruner(plan) for name, plan in study.pruning.items()}
-    several = list(labels.values())
-    return {
-        name: label if several.count(label) == 1 else f"{label} {name}"
-        for name, label in labels.items()
-    }
+def theta_label(name: str) -> str:
+    """A pre-training as the paper writes it, in TeX: theta with STD, FAT, AT or its own name
+    below."""
+    below = _THETAS.get(name, name).replace("_", r"\_").replace(" ", r"\ ")
+    return rf"$\theta_{{\mathrm{{{below}}}}}$"
 
 
 def main_pruning(study: Study) -> str | None:
@@ -28,12 +24,3 @@ def main_pruning(study: Study) -> str | None:
 def random_prunings(study: Study) -> list[str]:
     """The prunings that draw masks at random."""
     return [name for name, plan in study.pruning.items() if plan.method == "random"]
-
-
-def _pruner(plan: PruningPlan) -> str:
-    if plan.retraining is None:
-        return RANDOM if plan.method == "random" else "OMP"
-    attack = plan.retraining.attack
-    if attack is None:
-        return "IMP-ST"
-    return "IMP-AT" if attack.kind == "pgd" else "IMP-FAT"

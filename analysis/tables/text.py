@@ -2,7 +2,7 @@
 papers (LaTeX, with booktabs)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -54,20 +54,31 @@ def cell_text(value: Any) -> str:
     return str(value)
 
 
+def _is_number(table: pd.DataFrame, name: Hashable) -> bool:
+    """Percentages are written out already."""
+    return pd.api.types.is_numeric_dtype(table[name]) or str(name).endswith("%")
+
+
 def _markdown(table: pd.DataFrame) -> str:
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
+    rule = ["---:" if _is_number(table, name) else "---" for name in table]
     rows = (map(cell_text, row) for row in table.itertuples(index=False, name=None))
     return "\n".join([line(map(str, table.columns)), line(rule), *map(line, rows)])
 
 
 def _latex(table: pd.DataFrame) -> str:
-    places = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in table)
+    places = "".join("r" if _is_number(table, name) else "l" for name in table)
     texts = table.astype(object).map(cell_text)
-    tabular = texts.to_latex(index=False, escape=True, column_format=places)
-    return tabular.translate(_SYMBOLS).rstrip("\n")
+    # Titles in TeX are put in last: pandas would escape them.
+    signs = {f"SIGN{place}N": name for place, name in enumerate(texts) if str(name)[:1] == "$"}
+    plain = texts.rename(columns={name: sign for sign, name in signs.items()})
+    tabular = plain.to_latex(index=False, escape=True, column_format=places)
+    tabular = tabular.translate(_SYMBOLS).rstrip("\n")
+    for sign, name in signs.items():
+        tabular = tabular.replace(sign, str(name).replace("%", r"\%"))
+    return tabular
 
 
 def task_title(rows: pd.DataFrame) -> str:

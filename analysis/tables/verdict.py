@@ -31,13 +31,12 @@ _PRIORITY = ("theta", "pruning", "shown", "90 % interval", "paper's", "RA adv.",
 
 
 def verdict_lines(
-    extreme: pd.DataFrame, shown: pd.DataFrame, names: Mapping[str, str], width: int | None = None
+    extreme: pd.DataFrame, shown: pd.DataFrame, width: int | None = None
 ) -> list[str]:
     """The verdict as a terminal of so many columns shows it (default: this one, at most 120): by
     task the sentences and the table, then what has to be known beside them.
 
-    extreme, shown: the two tables of `flags.verdicts`; names: the paper's names of the prunings
-    (`roles.pruners`).
+    extreme, shown: the two tables of `flags.verdicts`.
     """
     width = width or min(shutil.get_terminal_size().columns, WIDEST)
     both = _joined(extreme, shown)
@@ -46,26 +45,26 @@ def verdict_lines(
         margin = block["margin"].iloc[0]
         printed.append(f"{task_title(block)}, margin {points(margin)}")
         for row in block.to_dict("records"):
-            printed += _wrapped(f"- {sentence(row, names)}", width, indent="  ")
-        printed += ["", *_table(block, names, width), ""]
+            printed += _wrapped(f"- {sentence(row)}", width, indent="  ")
+        printed += ["", *_table(block, width), ""]
     if printed:
         printed += [part for text in _footer(both) for part in _wrapped(text, width)]
     return [*printed, *remarks(extreme)]
 
 
-def sentences(extreme: pd.DataFrame, shown: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+def sentences(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """Each row of a verdict as a sentence that names its task."""
     rows = _joined(extreme, shown).to_dict("records")
-    return [f"{task_of(row)}: {sentence(row, names)}" for row in rows]
+    return [f"{task_of(row)}: {sentence(row)}" for row in rows]
 
 
-def sentence(row: Row, names: Mapping[str, str]) -> str:
+def sentence(row: Row) -> str:
     """How much of a network can go, by evidence, and what is shown of the next sparser level.
 
     row: of `flags.verdicts`' second table.
     """
     who = f"From the {row['theta']} theta"
-    how = names.get(row["pruning"], row["pruning"])
+    how = row["pruning"]
     if row["status"] in ("flagged", "none") or pd.isna(row["level"]):
         return f"{who}, {how}: no verdict: {row['advice']}."
     margin = points(row["margin"])
@@ -100,9 +99,9 @@ def _interval(row: Row) -> str:
     return f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
 
 
-def _table(block: pd.DataFrame, names: Mapping[str, str], width: int) -> list[str]:
+def _table(block: pd.DataFrame, width: int) -> list[str]:
     """A task's rows under the columns that fit."""
-    cells = [_cells(row, names) for row in block.to_dict("records")]
+    cells = [_cells(row) for row in block.to_dict("records")]
     for count in range(len(_PRIORITY), 2, -1):
         columns = [name for name in _COLUMNS if name in _PRIORITY[:count]]
         table = aligned([columns, *([row[name] for name in columns] for row in cells)])
@@ -111,7 +110,7 @@ def _table(block: pd.DataFrame, names: Mapping[str, str], width: int) -> list[st
     return table
 
 
-def _cells(row: Row, names: Mapping[str, str]) -> dict[str, str]:
+def _cells(row: Row) -> dict[str, str]:
     blocked = row["status"] if row["status"] in ("flagged", "none") else ""
     interval = "-"
     if not pd.isna(row["low_sparsity"]):
@@ -119,7 +118,7 @@ def _cells(row: Row, names: Mapping[str, str]) -> dict[str, str]:
     paper = percent(row["sparsity_one_std"]) + star(row)
     return {
         "theta": row["theta"],
-        "pruning": names.get(row["pruning"], row["pruning"]),
+        "pruning": row["pruning"],
         "shown": blocked or percent(row["sparsity"]) + star(row),
         "90 % interval": interval,
         "paper's": "flagged" if row["flagged_one_std"] else paper,

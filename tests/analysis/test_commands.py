@@ -204,8 +204,8 @@ def test_extreme_as_csv_and_json(analysis, tmp_path):
 def test_extreme_says_it_in_a_sentence(analysis):
     code, out, err = analysis("extreme", "--study", "small")
     assert (code, err) == (0, "")
-    assert "From the standard theta, no ticket of IMP-ST is shown" in " ".join(out.split())
-    assert "From the standard theta, no tested ticket of RP" in " ".join(out.split())
+    assert "From the standard theta, no ticket of imp is shown" in " ".join(out.split())
+    assert "From the standard theta, no tested ticket of random" in " ".join(out.split())
 
 
 def test_extreme_explains_both_rules(analysis):

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
+from search_spaces.errors import InputError
+from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, asked, reachable
 from tuner.runtime.settings import Origin, Settings, rerun
@@ -49,8 +51,9 @@ def work_table(
 
 
 def summarise(work: Worklist, origin: Origin, settings: Settings) -> None:
-    """Prints how much is complete in all, what failed, and what searches may still ask for.
-    origin, settings: as the user asks for it and where its results are."""
+    """Prints how much is complete in all, what failed, which other versions of the study MLflow
+    has, and what searches may still ask for. origin, settings: as the user asks for it and where
+    its results are."""
     storage = settings.storage
     counts = state.counts(work)
     total, complete = sum(c.total for c in counts), sum(c.complete for c in counts)
@@ -58,5 +61,31 @@ def summarise(work: Worklist, origin: Origin, settings: Settings) -> None:
     failed = failures.of_study(work.grid.keys, work.study.name, storage)
     for line in failures.lines(failed, storage, rerun(origin, settings)):
         typer.echo(line)
+    for line in _versions(work.study):
+        typer.echo(line)
     if work.searches:
         typer.echo(f"{len(work.searches)} searches may ask for {work.most} transfers in all")
+
+
+def _versions(study: Study) -> list[str]:
+    """Which version a study is, if the store in force is a file that has others of its name."""
+    from analysis.store import places, versions
+    from analysis.store.runs import address, opened
+
+    uri = address(None)
+    if (file := places.database(uri)) is None or not file.exists():
+        return []
+    try:
+        with opened(uri) as store:
+            known = versions.of(store.runs(["study"], study.name), uri)
+    except InputError:
+        return []  # What is wrong with it is said by what needs it.
+    others = [version for version in known if version.digest != study.version]
+    if not others:
+        return []
+    listed = ", ".join(
+        f"{study.name}{versions.MARK}{version.digest} "
+        f"({'complete' if version.complete else 'incomplete'})"
+        for version in reversed(others)
+    )
+    return [f"version: {study.name}{versions.MARK}{study.version}; MLflow also has {listed}"]

@@ -1,6 +1,5 @@
 """python -m tuner sync: MLflow brought to what the ledger holds of a study."""
 
-import json
 import time
 from dataclasses import dataclass
 
@@ -19,9 +18,7 @@ from tuner.scheduling.worklist import worklist
 from tuner.stages.conclusion import conclude
 from tuner.storage.integrity import set_damaged_aside
 from tuner.tracking import backend
-from tuner.tracking.tracker import Tracker, open_tracker
-
-_INDEX = "evidence/index.json"
+from tuner.tracking.opening import open_tracker
 
 
 def sync(
@@ -37,13 +34,15 @@ def sync(
     """
     origin = asked(study, overrides, fragments)
     loaded = load(origin, data)
-    typer.echo(f"{loaded.name}: {sync_study(loaded, Settings(storage, data), origin)}")
+    typer.echo(str(sync_study(loaded, Settings(storage, data), origin)))
 
 
 @dataclass(frozen=True)
 class Synced:
-    """How many runs of a study were written, and how many there are now, the parent apart."""
+    """How many runs of a study, or of the version that `title` names, were written, and how many
+    there are now, the parent apart."""
 
+    title: str
     written: int
     runs: int
     failed: int
@@ -51,11 +50,12 @@ class Synced:
 
     def __str__(self) -> str:
         failed = f", {self.failed} of failures" if self.failed else ""
-        return f"{self.written} runs written; {self.runs} there now{failed}, in {self.uri}"
+        written = f"{self.written} runs written; {self.runs} there now{failed}"
+        return f"{self.title}: {written}, in {self.uri}"
 
 
 def sync_study(study: Study, settings: Settings, origin: Origin) -> Synced:
-    """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict; nothing
+    """Writes to MLflow what it lacks of a study's results, failures, evidence and verdict, nothing
     twice. Raises InputError if MLflow does not answer, if nothing is finished, or while a run works
     on the study."""
     work = worklist(study, Ledger(settings.storage.resolve()))
@@ -74,23 +74,6 @@ def sync_study(study: Study, settings: Settings, origin: Origin) -> Synced:
             tracker = open_tracker(client, work, origin.study)
             before = len(tracker.runs)
             tracker.catch_up()
-            _evidence(tracker)
             conclude(work.refreshed(), tracker)
         runs, failed = len(tracker.runs), len(tracker.failed)
-        return Synced(runs - before, runs, failed, public(tracker.uri))
-
-
-def _evidence(tracker: Tracker) -> None:
-    """Puts the evidence there, unless all of it is: then what was said beside it stays."""
-    from analysis.store import artifacts
-    from analysis.store.load import load
-    from tuner.evidence import records
-
-    collected = records.collect(tracker.work)
-    counts = {name: len(rows) for name, rows in collected.tables.items()}
-    if not any(counts.values()):
-        return
-    parent = load(tracker.work.study.name, tracker.uri).parent
-    held = artifacts.read(parent, _INDEX, tracker.uri)
-    if held is None or json.loads(held).get("records") != counts:
-        tracker.attach(records.files(collected, [], 0), "evidence")
+        return Synced(tracker.title, runs - before, runs, failed, public(tracker.uri))

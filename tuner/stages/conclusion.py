@@ -1,19 +1,21 @@
 """How a study stands, decided from the ledger and put where people look: the screen, the parent
 run's verdict, figures and report, and the model registry."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, state
-from tuner.tracking import registry
+from tuner.tracking import headline, registry
 from tuner.tracking.notes import Summary
 from tuner.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.store.runs import Run
     from analysis.verdict.results import Results
 
 
@@ -49,14 +51,14 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     from analysis.report import page
     from analysis.store import evidence
     from analysis.store.load import CORRECT_FILE, load
-    from analysis.tables.roles import pruners
     from analysis.tables.text import format_table
     from analysis.tables.verdict import sentences
     from analysis.verdict import records
 
     study, results = work.study, state.results(work)
     tracker.attach({CORRECT_FILE: records.pack(results.correct)})
-    tracked = replace(load(study.name, tracker.uri), correct=results.correct)
+    tracked = replace(load(tracker.named, tracker.uri), correct=results.correct)
+    _attach_evidence(tracker, tracked.parent)
     flags = evidence.flags(tracked.parent, tracker.uri)
     judged = _judge(work, results, flags)
     verdict, shown = judged.verdict, judged.shown
@@ -72,10 +74,13 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
         texts["report.html"] = page.of(tracked, tracker.uri)
     drawn = _figures(results)
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
+    tracker.settle(headline.params(study))
+    tracker.measure(headline.metrics(verdict, shown))
     winners = registry.winners(work, verdict, shown, flags)
-    registry.register(tracker, winners)
-    models = [winner.model for winner in winners]
-    concluded = replace(judged.conclusion, models=models, reported=reported)
+    concluded = replace(judged.conclusion, reported=reported)
+    complete = concluded.done == concluded.total
+    registry.register(tracker, winners, complete)
+    concluded = replace(concluded, models=[w.model for w in winners] if complete else [])
     failed = _failed(work, results)
     tracker.describe(
         Summary(
@@ -85,7 +90,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
             done=concluded.done,
             total=concluded.total,
             failed=failed,
-            verdict=sentences(verdict, shown, pruners(study)),
+            verdict=sentences(verdict, shown),
             models=concluded.models,
             has_report=reported,
             has_figures=bool(drawn),
@@ -107,7 +112,6 @@ class _Judged:
 
 
 def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged:
-    from analysis.tables.roles import pruners
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.verdict import WIDEST, verdict_lines
     from analysis.verdict import completeness
@@ -118,13 +122,27 @@ def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged
     lines, in_full = [], []
     if len(verdict):
         incomplete = completeness.lines(table, _failed(work, results))
-        names = pruners(work.study)
-        lines = [*incomplete, *verdict_lines(verdict, shown, names)]
-        in_full = [*incomplete, *verdict_lines(verdict, shown, names, WIDEST)]
+        lines = [*incomplete, *verdict_lines(verdict, shown)]
+        in_full = [*incomplete, *verdict_lines(verdict, shown, WIDEST)]
         in_full += ["", *one_std_lines(verdict), "", *evidence_lines(verdict, shown)]
     notes = [*_of_thetas(work), *ended_early(table)]
     conclusion = Conclusion(len(results.table), len(table), notes, lines, [], reported=False)
     return _Judged(verdict, shown, conclusion, in_full)
+
+
+def _attach_evidence(tracker: Tracker, parent: "Run") -> None:
+    """Puts the ledger's evidence on a version's results under its run, unless all of it is there:
+    then what was said beside it stays."""
+    from analysis.store import artifacts
+    from tuner.evidence import records
+
+    collected = records.collect(tracker.work)
+    counts = {name: len(rows) for name, rows in collected.tables.items()}
+    if not any(counts.values()):
+        return
+    held = artifacts.read(parent, "evidence/index.json", tracker.uri)
+    if held is None or json.loads(held).get("records") != counts:
+        tracker.attach(records.files(collected, [], 0), "evidence")
 
 
 def _failed(work: Worklist, results: "Results") -> int:

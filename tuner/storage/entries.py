@@ -9,7 +9,7 @@ from search_spaces import trials
 from search_spaces.base import Spec
 from search_spaces.grid import DENSE, Grid, ThetaCell, TicketCell, TransferCell
 from search_spaces.keys import key
-from search_spaces.spec import Theta, Ticket, Transfer
+from search_spaces.spec import Dataset, Theta, Ticket, Transfer
 from search_spaces.study import Study
 from search_spaces.trials import Trial
 
@@ -56,9 +56,10 @@ def transfer_entry(cell: TransferCell) -> Entry:
     """The entry of one transfer."""
     labels = cell.labels
     part = "" if cell.transfer.fraction == 1 else f" {cell.transfer.fraction:.0%}"
+    # What tells a table's rows apart comes first: MLflow cuts names off at their end.
     name = (
-        f"{_ticket_name(cell.ticket_cell)} > {labels['dataset']}{part}"
-        f" {cell.regime} seed {labels['seed']}"
+        f"seed {labels['seed']} {cell.regime}: {_ticket_name(cell.ticket_cell)}"
+        f" > {labels['dataset']}{part}"
     )
     return Entry(cell.key, "transfer", name, cell.transfer, labels)
 
@@ -81,7 +82,8 @@ def trial_entry(study: Study, trial: Trial) -> Entry:
         "regime": search.regime,
         "seeds": seeds,
     }
-    name = f"search {_ticket_name(cell)} > {task} {search.regime} {key(trial)[:6]} seed {seeds}"
+    about = f"{search.regime}: {_ticket_name(cell)} > {task}"
+    name = f"search {key(trial)[:6]} seed {seeds} {about}"
     return Entry(key(trial), "search", name, trial, labels)
 
 
@@ -105,7 +107,25 @@ def tags(entry: Entry, result: dict[str, Any]) -> dict[str, str]:
 
 def params(entry: Entry) -> dict[str, str]:
     """The labels of the study, and the spec's own settings; what its parents fixed is theirs."""
-    return {name: str(value) for name, value in {**entry.labels, **_own(entry.spec)}.items()}
+    found = {**entry.labels, **_own(entry.spec)}
+    if "sparsity" in found:
+        found["sparsity"] = asked_sparsity(entry)
+    return {name: str(value) for name, value in found.items()}
+
+
+def datasets(entry: Entry) -> list[tuple[Dataset, str]]:
+    """What a result was trained on, and, where it was, tested on: (dataset, train or test)."""
+    spec = entry.spec
+    if isinstance(spec, Ticket):
+        return [(spec.theta.dataset, "train")]
+    tested = [] if isinstance(spec, Trial) else [(spec.dataset, "test")]
+    return [(spec.dataset, "train"), *tested]
+
+
+def asked_sparsity(entry: Entry) -> float:
+    """The share of weights that a ticket was to lose, in [0, 1), as people write it: to a hundredth
+    of a percent. What it has lost to the weight is its metric `kept`."""
+    return round(float(entry.labels["sparsity"]), 4)
 
 
 def _own(spec: Spec) -> dict[str, Any]:
@@ -151,12 +171,13 @@ def seconds(result: Mapping[str, Any]) -> float:
 
 def summary(result: Mapping[str, Any]) -> dict[str, float]:
     """The final numbers of a result by name: time, scores, how much was trained and kept."""
-    final = {"seconds": seconds(result)}
+    final: dict[str, float] = {}
     groups = (("", "test"), ("last_", "last"), ("source_val_", "source_val"), ("best_val_", "best"))
     for prefix, group in groups:
         for name, value in result.get(group, {}).items():
             final[f"{prefix}{name.upper()}"] = value
-    for name in ("chance", "best_epoch", "sparsity", "kept"):
+    final["seconds"] = seconds(result)
+    for name in ("chance", "best_epoch", "kept"):
         if name in result:
             final[name] = result[name]
     for check in result.get("checks", []):
@@ -166,11 +187,13 @@ def summary(result: Mapping[str, Any]) -> dict[str, float]:
     return final
 
 
-def metrics(result: Mapping[str, Any]) -> Iterator[Value]:
-    """The summary, then the curves: train/ what was trained with, val/ scores on validation images,
-    probe/ the signals of catastrophic overfitting."""
+def metrics(entry: Entry, result: Mapping[str, Any]) -> Iterator[Value]:
+    """The summary, the sparsity as an axis for charts, then the curves: train/ what was trained
+    with, val/ scores on validation images, probe/ the signals of catastrophic overfitting."""
     for name, value in summary(result).items():
         yield Value(name, float(value), result["ended"])
+    if "sparsity" in entry.labels:
+        yield Value("sparsity", asked_sparsity(entry), result["ended"])
     moment = result["started"]
     for epoch in result.get("epochs", []):
         moment += epoch["seconds"]

@@ -59,7 +59,7 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
         won=won,
         result=files.result,
         scores=_SCORES,
-        shown=sentence(shown, {}),
+        shown=sentence(shown),
         elsewhere=shown["status"] == "confirmed" and shown["level"] != won["level"],
         stages=stages,
         snippet=snippet(winner.model, files),

@@ -6,6 +6,7 @@ Links are relative to the UI: it answers below `#/`, wherever it is served from.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 NOTE = "mlflow.note.content"
 MODE = "workflowType=machine_learning"
@@ -14,10 +15,26 @@ MODE = "workflowType=machine_learning"
 MOST_SENTENCES = 20
 
 
+MOST_DIFFERENCES = 5
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """A version of a study: what it is called, its run, and what it sets otherwise than the
+    first."""
+
+    title: str
+    digest: str
+    run: str
+    complete: bool
+    sets: list[str]
+
+
 @dataclass(frozen=True)
 class Summary:
-    """Where a study stands, and where in MLflow it is. verdict: in sentences; models: the names of
-    its winning tickets in the registry."""
+    """Where a version of a study stands, and where in MLflow it is. verdict: in sentences; models:
+    the names of its winning tickets in the registry; versions: all of the study's, the one first
+    that readers take."""
 
     name: str
     experiment: str
@@ -27,6 +44,7 @@ class Summary:
     failed: int = 0
     verdict: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
+    versions: list[VersionLine] = field(default_factory=list)
     has_report: bool = False
     has_figures: bool = False
     has_evidence: bool = False
@@ -47,8 +65,7 @@ def experiment(summary: Summary) -> str:
     """The description of an experiment."""
     views = ", ".join(f"[{view}]({view_link(summary.experiment, view)})" for view in VIEWS)
     return f"""\
-{summary.done} of {summary.total} transfers are complete. \
-**Start at the run [{summary.name}]({run_link(summary.experiment, summary.run)})**. \
+{_start(summary)} \
 Tables of runs: {views}.
 
 {_ABOUT}
@@ -58,6 +75,27 @@ Tables of runs: {views}.
 {_LEGEND}"""
 
 
+def _start(summary: Summary) -> str:
+    """Where a reader of an experiment begins."""
+    if len(summary.versions) < 2:
+        done = f"{summary.done} of {summary.total} transfers are complete."
+        link = run_link(summary.experiment, summary.run)
+        return f"{done} **Start at the run [{summary.name}]({link})**."
+    listed = "\n".join(f"- {_version(line, summary.experiment)}" for line in summary.versions)
+    first = summary.versions[0]
+    start = f"[{first.title}]({run_link(summary.experiment, first.run)})"
+    many = f"{len(summary.versions)} versions of {summary.name}"
+    return f"{many}. **Start at the run {start}**.\n\n{listed}\n\n"
+
+
+def _version(line: VersionLine, experiment: str) -> str:
+    sets = line.sets[:MOST_DIFFERENCES]
+    more = [f"{len(line.sets) - len(sets)} fields more"] if len(sets) < len(line.sets) else []
+    state = "complete" if line.complete else "incomplete"
+    link = f"[{line.title}]({run_link(experiment, line.run)})"
+    return ", ".join([f"{link}: {state}", *(f"`{field}`" for field in sets), *more])
+
+
 def parent(summary: Summary) -> str:
     """The description of the run that stands for a study. The UI folds all but its first lines."""
     shown = summary.verdict[:MOST_SENTENCES]
@@ -65,13 +103,26 @@ def parent(summary: Summary) -> str:
     verdict = "\n".join(f"- {line}" for line in [*shown, *rest]) or "Nothing to judge yet."
     return f"""\
 {summary.done} of {summary.total} transfers are complete{_missing(summary)}. Look at \
-{_places(summary)}.
+{_places(summary)}.{_which(summary)}
 
 {verdict}
 
 {_models(summary)}
 
 {_ABOUT}"""
+
+
+def _which(summary: Summary) -> str:
+    """Which version it is, where there are several, and how to find what it shares with others."""
+    if len(summary.versions) < 2:
+        return ""
+    own = next(line for line in summary.versions if line.run == summary.run)
+    holds = quote(f"tags.versions LIKE '%{own.digest}%'")
+    runs = f"#/experiments/{summary.experiment}/runs?{MODE}&searchFilter={holds}"
+    return (
+        f" This is {own.title}, one of {len(summary.versions)} versions; what it shares with an "
+        f"earlier one hangs below that: [all of its runs]({runs})."
+    )
 
 
 def _missing(summary: Summary) -> str:
@@ -99,7 +150,10 @@ def _places(summary: Summary) -> str:
 
 def _models(summary: Summary) -> str:
     if not summary.models:
-        return "No pruned ticket is a double win (yet): the model registry has none of this study."
+        return (
+            "The model registry has no ticket of this: no pruned one is a double win, or transfers "
+            "are missing."
+        )
     listed = ", ".join(f"[{name}](#/models/{name}?{MODE})" for name in summary.models)
     return f"Winning tickets in the model registry: {listed}."
 

@@ -2,7 +2,8 @@
 
 A registered model stands for a theta and a task of a study, STUDY-THETA-DATASET; its versions are
 tickets, told apart by their content keys; the alias `double-win` is on the extreme one, and only
-while the study's verdict says so. Writing it again makes nothing twice.
+while the verdict of the study's version that put it there says so. Writing it again makes nothing
+twice.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ from tuner.tracking.tracker import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
+VERSION = "study_version"
+"""The tag of a ticket in the registry that says which version of the study it wins in."""
 SMALL = 16 * 2**20
 """Weights of theta up to so many bytes lie beside the mask."""
 _LONGEST = 5000  # characters that MLflow's tables hold of a description
@@ -73,16 +76,28 @@ def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: f
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))
 
 
-def register(tracker: Tracker, winning: list[Winner]) -> None:
-    """Puts winners into the registry, and takes the alias from the study's tickets that are none
-    (any more). A ticket without a run in MLflow is left out."""
+def register(tracker: Tracker, winning: list[Winner], complete: bool) -> None:
+    """Puts a version's winners into the registry, and takes the alias from those that it has put
+    there and that are none any more. A ticket without a run in MLflow is left out.
+
+    The alias is of the complete version that was concluded last and has a winner there: one that is
+    not complete changes nothing, and none takes the alias from what another has put there without a
+    winner of its own.
+    """
+    if not complete:
+        return
     client, study = tracker.client, tracker.work.study
     with_runs = {w.model: w for w in winning if w.cell.key in tracker.runs}
     for model in _models(client, study.name):
         if model.name not in with_runs and ALIAS in model.aliases:
-            client.delete_registered_model_alias(model.name, ALIAS)
+            held = client.get_model_version(model.name, model.aliases[ALIAS])
+            # Earlier releases knew no versions, and put none here.
+            mine = tracker.version if tracker.alone else None
+            if held.tags.get(VERSION, mine) == tracker.version:
+                client.delete_registered_model_alias(model.name, ALIAS)
     for winner in with_runs.values():
         version = _version(tracker, winner)
+        client.set_model_version_tag(winner.model, version, VERSION, tracker.version)
         client.set_registered_model_alias(winner.model, ALIAS, version)
 
 

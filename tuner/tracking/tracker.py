@@ -1,28 +1,32 @@
 """The only writer of runs to MLflow: derived from the ledger, by the driver alone.
 
-One experiment a study, a parent run for the study, child runs for thetas, tickets and transfers.
-A run is FINISHED only when all of it is written; runs cut short are removed and written again.
-What failed is a FAILED run with the reason, until its result is there.
+One experiment a study, a parent run for each version of it, child runs for thetas, tickets and
+transfers. A run is FINISHED only when all of it is written; runs cut short are removed and written
+again. What failed is a FAILED run with the reason, until its result is there.
+
+MLflow has a run below one other at most, and a result has one run: what versions share hangs below
+the version that was written first, and names all of them in its tag `versions`.
 """
 
+import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from analysis.store import places
-from analysis.store.runs import address
+from analysis.store import versions
+from analysis.store.runs import opened
 from search_spaces.keys import key
+from search_spaces.spec import Dataset
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import state
-from tuner.storage.entries import Entry, entries, metrics, params, tags, trial_entry
+from tuner.storage.entries import Entry, datasets, entries, metrics, params, tags, trial_entry
 from tuner.storage.failures import Failure, of_key, recorded
 from tuner.tracking import notes
 
+VERSIONS = "versions"
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _LONGEST_PARAM = 500
@@ -30,35 +34,62 @@ _LONGEST_PARAM = 500
 
 @dataclass
 class Tracker:
-    """A study's window in MLflow, connected. before: the status that its own run had; `runs`:
-    content key -> run of what is written; `failed`: content key -> (run, when) of what is shown as
-    failed."""
+    """A version of a study's window in MLflow, connected. alone: is it the only one of its study?
+    before: the status that its own run had;
+    `runs`: content key -> run of what is written; `shared`: of those that do not name this version,
+    content key -> the versions that they name; `failed`: content key -> (run, when) of what is
+    shown as failed; ended: when the last of the version's results did, in milliseconds."""
 
     client: Any
     uri: str
     work: Worklist
     experiment: str
     parent: str
+    alone: bool
     before: str
     runs: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    ended: int | None = None
+
+    @property
+    def version(self) -> str:
+        """The version's digest."""
+        return self.work.study.version
+
+    @property
+    def named(self) -> str:
+        """The version as `analysis --study` takes it."""
+        return f"{self.work.study.name}{versions.MARK}{self.version}"
+
+    @property
+    def title(self) -> str:
+        """What the version is called: by its study's name alone where it has no other."""
+        return self.work.study.name if self.alone else self.named
 
     def log(self, entry: Entry) -> None:
-        """Writes one complete result as a child run; does nothing for one that is there."""
+        """Writes one complete result as a child run; of one that is there it only says, if need be,
+        that it is one of this version's too."""
         from mlflow.entities import Metric
 
         if entry.key in self.runs:
+            self._share(entry.key)
             return
         result = self.work.ledger.result(entry.spec)
         run_id = self._child(entry, tags(entry, result), int(1000 * result["started"]))
-        values = [Metric(m.name, m.value, int(1000 * m.time), m.step) for m in metrics(result)]
+        values = [
+            Metric(m.name, m.value, int(1000 * m.time), m.step) for m in metrics(entry, result)
+        ]
         for start in range(0, len(values), _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=values[start : start + _METRICS_A_CALL])
+        self.client.log_inputs(run_id, [_input(*used) for used in datasets(entry)])
         if entry.stage == "ticket":
             folder = self.work.ledger.folder(entry.spec)
             for file in ("mask.safetensors", "result.json", "spec.json"):
                 self.client.log_artifact(run_id, str(folder / file), "ticket")
-        self.client.set_terminated(run_id, end_time=int(1000 * result["ended"]))
+        ended = int(1000 * result["ended"])
+        self.client.set_terminated(run_id, end_time=ended)
+        self.ended = max(ended, self.ended or 0)
         self.runs[entry.key] = run_id
         self._no_failure(entry.key)
 
@@ -92,13 +123,19 @@ class Tracker:
         tried = [trial_entry(study, finished.trial) for finished in trials]
         for entry in (*entries(self.work.grid).values(), *tried):
             if entry.key in self.runs:
-                continue
-            if self.work.ledger.has(entry.spec):
+                self._share(entry.key)
+            elif self.work.ledger.has(entry.spec):
                 self.log(entry)
             elif entry.key in missing:
                 self.log_failure(entry, missing[entry.key])
         for name in self.failed.keys() - missing.keys():
             self._no_failure(name)
+
+    def _share(self, name: str) -> None:
+        """Has the run of a result that another version wrote name this one."""
+        if name in self.shared:
+            named = f"{self.shared.pop(name)} {self.version}".strip()
+            self.client.set_tag(self.runs[name], VERSIONS, named)
 
     def _child(self, entry: Entry, about: dict[str, str], started: int | None = None) -> str:
         """A new child run with an entry's parameters; its id."""
@@ -108,7 +145,7 @@ class Tracker:
             self.experiment,
             start_time=started,
             run_name=entry.name,
-            tags={"mlflow.parentRunId": self.parent, **about},
+            tags={"mlflow.parentRunId": self.parent, VERSIONS: self.version, **about},
         )
         settings = [Param(name, value[:_LONGEST_PARAM]) for name, value in params(entry).items()]
         self.client.log_batch(run.info.run_id, params=settings[:_PARAMS_A_CALL])
@@ -118,6 +155,16 @@ class Tracker:
         """Takes away the run that shows a key as failed, if there is one."""
         if name in self.failed:
             self.client.delete_run(self.failed.pop(name)[0])
+
+    def settle(self, settings: dict[str, str]) -> None:
+        """Puts parameters under the parent run, once: MLflow takes no others in their place."""
+        from mlflow.entities import Param
+
+        if self.client.get_run(self.parent).data.params:
+            return
+        values = [Param(name, value[:_LONGEST_PARAM]) for name, value in settings.items()]
+        for start in range(0, len(values), _PARAMS_A_CALL):
+            self.client.log_batch(self.parent, params=values[start : start + _PARAMS_A_CALL])
 
     def measure(self, numbers: dict[str, float]) -> None:
         """Puts numbers of this run of the study under the parent run, beside earlier runs'."""
@@ -140,82 +187,52 @@ class Tracker:
             self.client.log_artifacts(run or self.parent, scratch, folder)
 
     def describe(self, summary: notes.Summary) -> None:
-        """Says at the study's experiment and parent run what there is to see."""
-        texts = notes.experiment(summary), notes.parent(summary)
-        self.client.set_experiment_tag(self.experiment, notes.NOTE, texts[0])
-        self.client.set_tag(self.parent, notes.NOTE, texts[1])
+        """Says at the study's experiment and parent run what there is to see, also of its other
+        versions."""
         state = "complete" if summary.done == summary.total else "incomplete"
-        self.client.set_tag(self.parent, "state", state)
+        concluded = str(int(1000 * time.time()))
+        for name, value in (("state", state), (versions.CONCLUDED, concluded)):
+            self.client.set_tag(self.parent, name, value)
+        summary = replace(summary, versions=self._versions())
+        self.client.set_experiment_tag(self.experiment, notes.NOTE, notes.experiment(summary))
+        self.client.set_tag(self.parent, notes.NOTE, notes.parent(summary))
+
+    def _versions(self) -> list[notes.VersionLine]:
+        """All versions of the study that the store has, the one first that readers take."""
+        name = self.work.study.name
+        with opened(self.uri) as store:
+            known = versions.of(store.runs(["study"], name), self.uri)
+        return [
+            notes.VersionLine(
+                versions.title(version, known),
+                version.digest,
+                version.run.run_id,
+                version.complete,
+                versions.differing(version, known, self.uri),
+            )
+            for version in reversed(known)
+        ]
 
     def leave(self) -> None:
         """This run of the study is given up: its run is what it was before."""
-        self.client.set_terminated(self.parent, self.before)
+        self.client.set_terminated(self.parent, self.before, self.ended)
 
     def kill(self) -> None:
         """This run of the study is cut short."""
         self.client.set_terminated(self.parent, "KILLED")
 
     def end(self, failed: bool = False) -> None:
-        """This run of the study is over."""
-        self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
+        """This run of the study is over. What MLflow shows as its duration is from the first
+        training's start to the last one's end, not to the end of a sync."""
+        self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED", self.ended)
 
 
-def open_tracker(client: Any, work: Worklist, origin: str) -> Tracker:
-    """The study's experiment and parent run, made if missing, and what is already in them. origin:
-    what the user calls the study, a name or a path."""
-    uri, study = address(None), work.study
-    experiment = client.get_experiment_by_name(study.name)
-    if experiment is not None and experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    number = experiment.experiment_id if experiment else _made(client, uri, study.name)
-    for name, value in notes.EXPERIMENT_TAGS.items():
-        client.set_experiment_tag(number, name, value)
-    parents = list(_search(client, number, "tags.stage = 'study'"))
-    if parents:
-        parent, before = parents[0].info.run_id, parents[0].info.status
-        client.update_run(parent, status="RUNNING")
-    else:
-        before = "KILLED"
-        tags = {"stage": "study", "mlflow.source.name": f"python -m tuner run {origin}"}
-        parent = client.create_run(number, run_name=study.name, tags=tags).info.run_id
-        client.set_experiment_tag(
-            number, notes.NOTE, notes.experiment(notes.Summary(study.name, number, parent))
-        )
-    client.set_tag(parent, "study_key", key(study))
-    client.set_tag(parent, "origin", origin)
-    content = study.model_dump(mode="json", exclude_none=True)
-    client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
-    tracker = Tracker(client, uri, work, number, parent, _ended(before))
-    for run in _search(client, number, "tags.stage != 'study'"):
-        status, run_id, about = run.info.status, run.info.run_id, run.data.tags
-        if status == "FINISHED" and about["key"] not in tracker.runs:
-            tracker.runs[about["key"]] = run_id
-        elif status == "FAILED" and about["key"] not in tracker.failed:
-            tracker.failed[about["key"]] = run_id, about.get("when", "")
-        else:
-            # Cut short, or made twice by a request that was sent again.
-            client.delete_run(run_id)
-    return tracker
+def _input(dataset: Dataset, context: str) -> Any:
+    """A data set as MLflow shows what a run used; context: train or test."""
+    from mlflow.entities import Dataset as Shown
+    from mlflow.entities import DatasetInput, InputTag
 
-
-def _ended(status: str) -> str:
-    """A status from before; a run that was killed has left it as if it went on."""
-    return "KILLED" if status == "RUNNING" else status
-
-
-def _made(client: Any, uri: str, name: str) -> str:
-    """A new experiment. Where there is no server to say it, its artifacts' place is a URI of ours:
-    MLflow's own is a bare path, which it misreads where a folder's name has a # or ? in it."""
-    server = uri.startswith(("http:", "https:"))
-    place = None if server else (places.artifacts_of(uri) / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
-
-
-def _search(client: Any, experiment: str, condition: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    source = json.dumps({"uri": dataset.path or dataset.name})
+    profile = json.dumps({"size": dataset.size, "view": dataset.view, "limit": dataset.limit})
+    shown = Shown(dataset.title, key(dataset)[:8], "local", source, profile=profile)
+    return DatasetInput(shown, [InputTag("mlflow.data.context", context)])

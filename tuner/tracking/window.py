@@ -17,7 +17,8 @@ from analysis.store.runs import UnreadableError, address, explained
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import Entry
 from tuner.tracking import backend
-from tuner.tracking.tracker import Tracker, open_tracker
+from tuner.tracking.opening import open_tracker
+from tuner.tracking.tracker import Tracker
 
 PAUSE = 60.0
 """Seconds for which MLflow is left alone after it has not answered."""
@@ -47,6 +48,8 @@ class Window:
         self._tracker: Tracker | None = None
         try:
             self._tracker = self._open()
+            if not self._tracker.alone:
+                say(f"in MLflow: {self._tracker.named}, apart from other versions")
         except UnreadableError as error:
             if needed:
                 raise

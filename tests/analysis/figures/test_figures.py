@@ -5,8 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from analysis.figures import named, paper, style
-from analysis.tables.roles import main_pruning, pruners
+from analysis.figures import named, style
 from search_spaces.errors import InputError
 from search_spaces.levels import sparsity
 from tests.support.synthetic import large_study, table
@@ -55,17 +54,6 @@ def dashed(axes):
     }
 
 
-def test_the_paper_s_names_of_prunings(study):
-    names = {"imp": "IMP-ST", "imp-adversarial": "IMP-AT", "one-shot": "OMP", "random": "RP"}
-    assert pruners(study) == names and main_pruning(study) == "imp"
-
-
-def test_prunings_with_the_same_name_keep_their_own_beside_it(study):
-    again = {**study.pruning, "slow": study.pruning["imp"]}
-    twice = pruners(study.model_copy(update={"pruning": again}))
-    assert (twice["imp"], twice["slow"], twice["random"]) == ("IMP-ST imp", "IMP-ST slow", "RP")
-
-
 def test_fig3_has_a_panel_for_each_metric_and_dataset(study, transfers):
     rows, figure = drawn("fig3", transfers, study)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["cifar10", "cifar100", "svhn"]
@@ -102,18 +90,18 @@ def test_fig4_compares_the_prunings_of_each_theta(study, transfers):
     rows, figure = drawn("fig4", only, study)
     assert len(figure.axes) == 3
     robust = figure.axes[2]
-    for name, pruning in (("IMP-ST", "imp"), ("IMP-AT", "imp-adversarial"), ("RP", "random")):
+    for pruning in ("imp", "imp-adversarial", "random"):
         mean, _ = mean_std(only, "RA", "adversarial", pruning=pruning, fraction=1.0)
-        assert list(line(robust, name).get_ydata()) == pytest.approx(mean)
-    assert to_hex(line(robust, "RP").get_color()).upper() == style.RANDOM_COLOUR
-    assert len(dashed(robust)) == 1 and set(rows["pruner"]) == set(pruners(study).values())
+        assert list(line(robust, pruning).get_ydata()) == pytest.approx(mean)
+    assert to_hex(line(robust, "random").get_color()).upper() == style.RANDOM_COLOUR
+    assert len(dashed(robust)) == 1 and set(rows["pruning"]) == set(study.pruning)
 
 
 def test_fig4_draws_no_line_through_levels_that_were_not_tested(study, transfers):
     only = transfers[(transfers["theta"] == "adversarial") & (transfers["dataset"] == "svhn")]
     skipped = only[~((only["pruning"] == "random") & (only["level"] == 9))]
     _, figure = drawn("fig4", skipped, study)
-    heights = line(figure.axes[2], "RP").get_ydata()
+    heights = line(figure.axes[2], "random").get_ydata()
     assert [bool(y == y) for y in heights] == [True, True, False, True]
 
 
@@ -145,17 +133,17 @@ def test_a10_s_bars_are_the_means_at_one_level(study, transfers):
         for bars in axes.containers
         if hasattr(bars, "patches")
     }
-    assert list(heights) == ["dense", "IMP-ST", "IMP-AT", "OMP", "RP"]
-    for name, pruning in (("IMP-ST", "imp"), ("RP", "random")):
+    assert list(heights) == ["dense", "imp", "imp-adversarial", "one-shot", "random"]
+    for pruning in ("imp", "random"):
         own = dict(pruning=pruning, theta="standard", dataset="cifar10", fraction=1.0)
         mean, _ = mean_std(transfers, "RA", "adversarial", **own)
-        assert (heights["dense"][0], heights[name][0]) == pytest.approx((mean[0], mean[-1]))
+        assert (heights["dense"][0], heights[pruning][0]) == pytest.approx((mean[0], mean[-1]))
     assert set(rows["at"].round(6)) == {round(sparsity(13), 6)}
 
 
 def test_a10_stands_at_the_extreme_double_wins(study, transfers):
     rows, _ = drawn("a10", transfers, study)
-    ticket = rows[(rows["bar"] == "IMP-ST") & (rows["metric"] == "RA_adversarial")]
+    ticket = rows[(rows["bar"] == "imp") & (rows["metric"] == "RA_adversarial")]
     levels = style.placed(transfers)
     levels = levels[levels["extreme"] & (levels["pruning"] == "imp") & (levels["fraction"] == 1)]
     assert dict(zip(ticket["dataset"] + ticket["theta"], ticket["level"], strict=True)) == {
@@ -194,8 +182,3 @@ def test_a_figure_is_written_four_ways_and_twice_the_same(study, transfers, tmp_
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--out .*file: cannot be written"):
         named.write("fig3", rows, figure, tmp_path / "file")
-
-
-def test_is_random_goes_by_the_paper_s_name():
-    rows = pd.DataFrame({"pruner": ["RP", "RP other", "IMP-ST", "OMP"]})
-    assert list(paper.is_random(rows)) == [True, True, False, False]

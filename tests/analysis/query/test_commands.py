@@ -13,6 +13,7 @@ from scipy import stats
 from analysis.cli import main
 from analysis.query import compare, filters, find
 from analysis.store import load
+from analysis.tables import people
 from analysis.tables.text import format_table
 from search_spaces import grid
 from search_spaces.errors import InputError
@@ -69,6 +70,9 @@ def test_what_groups_are_taken_over():
     assert filters.pooled(FRAME, "theta,seed", ["theta", "seed"]) == []
 
 
+EVERY = "theta,pruning,level,dataset,regime"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -76,7 +80,7 @@ def test_what_groups_are_taken_over():
         (["--group-by", "theta", "--agg", "men"], "--agg men: did you mean mean?"),
         (["--group-by", "theta", "--columns", "SAA"], "no column SAA: did you mean SA?"),
         (["--group-by", "theta", "--columns", "dataset"], "--columns dataset: is text"),
-        (["--group-by", "theta", "--sort", "SA"], "no column SA: did you mean SA_"),
+        (["--group-by", EVERY, "--sort", "SA"], "no column SA: did you mean SA_"),
         (["--limit", "0"], "--limit"),
     ],
 )
@@ -87,20 +91,49 @@ def test_faults_of_a_query_name_the_column(analysis, arguments, said):
 
 def test_grouped_trials_are_sorted_and_cut(analysis, store):
     code, out, err = analysis(
-        *("trials", "--where", "regime == 'adversarial'", "--group-by", "theta,level"),
+        *("trials", "--where", "regime == 'adversarial' and pruning == 'imp'"),
+        *("--group-by", "theta,dataset,level"),
         *("--columns", "RA", "--agg", "mean", "--sort=-RA_mean", "--limit", "2"),
         *("--format", "json"),
     )
     table = load.load("small", store.uri).table
-    rows = table[table["regime"] == "adversarial"]
-    best = rows.groupby(["theta", "level"])["RA"].mean().sort_values(ascending=False)[:2]
+    rows = table[(table["regime"] == "adversarial") & (table["pruning"] == "imp")]
+    groups = ["theta", "dataset", "level"]
+    best = rows.groupby(groups)["RA"].mean().sort_values(ascending=False)[:2]
     answer = json.loads(out)
-    assert code == 0 and [(row["theta"], row["level"]) for row in answer] == list(best.index)
+    assert code == 0
+    assert [tuple(row[name] for name in groups) for row in answer] == list(best.index)
     assert [row["RA_mean"] for row in answer] == pytest.approx(list(best))
     assert err.splitlines() == [
-        "note: each row is over all of pruning, dataset, seed",
-        "note: the first 2 of 12 rows",
+        "note: each row is over all of seed",
+        "note: the first 2 of 27 rows",
     ]
+
+
+def test_no_mean_is_taken_over_prunings_or_regimes(analysis):
+    code, out, err = analysis("trials", "--group-by", "theta,dataset,level")
+    assert (code, out) == (2, "") and "several values of pruning, regime: add them" in err
+
+
+def test_tables_for_people_are_in_percent_and_fit_120_columns(analysis, store):
+    table = load.load("small", store.uri).table
+    _, out, _ = analysis("trials")
+    head, first, *rest = out.splitlines()
+    assert all(f"{name} %" in head for name in ("sparsity", "SA", "RA"))
+    assert max(map(len, out.splitlines())) <= 120 and len(rest) == len(table) - 1
+    keys = [line.split()[-1] for line in (first, *rest)]
+    assert len(set(keys)) == len(keys) and len(keys[0]) >= people.SHORTEST
+    assert all(whole.startswith(key) for whole, key in zip(table["key"], keys, strict=True))
+    _, out, _ = analysis("trials", "--format", "json", "--limit", "1")
+    assert json.loads(out)[0]["SA"] == pytest.approx(table["SA"].iloc[0])
+
+
+def test_which_numbers_are_shares():
+    shares = ["SA", "last_RA", "SA_adversarial_mean", "RA_std", "sparsity", "best_val_SA", "val/RA"]
+    others = ["SA_n", "seconds", "level", "train/loss", "SA_adversarial_n", "epochs", "seed"]
+    assert all(map(people.is_share, shares)) and not any(map(people.is_share, others))
+    row = people.readable(pd.DataFrame({"SA": [0.5], "n": [2], "gap": [0.25]}), ["gap"])
+    assert row.to_dict("records") == [{"SA %": "50.0", "n": 2, "gap %": "25.00"}]
 
 
 def ticket(sa, ra, seeds, dataset="digits"):

@@ -33,10 +33,15 @@ def table(study):
 def test_extreme_has_a_column_for_each_theta(study, table):
     found = paper.extreme_table(table, study)
     assert list(found.columns) == [
-        *("dataset", "fraction", "pruner", "standard", "fast_adversarial", "adversarial")
+        *("dataset", "fraction", "pruning", "standard", "fast_adversarial", "adversarial")
     ]
-    by_pruner = found[found["dataset"] == "cifar10"].set_index("pruner")["adversarial"]
-    assert by_pruner.to_dict() == {"IMP-ST": 59.04, "IMP-AT": 86.58, "OMP": 86.58, "RP": 0.0}
+    by_pruning = found[found["dataset"] == "cifar10"].set_index("pruning")["adversarial"]
+    assert (100 * by_pruning).round(2).to_dict() == {
+        "imp": 59.04,
+        "imp-adversarial": 86.58,
+        "one-shot": 86.58,
+        "random": 0.0,
+    }
     gaps = table.copy()
     gaps.loc[(gaps["theta"] == "standard") & (gaps["level"] == 0), "SA"] = float("nan")
     holey = paper.extreme_table(gaps, study)
@@ -46,11 +51,11 @@ def test_extreme_has_a_column_for_each_theta(study, table):
 
 
 def test_ticks_say_which_metrics_match(study, table):
-    found = paper.ticks(table, study, level=9).set_index(["theta", "pruner", "dataset"])
+    found = paper.ticks(table, study, level=9).set_index(["theta", "pruning", "dataset"])
     names = ["SA-ST", "SA-AT", "RA-AT", "double win"]
-    assert list(found.loc[("standard", "OMP", "svhn"), names]) == [True] * 4
-    assert list(found.loc[("standard", "IMP-ST", "cifar10"), names]) == [True, True, False, False]
-    assert list(found.loc[("standard", "RP", "svhn"), names]) == [False, True, False, False]
+    assert list(found.loc[("standard", "one-shot", "svhn"), names]) == [True] * 4
+    assert list(found.loc[("standard", "imp", "cifar10"), names]) == [True, True, False, False]
+    assert list(found.loc[("standard", "random", "svhn"), names]) == [False, True, False, False]
     same = paper.ticks(table, study, sparsity=86.58)
     pd.testing.assert_frame_equal(same, found.reset_index()[list(same.columns)])
     assert set(paper.ticks(table, study)["level"]) == {1, 4, 9}
@@ -76,14 +81,14 @@ def test_cost_counts_trainings_and_hours(study, table):
     theta = grid.thetas(study)[0].key
     first = next(cell for cell in grid.tickets(study) if cell.pruning == "imp")
     found = paper.cost(table, study, {theta: 3600.0, first.key: 1800.0})
-    row = found.set_index(["theta", "pruner", "dataset"]).loc[("standard", "IMP-ST", "svhn")]
+    row = found.set_index(["theta", "pruning", "dataset"]).loc[("standard", "imp", "svhn")]
     # 3 levels x 2 regimes x 2 seeds of half an hour; the dense network 2 x 2; 1 theta + 20 rounds.
     assert (row["trainings"], row["hours"], row["dense"], row["dense hours"]) == (12, 6.0, 4, 2.0)
     assert (row["source"], row["source hours"]) == (21, 1.5)
-    assert set(found.loc[found["pruner"] == "RP", "source"]) == {1}
+    assert set(found.loc[found["pruning"] == "random", "source"]) == {1}
 
 
 def test_levels_have_the_mean_of_each(study, table):
     found = paper.levels(table, study)
-    row = found[(found["pruner"] == "RP") & (found["level"] == 4)].iloc[0]
+    row = found[(found["pruning"] == "random") & (found["level"] == 4)].iloc[0]
     assert row["RA_adversarial_mean"] == pytest.approx(0.705) and row["RA_adversarial_n"] == 2

@@ -8,8 +8,6 @@ from analysis.verdict.rules import non_inferiority
 from search_spaces.reading import studies
 from tests.analysis.verdict.ladders import TEXT, dense, level, small_study, table
 
-NAMES = {"imp": "IMP-ST", "random": "RP"}
-
 
 def both(*levels, study=None):
     frame = table(*levels)
@@ -19,11 +17,11 @@ def both(*levels, study=None):
 
 
 def printed(*levels, width=80, study=None):
-    return verdict_lines(*both(*levels, study=study), NAMES, width)
+    return verdict_lines(*both(*levels, study=study), width)
 
 
 def said(*levels):
-    (sentence,) = sentences(*both(*levels), NAMES)
+    (sentence,) = sentences(*both(*levels))
     return sentence
 
 
@@ -36,7 +34,7 @@ def test_a_sentence_names_the_sparsest_ticket_and_what_the_next_level_loses():
 
 def test_a_refuted_ladder_is_not_sold_as_dense_at_no_sparsity():
     text = said(dense(), level(4, SA_standard=0.3), level(8, 0.4))
-    assert "no tested ticket of IMP-ST stays within 1 point" in text and "0.00 %" not in text
+    assert "no tested ticket of imp stays within 1 point" in text and "0.00 %" not in text
     assert "At 59.04 % too much is lost: SA after standard training is 30.0 points lower" in text
 
 
@@ -53,7 +51,7 @@ def test_an_open_level_is_told_with_what_would_settle_it():
 def test_what_may_not_be_judged_has_no_level():
     frames = both(dense(), level(4))
     frames[1]["status"], frames[1]["advice"] = "flagged", "look at 12ab"
-    (text,) = sentences(*frames, NAMES)
+    (text,) = sentences(*frames)
     assert "no verdict: look at 12ab" in text and "can go" not in text
 
 

@@ -21,8 +21,7 @@ from tuner.stages import conclusion
 from tuner.stages.conclusion import conclude, from_ledger
 from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
-from tuner.tracking import backend, notes, registry
-from tuner.tracking import tracker as tracking
+from tuner.tracking import backend, notes, opening, registry
 from tuner.tracking.cards import ALIAS
 
 MODEL = "made-up-standard-digits"
@@ -58,7 +57,7 @@ def again(client, study, ledger):
 
     def conclude_again(looked_at=None, flags=None):
         answered = study.model_copy(update={"looked_at": looked_at or {}})
-        tracker = tracking.open_tracker(client, worklist(answered, ledger), "made-up")
+        tracker = opening.open_tracker(client, worklist(answered, ledger), "made-up")
         tracker.catch_up()
         content = {"index.json": {"tables": {"flags": "signs"}}, "flags.json": flags or []}
         files = {name: json.dumps(value).encode() for name, value in content.items()}
@@ -203,7 +202,7 @@ def test_a_verdict_with_holes_says_so_everywhere(study, tmp_path, monkeypatch):
     why = failures.FailureReason("ValueError: boom", "", outside=False)
     failures.record(ledger, transfer_entry(lost[0]), study.name, why)
 
-    tracker = tracking.open_tracker(client, worklist(study, ledger), "made-up")
+    tracker = opening.open_tracker(client, worklist(study, ledger), "made-up")
     tracker.catch_up()
     found = conclude(worklist(study, ledger), tracker)
     assert (found.done, found.total) == (15, 20)

@@ -23,8 +23,7 @@ from tuner.stages import source
 from tuner.storage import failures
 from tuner.storage.entries import entries, transfer_entry
 from tuner.storage.failures import FailureReason
-from tuner.tracking import backend
-from tuner.tracking import tracker as tracking
+from tuner.tracking import backend, opening
 
 BOOM = FailureReason("ValueError: boom 17", "Traceback ...\nValueError: boom 17", outside=False)
 KILLED = FailureReason("The actor died unexpectedly", "", outside=True)
@@ -218,7 +217,7 @@ def test_mlflow_shows_a_failure_until_there_is_a_result(
     made_up.write_source(study, ledger)
 
     def opened():
-        tracker = tracking.open_tracker(backend.connect(), worklist(study, ledger), "made-up")
+        tracker = opening.open_tracker(backend.connect(), worklist(study, ledger), "made-up")
         tracker.catch_up()
         return tracker
 

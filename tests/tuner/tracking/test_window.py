@@ -14,7 +14,7 @@ from tests.support.mlflow_store import empty_store
 from trainables.store.ledger import open_ledger
 from tuner.scheduling.worklist import worklist
 from tuner.storage.entries import transfer_entry
-from tuner.tracking import backend, window
+from tuner.tracking import backend, opening, window
 from tuner.tracking import tracker as tracking
 from tuner.tracking.window import Window
 
@@ -130,7 +130,7 @@ def test_one_that_stays_away_is_left_to_a_sync(study, ledger, door):
     assert shown.finish(lambda tracker: "told") is None
     assert len(said) == 1 and len(runs(door)) == 6
     door.shut = False
-    tracking.open_tracker(door, worklist(study, ledger), "made-up").catch_up()
+    opening.open_tracker(door, worklist(study, ledger), "made-up").catch_up()
     assert runs(door) == everything(study, ledger)
 
 
