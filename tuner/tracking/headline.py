@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from analysis.verdict.one_std import METRICS
 from search_spaces.study import Study
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def metrics(verdict: "pd.DataFrame", shown: "pd.DataFrame") -> dict[str, float]:
     verdict, shown: the two tables of `flags.verdicts`.
     """
     import pandas as pd
+
+    from analysis.verdict.one_std import METRICS
 
     found: dict[str, Any] = {}
     for row in verdict.to_dict("records"):
