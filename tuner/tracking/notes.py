@@ -193,7 +193,7 @@ _ABOUT = (
 )
 _LEGEND = (
     "Below that run: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, "
-    "named THETA PRUNING SPARSITY > DATASET REGIME SEED. SA and RA are the shares of test images, "
+    "named seed SEED REGIME: THETA PRUNING SPARSITY > DATASET. SA and RA are the shares of test images, "
     "clean and under attack, that the best state by validation gets right; last_SA and last_RA "
     "are the last epoch's; chance is the share of the commonest class. Curves are under train/, "
     "val/ and probe/ (watching for catastrophic "
