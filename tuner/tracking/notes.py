@@ -193,10 +193,10 @@ _ABOUT = (
 )
 _LEGEND = (
     "Below that run: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, "
-    "named seed SEED REGIME: THETA PRUNING SPARSITY > DATASET. SA and RA are the shares of test images, "
-    "clean and under attack, that the best state by validation gets right; last_SA and last_RA "
-    "are the last epoch's; chance is the share of the commonest class. Curves are under train/, "
-    "val/ and probe/ (watching for catastrophic "
+    "named seed N REGIME: THETA PRUNING SPARSITY > DATASET. SA and RA are the shares of test "
+    "images, clean and under attack, that the best state by validation gets right; last_SA and "
+    "last_RA are the last epoch's; chance is the share of the commonest class. Curves are under "
+    "train/, val/ and probe/ (watching for catastrophic "
     "overfitting). `search` runs are trials of a hyper-parameter search: they know no test images, "
     "and best_val_SA and best_val_RA are what they are judged by."
 )
