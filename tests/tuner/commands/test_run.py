@@ -43,7 +43,7 @@ def test_with_mlflow_away_a_complete_study_still_has_its_verdict(ledger, away, c
     assert run_study(study, settings, Origin(ORIGIN)) == 0
     lines = capfd.readouterr().out.splitlines()
     assert any(line.startswith("made-up: 20 of 20 transfers complete") for line in lines)
-    assert any(line.split()[1:3] == ["IMP-ST", "36.00"] for line in lines)
+    assert any(line.split()[1:3] == ["imp", "36.00"] for line in lines)
     hint = next(line for line in lines if "python -m tuner sync" in line)
     words = shlex.split(hint.partition(": ")[2])
     assert words == [*["python", "-m", "tuner", "sync"], ORIGIN, "--storage", str(ledger.root)]
