@@ -132,6 +132,14 @@ class Grid:
         thetas = {name: cell.theta for name, cell in self.thetas.items()}
         return thetas | {name: cell.ticket for name, cell in self.tickets.items()}
 
+    @cached_property
+    def behind(self) -> dict[str, str]:
+        """By a transfer's key, that of the ticket it starts from; of a dense one, its theta's."""
+        cells = {name: cell.ticket_cell for name, cell in self.transfers.items()}
+        dense = {c.key: c.ticket.theta for c in cells.values() if not c.level}
+        thetas = {name: key(theta) for name, theta in dense.items()}
+        return {name: thetas.get(cell.key, cell.key) for name, cell in cells.items()}
+
     @property
     def keys(self) -> set[str]:
         """The keys of all of it."""

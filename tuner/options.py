@@ -30,7 +30,11 @@ WorkersOpt = Annotated[
 CpusOpt = Annotated[float, typer.Option("--cpus-per-trial", help="CPUs of one training.")]
 GpusOpt = Annotated[
     float | None,
-    typer.Option("--gpus-per-trial", help="GPUs of one training, fractions allowed."),
+    typer.Option(
+        "--gpus-per-trial",
+        help="GPUs of one training, fractions allowed; default: a whole one, "
+        "but in run and plan on this machine the part that measures best.",
+    ),
 ]
 
 

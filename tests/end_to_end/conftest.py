@@ -74,8 +74,8 @@ def ran(tmp_path_factory) -> Ran:
     study = write(tiny(*OVERRIDES), folder)
     ray = Listening()
     with Command("tuner", "run", "tiny.yaml", "--workers", "2", cwd=folder) as command:
-        command.until(lambda: command.stage == "source" and ray.look(command))
-        command.until(lambda: command.stage == "transfers" and ray.look(command))
+        command.until(lambda: command.is_in("source") and ray.look(command))
+        command.until(lambda: command.is_in("transfers") and ray.look(command))
         logs = list(ray.session.rglob("*")) if ray.session else []
         logged = b"".join(path.read_bytes() for path in logs if path.is_file())
         ended = command.end()

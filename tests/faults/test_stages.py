@@ -23,7 +23,7 @@ OVERRIDES = (
     "search={task: digits, regime: standard, pretraining: standard, objectives: [sa],"
     " trials: 6, confirm: 2, space: {recipe.lr: {log_uniform: [0.01, 0.3]}}}",
 )
-RESULTS = 1 + 4 + 16
+RESULTS = 1 + 3 + 16
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +60,33 @@ def test_ctrl_c_in_the_source_stage(folder):
         # As a terminal does.
         kept, total = interrupted(command, signal.SIGINT, whole_group=True)
     assert total == RESULTS
-    assert kept == count(folder, "thetas", "tickets") < 5
+    assert kept == count(folder, *storage.KINDS) and count(folder, "thetas", "tickets") < 4
+
+
+def test_sigterm_amid_both_stages(folder):
+    before = storage.files(folder / "results")
+    with Command("tuner", "run", "tiny.yaml", cwd=folder) as command:
+        command.until(lambda: count(folder, "transfers") >= 2 and command.is_in("source"))
+        kept, total = interrupted(command, signal.SIGTERM)
+    assert total == RESULTS
+    assert 3 <= kept <= count(folder, *storage.KINDS) and count(folder, "tickets") < 3
+    assert before.items() <= storage.files(folder / "results").items()
 
 
 def test_sigterm_in_the_transfer_stage(folder):
     before = storage.files(folder / "results")
     with Command("tuner", "run", "tiny.yaml", cwd=folder) as command:
-        command.until(lambda: count(folder, "transfers") >= 2)
+        command.until(lambda: "source stage: " in command.out)
         kept, total = interrupted(command, signal.SIGTERM)
     assert total == RESULTS
-    assert 7 <= kept <= 5 + count(folder, "transfers") < RESULTS
+    assert 4 <= kept <= count(folder, *storage.KINDS) < RESULTS
     assert before.items() <= storage.files(folder / "results").items()
 
 
 def test_ctrl_c_in_the_conclusion_and_then_to_the_end(folder):
     before = storage.files(folder / "results")
     with Command("tuner", "run", "tiny.yaml", cwd=folder) as command:
-        command.until(lambda: command.stage == "conclusion")
+        command.until(lambda: command.is_in("conclusion"))
         assert interrupted(command, signal.SIGINT) == (RESULTS, RESULTS)
     complete = storage.files(folder / "results")
     assert before.items() <= complete.items()

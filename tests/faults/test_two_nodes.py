@@ -26,14 +26,14 @@ OVERRIDES = (
     "downstream.0.regimes.standard.recipe.epochs=20",
     "downstream.0.regimes.adversarial.recipe.epochs=10",
 )
-# The number of processes of a chain moves results: it is held fixed.
-COMMAND = ("run", "tiny.yaml", "--workers", "2")
 
 
-def place(folder, *more, **environment):
+def place(folder, *more, workers=2, **environment):
+    """The number of processes of a chain moves results: it is held fixed."""
     folder.mkdir(exist_ok=True)
     write(tiny(*OVERRIDES), folder)
-    return Place(folder, ("tuner", *COMMAND, *more), environment)
+    command = ("tuner", "run", "tiny.yaml", "--workers", str(workers), *more)
+    return Place(folder, command, environment)
 
 
 def test_a_study_goes_on_when_nodes_die(tmp_path):
@@ -61,7 +61,7 @@ def test_a_study_goes_on_when_nodes_die(tmp_path):
         with shaken.start() as command:
             command.until(retraining)
             second.kill()
-            command.until(lambda: command.stage == "transfers")
+            command.until(lambda: command.has_come_to("transfers"))
             third = ray.add(4)
             command.until(transferring)
             third.kill()
@@ -79,13 +79,43 @@ def test_a_study_goes_on_when_nodes_die(tmp_path):
     assert len(again) >= 2 and max(again) <= 1
 
 
+def test_one_node_prunes_while_the_other_transfers_until_one_of_them_dies(tmp_path):
+    """On what is left the chain has the right of way, whichever node it was on."""
+    calm = place(tmp_path / "calm", workers=1)
+    kills.run(calm, [], random.Random(0))
+    folder = tmp_path / "shaken"
+    with cluster(**place(folder).counted()) as ray:
+        ray.add(2)
+        second = ray.add(3)
+        shaken = place(folder, "--address", ray.address, workers=1, **ray.own)
+        sources = storage.keys(calm.root, "thetas") | storage.keys(calm.root, "tickets")
+
+        def side_by_side():
+            """Is a ticket's re-training in the middle, and a transfer too?"""
+            last = {event.key: event for event in shaken.log if event.what == "ended"}
+            middle = {key for key, event in last.items() if 2 <= event.number <= 12}
+            there = {key for kind in storage.KINDS for key in storage.keys(shaken.root, kind)}
+            at_work = middle - there
+            return at_work & sources and at_work - sources
+
+        with shaken.start() as command:
+            command.until(side_by_side)
+            second.kill()
+            code, out, err = command.end()
+    assert code == 0, out + err + storage.logs(shaken.root)
+    assert storage.comparable(shaken.root) == storage.comparable(calm.root)
+    assert epochs.trained_again(shaken.log, shaken.root) == []
+    again = epochs.repeated(shaken.log)
+    assert again and max(again) <= 1
+
+
 def test_a_run_whose_head_dies_ends_and_says_how_to_go_on(tmp_path):
     with cluster() as ray:
         head = ray.add(2)
         ray.add(3)
         shaken = place(tmp_path, "--address", ray.address, **ray.own)
         with shaken.start() as command:
-            command.until(lambda: command.stage == "source")
+            command.until(lambda: command.is_in("source"))
             head.kill()
             began = time.monotonic()
             code, _, err = command.end()

@@ -435,3 +435,10 @@ def test_a_search_of_levels_takes_one_source_seed():
     source = STUDY["source"] | {"seeds": [0, 1]}
     with pytest.raises(ValueError, match=r"source\.seeds has 2: give one seed"):
         study(source=source, downstream=[task])
+
+
+def test_behind_a_transfer_is_its_ticket_or_its_theta():
+    whole = grid.expand(with_source(seeds=[0, 5]))
+    for name, cell in whole.transfers.items():
+        ticket = cell.transfer.ticket
+        assert whole.sources[whole.behind[name]] == (ticket if ticket.level else ticket.theta)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,13 @@ PATIENCE = 300.0
 STAGES = ("start", "source", "transfers", "evidence", "conclusion")
 _OPENINGS = {
     "source: ": "source",
-    "source stage: ": "transfers",
     "transfers": "transfers",
     "evidence: ": "evidence",
     "transfer stage: ": "conclusion",
 }
 """What a command prints as a stage begins."""
+_ENDINGS = {"source stage: ": "source", "transfer stage: ": "transfers"}
+"""What it prints as one ends."""
 
 
 class Ended(NamedTuple):
@@ -81,16 +82,20 @@ class Command:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    @property
-    def stage(self) -> str:
-        """The last stage that has begun."""
-        begun = {
-            stage
-            for line in self.out.splitlines()
-            for opening, stage in _OPENINGS.items()
-            if line.startswith(opening)
-        }
-        return max(begun, key=STAGES.index, default="start")
+    def has_come_to(self, stage: str) -> bool:
+        """Has this stage, or a later one, begun?"""
+        begun = {"start", *self._said(_OPENINGS)}
+        return any(STAGES.index(stage) <= STAGES.index(each) for each in begun)
+
+    def is_in(self, stage: str) -> bool:
+        """Is this stage going on? The source and the transfer stage do so side by side."""
+        begun = self._said(_OPENINGS)
+        return stage in (begun - self._said(_ENDINGS) if begun else {"start"})
+
+    def _said(self, marks: Mapping[str, str]) -> set[str]:
+        """The stages of which a line that begins with their mark was printed."""
+        lines = self.out.splitlines()
+        return {s for mark, s in marks.items() if any(line.startswith(mark) for line in lines)}
 
     def below(self) -> list[psutil.Process]:
         """Every process that it has started, or that those have."""

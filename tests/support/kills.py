@@ -122,7 +122,7 @@ def run(
 
 def _reached(command: Command, place: Place, kill: Kill) -> bool:
     """Waits for a kill's moment; False if the command ends before it."""
-    while STAGES.index(command.stage) < STAGES.index(kill.stage) or place.done < kill.after:
+    while not command.has_come_to(kill.stage) or place.done < kill.after:
         if not command.alive:
             return False
         time.sleep(0.05)
@@ -133,7 +133,7 @@ def _strike(
     command: Command, kill: Kill, rng: random.Random, server: Server | None
 ) -> Callable[[], None] | None:
     """What kills one process of the kind; waits for one while the stage lasts, else None."""
-    while command.alive and command.stage == kill.stage:
+    while command.alive and command.is_in(kill.stage):
         if kill.kind == "mlflow" and server:
             return server.kill
         if kill.kind == "driver":

@@ -100,12 +100,13 @@ def _stages(study: Study, ledger: Ledger, capacity: Capacity, start: float) -> S
         raise InputError(f"bench: a training on Ray failed: {why.error}")
 
     work, began = worklist(study, ledger), time.time()
-    source.run(work, capacity, lambda key: None, fails)
+    with source.started(work, capacity, source.Listener(lambda key: None, fails)) as sources:
+        pass  # Alone: it is waited for.
     chain = time.time() - began
     own = [ledger.result(spec) for spec in work.grid.sources.values()]
     chain -= sum(result["ended"] - result["started"] for result in own)
     began = time.time()
-    transfer.run(work, capacity, lambda key: None, fails)
+    transfer.run(work, capacity, sources, lambda key: None, fails)
     results = [ledger.result(cell.transfer) for cell in work.grid.transfers.values()]
     spans = sorted((result["started"], result["ended"]) for result in results)
     gaps, busy = between(spans, capacity.trials)

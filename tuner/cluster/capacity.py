@@ -31,23 +31,42 @@ class Capacity:
 
         On CPUs up to two share a core: one's start-up then hides behind another's training.
         """
-        room = self.gpus if self.on_gpus else 2 * self.cpus
-        return max(1, min(wanted, int(room // self.workers)))
+        room = _fitting(self.gpus, self.chain_gpus) if self.on_gpus else int(2 * self.cpus)
+        return max(1, min(wanted, room // self.workers))
 
     @property
     def trials(self) -> int:
-        """How many transfers run side by side. Ray does not split one over two GPUs."""
-        rooms = [int(self.cpus / self.trial_cpus)]
+        """How many transfers run side by side, where no chain does."""
+        return max(1, self.beside(0))
+
+    def beside(self, chains: int) -> int:
+        """How many transfers run beside so many chains, each of whose processes has a core, and its
+        share of a GPU where there are GPUs for all."""
+        processes = chains * self.workers
+        rooms = [int((self.cpus - processes) / self.trial_cpus)]
         if self.trial_gpus:
-            rooms.append(int(self.gpus // self.trial_gpus))
-            if self.trial_gpus < 1:
-                rooms[-1] = int(self.gpus) * int(1 / self.trial_gpus)
-        return max(1, min(rooms))
+            whole = processes * (self.chain_gpus == 1)
+            shared = processes * (0 < self.chain_gpus < 1)
+            rooms.append(_fitting(self.gpus - whole, self.trial_gpus) - shared)
+        return max(0, min(rooms))
 
     @property
     def on_gpus(self) -> bool:
         """Does each Ray Train process get a GPU?"""
         return self.gpus >= self.workers
+
+    @property
+    def chain_gpus(self) -> float:
+        """What a Ray Train process takes of a GPU: what a transfer does; a whole one where several
+        work on a chain, since NCCL takes no two of them on one GPU."""
+        if not self.on_gpus:
+            return 0.0
+        return self.trial_gpus if self.workers == 1 and 0 < self.trial_gpus < 1 else 1.0
+
+
+def _fitting(gpus: float, each: float) -> int:
+    """How many fit that take so much: Ray does not split one over two GPUs."""
+    return int(gpus) * int(1 / each) if each < 1 else int(gpus // each)
 
 
 def fitted(settings: Settings, cpus: float, gpus: float, files: Path = Path("ray")) -> Capacity:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import sys
 import time
@@ -148,6 +149,17 @@ def with_room(gpus: int = 0) -> list[Node]:
 def having(nodes: Sequence[Node], resource: str) -> list[float]:
     """How much of a resource each node has."""
     return [node["Resources"].get(resource, 0.0) for node in nodes]
+
+
+def share(cpus: Sequence[float], processes: int) -> float:
+    """The most CPUs, at most one, that each of so many processes can have on nodes with so many
+    CPUs: a process is on one node."""
+    wishes = {1.0, *(node / many for node in cpus for many in range(1, processes + 1))}
+    # Ray counts in ten-thousandths.
+    for wish in sorted((math.floor(1e4 * min(1.0, w)) / 1e4 for w in wishes), reverse=True):
+        if wish and sum(int(node / wish + 1e-6) for node in cpus) >= processes:
+            return wish
+    raise ValueError(f"no CPUs for {processes} processes in {cpus}")
 
 
 def name_of(node: Node) -> str:

@@ -13,7 +13,7 @@ from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import fitted
 from tuner.commands.status import summarise, work_table
-from tuner.estimate import cost, prices
+from tuner.estimate import cost, packing, prices
 from tuner.options import (
     CpusOpt,
     DataOpt,
@@ -80,9 +80,12 @@ def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> No
     """
     gpus = float(len(prices.gpu_names()))
     capacity = fitted(settings, float(os.cpu_count() or 1), gpus)
-    where, work = prices.machine(capacity), worklist(study, Ledger(settings.storage))
-    ahead = cost.outlook(work, capacity, where.device)
+    work = worklist(study, Ledger(settings.storage))
     try:
+        if measure and settings.gpus is None:
+            capacity = packing.packed(capacity, work, note)
+        where = prices.machine(capacity)
+        ahead = cost.outlook(work, capacity, where.device)
         known, why = cost.priced(ahead, where, note if measure else None)
         estimate = cost.estimate(ahead, known)
     except InputError as error:  # The data to count are not there.

@@ -1,8 +1,8 @@
-"""python -m tuner run: source stage, transfer stage, verdict."""
+"""python -m tuner run: source and transfer stage, side by side, and the verdict."""
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.console import Console
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity, cluster
-from tuner.estimate import cost, prices
+from tuner.estimate import cost, packing, prices
 from tuner.estimate.cost import Estimate
 from tuner.options import (
     AddressOpt,
@@ -35,6 +35,9 @@ from tuner.storage import failures, inputs, state
 from tuner.storage.entries import transfer_entry
 from tuner.storage.failures import FailureReason
 from tuner.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from tuner.stages.source import Sources
 
 
 def run(
@@ -109,24 +112,29 @@ class _Run:
 
     def execute(self) -> int:
         """From what is there to the verdict; returns the exit code."""
-        from tuner.stages import source
+        from tuner.stages import chains
 
         at = self.session
         at.tidy(self.work.finished)
         at.window.catch_up()
         estimate = None
         given_up = self._refresh()
-        todo = source.chains(self.work, given_up)
-        if todo or not self.work.queue.over:
+        if chains.unfinished(self.work, given_up) or not self.work.queue.over:
             places = inputs.places(self.work.study)
-            with cluster(at.settings, places, at.console) as capacity:
+            with cluster(at.settings, places, at.console) as there:
+                capacity = self._packed(there)
                 estimate = self._estimate(capacity)
-                if todo:
-                    self._source(capacity, given_up)
-                self._transfers(capacity)
+                self._stages(capacity, given_up)
                 at.check_storage()
         wall = time.monotonic() - self.started
         return 0 if self._conclude(wall, estimate) else 1
+
+    def _packed(self, capacity: Capacity) -> Capacity:
+        """As many transfers on each GPU of this machine as get most out of it, if nobody says."""
+        settings, left = self.session.settings, self.work.queue.left
+        if settings.gpus is not None or settings.address is not None or left <= capacity.trials:
+            return capacity
+        return packing.packed(capacity, self.work, self.session.say)
 
     def _estimate(self, capacity: Capacity) -> Estimate | None:
         """What is left will take, as far as it is known: nothing is timed here, and of a cluster
@@ -142,7 +150,7 @@ class _Run:
 
     def _given_up(self) -> set[str]:
         """What is not tried: what failed in two runs with the same error, and what waits for it."""
-        from tuner.stages.source import beyond_reach
+        from tuner.stages.chains import beyond_reach
 
         if self.retry_failed:
             return set()
@@ -154,20 +162,23 @@ class _Run:
         self.work = self.work.refreshed(given_up)
         return given_up
 
-    def _source(self, capacity: Capacity, given_up: set[str]) -> None:
-        began = time.monotonic()
-        title = "source: thetas and tickets"
-        self.session.make_sources(self.work, capacity, title, given_up)
-        self.took["source"] = time.monotonic() - began
-        self.session.say(f"source stage: {duration(self.took['source'])}")
+    def _stages(self, capacity: Capacity, given_up: set[str]) -> None:
+        """Both stages: transfers run beside chains, as soon as those leave room."""
 
-    def _transfers(self, capacity: Capacity) -> None:
+        def over(seconds: float) -> None:
+            self.took["source"] = seconds
+            self.session.say(f"source stage: {duration(seconds)}")
+
+        title = "source: thetas and tickets"
+        with self.session.sources(self.work, capacity, title, given_up, over) as sources:
+            sources.wait(lambda: sources.room >= 1)
+            if not self.work.queue.over:
+                self._transfers(capacity, sources)
+
+    def _transfers(self, capacity: Capacity, sources: "Sources") -> None:
         from tuner.stages import transfer
 
-        self._refresh()
         at, work = self.session, self.work
-        if work.queue.over:
-            return
         done, left = len(work.complete & work.wanted.keys()), work.queue.left
         began = time.monotonic()
         title = "transfers (searches may ask for more)" if work.searches else "transfers"
@@ -181,7 +192,7 @@ class _Run:
             def failed(key: str, why: FailureReason) -> None:
                 at.fail(transfer_entry(work.grid.transfers[key]), why)
 
-            transfer.run(work, capacity, made, failed)
+            transfer.run(work, capacity, sources, made, failed)
         self.took["transfers"] = time.monotonic() - began
         at.say(f"transfer stage: {duration(self.took['transfers'])}")
 

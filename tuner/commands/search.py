@@ -137,7 +137,8 @@ class _Search:
         """Makes the theta and the ticket of the search; False if that failed."""
         work = self.needed.refreshed()
         if work.grid.sources.keys() - work.complete:
-            self.session.make_sources(work, capacity, "source")
+            with self.session.sources(work, capacity, "source"):
+                pass  # It is waited for.
         return not self.session.failed
 
     def _trials(self, capacity: Capacity) -> None:

@@ -111,8 +111,8 @@ def estimate(ahead: Outlook, known: Prices) -> Estimate | None:
     if not ahead.pieces or any(step not in known for step in ahead.steps):
         return None
     capacity, rows = ahead.capacity, defaultdict[tuple[str, str], float](float)
-    devices = capacity.gpus if capacity.on_gpus else capacity.cpus
-    fits = max(1, int(devices // capacity.workers))
+    places = capacity.gpus / capacity.chain_gpus if capacity.on_gpus else capacity.cpus
+    fits = max(1, int(places // capacity.workers))
     chains = dict.fromkeys((p.chain for p in ahead.pieces if p.chain is not None), FIT_START)
     transfers = longest = 0.0
     for piece, count in ahead.pieces.items():
@@ -124,8 +124,9 @@ def estimate(ahead: Outlook, known: Prices) -> Estimate | None:
             longest, both = max(longest, each), count * (each + BETWEEN)
             transfers += both
             rows[piece.stage, piece.what] += both / capacity.trials
-    source = max([*chains.values(), sum(chains.values()) / fits, 0.0])
-    middle = START + source + max(longest, transfers / capacity.trials)
+    # Side by side: no idle slot, unless the longest chain is longer than all the work beside it.
+    full = sum(chains.values()) / fits + transfers / capacity.trials
+    middle = START + max(full, max(chains.values(), default=0.0) + longest)
     off = UNTRIED if ahead.steps else TRIED
     return Estimate(middle / off, middle, middle * off, rows, _size(ahead, known))
 

@@ -10,7 +10,7 @@ class Settings:
     """storage: the ledger's folder; data: the folder of data sets and weights; both on paths that
     all nodes see. address: of a running Ray cluster (None: this machine). workers: Ray Train
     processes a chain (None: one). cpus, gpus: of one transfer trial, fractions allowed (gpus None:
-    one where there are any)."""
+    one where there are any, or as measured: `tuner.estimate.packing`)."""
 
     storage: Path = Path("results")
     data: Path = Path("data")

@@ -62,14 +62,14 @@ class Queue(Generic[Job]):
         """Does a search wait for results, after which it may ask for more?"""
         return self._left[id(search)] > 0
 
-    def next(self) -> Job | None:
-        """A job to start now; None if there is none before another one ends."""
-        if self._urgent:
-            return self._urgent.popleft()
-        if not self._fixed:
-            return None
-        job, _ = self._fixed.popitem(last=False)
-        self._waiting[job] = []
+    def next(self, ready: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """A job to start now, of those that are ready; None if there is none before another one
+        ends or becomes ready."""
+        if (job := next(filter(ready, self._urgent), None)) is not None:
+            self._urgent.remove(job)
+        elif (job := next(filter(ready, self._fixed), None)) is not None:
+            del self._fixed[job]
+            self._waiting[job] = []
         return job
 
     def ended(self, job: Job, result: "Result | None") -> None:

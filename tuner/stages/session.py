@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -27,6 +28,9 @@ from tuner.storage.failures import Failure, FailureReason
 from tuner.storage.integrity import check_storage, on_sound_storage, set_damaged_aside
 from tuner.tracking import backend
 from tuner.tracking.window import Window
+
+if TYPE_CHECKING:
+    from tuner.stages.source import Sources
 
 
 @dataclass(frozen=True)
@@ -95,25 +99,34 @@ class Session:
 
         return StageProgress(self.console, title, done, total, at_work)
 
-    def make_sources(
-        self, work: Worklist, capacity: Capacity, title: str, given_up: Iterable[str] = ()
-    ) -> None:
-        """The source stage, with its progress on the screen and its results in MLflow."""
-        from tuner.stages import source
+    @contextmanager
+    def sources(
+        self,
+        work: Worklist,
+        capacity: Capacity,
+        title: str,
+        given_up: Iterable[str] = (),
+        over: Callable[[float], None] = lambda seconds: None,
+    ) -> Iterator["Sources"]:
+        """The source stage, at work inside, with its progress on the screen and its results in
+        MLflow. Leaving waits for its end; `over` is told when that was, after so many seconds."""
+        from tuner.stages import chains, source
 
         named, wanted = entries(work.grid), work.grid.sources.keys()
         names = {key: named[key].name for key in wanted}
-        done = len(wanted & work.complete)
-        with self.progress(title, done, len(wanted), names) as progress:
+        progress = self.progress(title, len(wanted & work.complete), len(wanted), names)
 
-            def made(key: str) -> None:
-                self.window.show(named[key])
-                progress.advance()
+        def made(key: str) -> None:
+            self.window.show(named[key])
+            progress.advance()
 
-            def failed(key: str, why: FailureReason) -> None:
-                self.fail(named[key], why)
+        def failed(key: str, why: FailureReason) -> None:
+            self.fail(named[key], why)
 
-            source.run(work, capacity, made, failed, set(given_up))
+        given_up, listener = set(given_up), source.Listener(made, failed, over)
+        shown = progress if chains.unfinished(work, given_up) else nullcontext()
+        with shown, source.started(work, capacity, listener, given_up) as sources:
+            yield sources
         self.check_storage()
 
     def say_failed(self, failed: Iterable[Failure]) -> None:

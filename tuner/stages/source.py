@@ -1,18 +1,27 @@
 """The source stage: thetas and tickets, one Ray Train fit a chain, chains side by side."""
 
 import math
+import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from shutil import rmtree
 
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
 from search_spaces.keys import key
+from search_spaces.spec import Theta, Ticket
 from trainables.jobs.chain import Chain
+from trainables.jobs.source_worker import source_worker
 from trainables.store.ledger import Ledger
 from tuner.cluster import nodes
 from tuner.cluster.capacity import Capacity
 from tuner.scheduling.worklist import Worklist
+from tuner.stages.chains import next_missing, remaining, unfinished
 from tuner.storage.failures import FailureReason, reason_of
 
 _POLL_SECONDS = 0.5
@@ -20,107 +29,117 @@ _POLL_SECONDS = 0.5
 _UNPLACED = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
-def chains(work: Worklist, given_up: Collection[str] = ()) -> list[Chain]:
-    """The chains of which the ledger lacks something. A key that is given up ends its theta or its
-    pruning; the theta's other prunings go on."""
-    ledger, unfinished = work.ledger, []
-    for cell in work.grid.thetas.values():
-        theta = Chain(theta=cell.theta, plans=())
-        if _next_missing(theta, ledger) in given_up:
-            continue
-        plans = work.study.plans(cell.pretraining, cell.theta.seed)
-        own = [Chain(theta=cell.theta, plans=(plan,)) for plan in plans]
-        kept = [c.plans[0] for c in own if _next_missing(c, ledger) not in given_up]
-        chain = Chain(theta=cell.theta, plans=tuple(kept))
-        if _next_missing(chain, ledger):
-            unfinished.append(chain)
-    return sorted(unfinished, key=_passes, reverse=True)
+@dataclass(frozen=True)
+class Listener:
+    """Who is told of each result by its key, of each that a chain ended in, and, after so many
+    seconds, of the end."""
+
+    made: Callable[[str], None]
+    failed: Callable[[str, FailureReason], None]
+    over: Callable[[float], None] = lambda seconds: None
 
 
-def _next_missing(chain: Chain, ledger: Ledger) -> str:
-    """The key of what a chain makes next; empty if it is complete."""
-    return next((key(spec) for spec in chain.results if not ledger.has(spec)), "")
+class Sources:
+    """The source stage at work: chains side by side, each in a thread. What they have made and what
+    they ended in is told by `look`, in the thread that calls it, and by nothing else."""
 
+    def __init__(
+        self,
+        work: Worklist,
+        capacity: Capacity,
+        listener: Listener,
+        given_up: Collection[str],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._work, self._capacity, self._listener = work, capacity, listener
+        self._failures: SimpleQueue[tuple[str, FailureReason]] = SimpleQueue()
+        self._began = time.monotonic()
+        self._looked = -math.inf
+        todo, ledger = unfinished(work, given_up), work.ledger
+        self._side_by_side = capacity.chains(len(todo))
+        # By chain: what it makes, and the ledger did not have when last looked at.
+        self._coming: dict[Future[None], dict[str, Theta | Ticket]] = {}
+        for chain in todo:
+            missing = {key(spec): spec for spec in chain.results if not ledger.has(spec)}
+            self._coming[pool.submit(self._pursue, chain, set(given_up))] = missing
+        self.room = self._beside()
 
-def beyond_reach(work: Worklist, given_up: Collection[str]) -> set[str]:
-    """The keys of a study that are given up, and those of all that waits for one of them."""
-    given_up = work.grid.keys & set(given_up)
-    if not given_up:
-        return set()
-    made = {spec for chain in chains(work, given_up) for spec in chain.results}
-    lost = {
-        spec: name
-        for name, spec in work.grid.sources.items()
-        if spec not in made and not work.ledger.has(spec)
-    }
-    waiting = (
-        name
-        for name, cell in work.grid.transfers.items()
-        if cell.transfer.ticket.theta in lost or cell.transfer.ticket in lost
-    )
-    return {*given_up, *lost.values(), *waiting}
+    @property
+    def over(self) -> bool:
+        """Has every chain been seen to end?"""
+        return not self._coming
 
+    def makes(self, name: str) -> bool:
+        """May a theta or a ticket, by its key, still come?"""
+        return any(name in missing for missing in self._coming.values())
 
-def _passes(chain: Chain) -> int:
-    """Passes over the source's images: the longest chain starts first, for a short end."""
-    regimes = [(chain.theta.pretraining.train, 1)]
-    regimes += [(plan.retraining, (plan.rounds or 1) - 1) for plan in chain.plans]
-    return sum(times * regime.passes for regime, times in regimes if regime)
-
-
-def run(
-    work: Worklist,
-    capacity: Capacity,
-    made: Callable[[str], None],
-    failed: Callable[[str, FailureReason], None],
-    given_up: Collection[str] = (),
-) -> None:
-    """Computes what is missing but for what is given up, calling `made` in this thread with the key
-    of each result as it appears, and `failed` with each that a chain ended in. The rest goes on:
-    the other chains, and what else of a failed chain does not start from there."""
-    lost = set(given_up)
-    while todo := chains(work, lost):
-        for name, why in _fits(todo, work, capacity, made):
-            failed(name, why)
-            lost.add(name)
-        if work.ledger.fault():
+    def look(self) -> None:
+        """Tells what has come since the last look; `room` follows. A second look within half a
+        second sees nothing."""
+        now = time.monotonic()
+        if self.over or now - self._looked < _POLL_SECONDS:
             return
+        self._looked = now
+        # First: what a chain that has ended has made is in the ledger.
+        ended = [chain for chain in self._coming if chain.done()]
+        for missing in self._coming.values():
+            for name in [n for n, spec in missing.items() if self._work.ledger.has(spec)]:
+                del missing[name]
+                self._listener.made(name)
+        while not self._failures.empty():
+            self._listener.failed(*self._failures.get())
+        for chain in ended:
+            del self._coming[chain]
+            chain.result()
+        self.room = self._beside()
+        if self.over:
+            self._listener.over(now - self._began)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Looks until a condition holds or all is over."""
+        while not (condition() or self.over):
+            time.sleep(_POLL_SECONDS)
+            self.look()
+
+    def _beside(self) -> float:
+        """How many transfers run beside the chains, which have the right of way: the room of one
+        that has failed or ended is the next one's."""
+        if self.over:
+            return math.inf
+        there = nodes.alive()
+        cpus, gpus = (sum(nodes.having(there, each)) for each in ("CPU", "GPU"))
+        left = replace(self._capacity, cpus=cpus, gpus=gpus)
+        return left.beside(min(len(self._coming), self._side_by_side))
+
+    def _pursue(self, chain: Chain | None, lost: set[str]) -> None:
+        """Runs a chain; where it fails, what else of its theta does not start from there."""
+        ledger, cells = self._work.ledger, self._work.grid.thetas.values()
+        while chain and (why := _persist(chain, ledger, self._capacity, self._side_by_side)):
+            # All before what is missing is there, or the chain would not have come so far.
+            name = next_missing(chain, ledger)
+            self._failures.put((name, why))
+            lost.add(name)
+            theta = next(cell for cell in cells if cell.theta == chain.theta)
+            chain = None if ledger.fault() else remaining(theta, self._work, lost)
 
 
-def _fits(
-    todo: list[Chain],
+@contextmanager
+def started(
     work: Worklist,
     capacity: Capacity,
-    made: Callable[[str], None],
-) -> list[tuple[str, FailureReason]]:
-    """Runs chains side by side; returns the keys in which some ended, and why."""
-    ledger = work.ledger
-    waiting = {name: spec for name, spec in work.grid.sources.items() if not ledger.has(spec)}
-    side_by_side = capacity.chains(len(todo))
-    with ThreadPoolExecutor(side_by_side) as pool:
-        fits = [pool.submit(_persist, chain, ledger, capacity, side_by_side) for chain in todo]
-        running = set(fits)
-        while running:
-            running = wait(running, timeout=_POLL_SECONDS).not_done
-            # The ledger tells what is done: a ticket shows the moment it is stored.
-            for name, spec in list(waiting.items()):
-                if ledger.has(spec):
-                    del waiting[name]
-                    made(name)
-    ended = zip(todo, (fit.result() for fit in fits), strict=True)
-    # All before what is missing is there, or the chain would not have come so far.
-    return [(_next_missing(chain, ledger), why) for chain, why in ended if why]
-
-
-def share(cpus: Sequence[float], processes: int) -> float:
-    """The most CPUs, at most one, that each of so many processes can have on nodes with so many
-    CPUs: a process is on one node."""
-    wishes = {1.0, *(node / many for node in cpus for many in range(1, processes + 1))}
-    # Ray counts in ten-thousandths.
-    for wish in sorted((math.floor(1e4 * min(1.0, w)) / 1e4 for w in wishes), reverse=True):
-        if wish and sum(int(node / wish + 1e-6) for node in cpus) >= processes:
-            return wish
-    raise ValueError(f"no CPUs for {processes} processes in {cpus}")
+    listener: Listener,
+    given_up: Collection[str] = (),
+) -> Iterator[Sources]:
+    """Inside, what is missing is computed, but for what is given up. Leaving waits for all of it;
+    after an error, for the chains that have begun."""
+    with ThreadPoolExecutor(capacity.chains(len(work.grid.thetas))) as pool:
+        sources = Sources(work, capacity, listener, given_up, pool)
+        try:
+            yield sources
+            sources.wait(lambda: False)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _persist(
@@ -134,12 +153,13 @@ def _persist(
     while True:
         there = nodes.with_room(capacity.workers if capacity.on_gpus else 0)
         several = len(there) > 1
-        each = share(nodes.having(there, "CPU"), side_by_side * capacity.workers)
+        each = nodes.share(nodes.having(there, "CPU"), side_by_side * capacity.workers)
         # Ray's own retry asks for what there was before.
         why = _fit(chain, ledger, capacity, each, retries=0 if several else 1)
         if why is None:
             return None
-        if several and (_UNPLACED in why.trace or nodes.lost(there)):
+        # Transfers that run there end, and then give way.
+        if _UNPLACED in why.trace or (several and nodes.lost(there)):
             continue
         if not once_more or not (several or why.outside):
             return why
@@ -150,21 +170,17 @@ def _fit(
     chain: Chain, ledger: Ledger, capacity: Capacity, cpus: float, retries: int
 ) -> FailureReason | None:
     """Runs one chain on Ray Train; returns why it failed, or None."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from trainables.jobs.source_worker import source_worker
-
     # A fresh name each time: Ray takes a known name for a finished run. The ledger resumes.
     name = f"source-{key(chain)}-{uuid.uuid4().hex[:8]}"
     storage = capacity.files
+    gpus = {"GPU": capacity.chain_gpus} if capacity.on_gpus else {}
     trainer = TorchTrainer(
         source_worker,
         train_loop_config={"chain": chain.model_dump_json(), "storage": str(ledger.root)},
         scaling_config=ScalingConfig(
             num_workers=capacity.workers,
             use_gpu=capacity.on_gpus,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if capacity.on_gpus else {})},
+            resources_per_worker={"CPU": cpus, **gpus},
         ),
         run_config=RunConfig(
             name=name,
@@ -177,7 +193,7 @@ def _fit(
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker raised; the study's rest goes on.
-        return None if not _next_missing(chain, ledger) else _why(error)
+        return None if not next_missing(chain, ledger) else _why(error)
     finally:
         rmtree(storage / name, ignore_errors=True)
     return None

@@ -14,6 +14,7 @@ from trainables.jobs.transfer_trial import transfer_trial
 from tuner.cluster.capacity import Capacity
 from tuner.scheduling.queue import Queue
 from tuner.scheduling.worklist import Worklist
+from tuner.stages.source import Sources
 from tuner.storage.failures import FailureReason, reason_by_ray, reason_of
 
 CHUNK = 2000
@@ -32,28 +33,39 @@ class EndStopper(tune.Stopper):
 
 
 class QueueSearcher(Searcher):
-    """Gives Ray Tune the queue's jobs, one by one, as trials have room, and a chunk of them at
-    most."""
+    """Gives Ray Tune the queue's jobs, one by one, as their tickets are there and they have room
+    beside the chains, and a chunk of them at most.
+
+    It ends early when that room shrinks, and has then let go of all it held: Tune keeps a process
+    between two trials, whoever else may wait for its place.
+    """
 
     def __init__(
         self,
         queue: Queue[str],
         config: Callable[[str], dict[str, str] | None],
+        ready: Callable[[str], bool],
+        room: Callable[[], float],
         fault: Callable[[], str | None],
     ) -> None:
         super().__init__()
-        self._queue, self._config, self._fault = queue, config, fault
+        self._queue, self._config, self._ready = queue, config, ready
+        self._room, self._fault = room, fault
         self._jobs: dict[str, str] = {}
-        self._room = CHUNK
-        self._stops = False
+        self._left = CHUNK
+        self._widest = 0.0
+        self._stops = self._gives_way = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        if self._stops or not self._room:
+        room = self._room()
+        self._widest = max(self._widest, room)
+        self._gives_way = self._gives_way or room < self._widest
+        if self._stops or self._gives_way or not self._left:
             return Searcher.FINISHED
-        while (job := self._queue.next()) is not None:
+        while len(self._jobs) < room and (job := self._queue.next(self._ready)) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
-                self._room -= 1
+                self._left -= 1
                 return config
             self._queue.ended(job, None)
         return Searcher.FINISHED if self._queue.over else None
@@ -61,7 +73,7 @@ class QueueSearcher(Searcher):
     @property
     def continues(self) -> bool:
         """Is another chunk to follow this one?"""
-        return not (self._room or self._stops or self._queue.over)
+        return not (self._stops or self._queue.over) and (self._gives_way or not self._left)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -117,11 +129,13 @@ def why_failed(trial: Trial) -> FailureReason:
 def run(
     work: Worklist,
     capacity: Capacity,
+    sources: Sources,
     made: Callable[[str], None],
     failed: Callable[[str, FailureReason], None],
 ) -> None:
-    """Runs what the worklist's queue hands out, calling `made` or `failed` with the key of each
-    transfer as it ends. Transfers whose ticket the source stage could not make are passed over."""
+    """Runs what the worklist's queue hands out, each transfer as soon as its ticket is there and it
+    has room beside the chains of `sources`; calls `made` or `failed` with its key as it ends.
+    Transfers whose ticket the source stage could not make are passed over."""
     watcher, ledger = _TransferWatcher(made, failed), work.ledger
 
     def config(job: str) -> dict[str, str] | None:
@@ -132,20 +146,25 @@ def run(
         spec = transfer.model_dump_json()
         return {"key": job, "transfer": spec, "storage": str(ledger.root)}
 
-    while _chunk(work, capacity, config, watcher).continues:
-        pass
+    def ready(job: str) -> bool:
+        return not sources.makes(work.grid.behind[job])
+
+    def room() -> float:
+        sources.look()
+        return sources.room
+
+    while True:
+        sources.wait(lambda: sources.room >= 1)
+        searcher = QueueSearcher(work.queue, config, ready, room, ledger.fault)
+        _chunk(searcher, capacity, watcher)
+        if not searcher.continues:
+            return
 
 
-def _chunk(
-    work: Worklist,
-    capacity: Capacity,
-    config: Callable[[str], dict[str, str] | None],
-    watcher: _TransferWatcher,
-) -> QueueSearcher:
-    """Runs what one call of Ray Tune takes; returns the searcher as that has left it."""
+def _chunk(searcher: QueueSearcher, capacity: Capacity, watcher: _TransferWatcher) -> None:
+    """Runs what one call of Ray Tune takes."""
     name = f"transfers-{uuid.uuid4().hex[:8]}"
     storage = capacity.files
-    searcher = QueueSearcher(work.queue, config, work.ledger.fault)
     tuner = tune.Tuner(
         tune.with_resources(
             transfer_trial, {"cpu": capacity.trial_cpus, "gpu": capacity.trial_gpus}
@@ -167,4 +186,3 @@ def _chunk(
     )
     tuner.fit()
     rmtree(storage / name, ignore_errors=True)
-    return searcher

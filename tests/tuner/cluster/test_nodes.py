@@ -14,7 +14,6 @@ from search_spaces.errors import InputError
 from tuner.cluster import capacity, connection, nodes
 from tuner.cluster.capacity import Capacity
 from tuner.runtime.settings import Settings
-from tuner.stages.source import share
 
 
 def test_a_node_says_what_it_has(tmp_path):
@@ -80,12 +79,12 @@ def test_what_a_node_lacks_is_named_with_the_remedy(there, words):
     ],
 )
 def test_processes_share_the_cpus_of_nodes(cpus, processes, each):
-    assert share(cpus, processes) == each
+    assert nodes.share(cpus, processes) == each
 
 
 @given(st.lists(st.integers(0, 64), min_size=1, max_size=8).filter(any), st.integers(1, 40))
 def test_all_processes_have_room_and_none_more_than_a_cpu(cpus, processes):
-    each = share(cpus, processes)
+    each = nodes.share(cpus, processes)
     assert 0 < each <= 1
     # Ray counts in ten-thousandths.
     assert sum(10_000 * node // round(10_000 * each) for node in cpus) >= processes

@@ -101,6 +101,21 @@ def test_searches_come_first_and_fixed_jobs_fill_the_gaps():
     assert schedule.next() is None and not schedule.over
 
 
+def test_what_is_not_ready_waits_and_holds_up_nothing_else():
+    one = search(cells(0, 1), cells(2))
+    schedule = Queue(["a", "b"], [one])
+    ready = {cells(1)[0], "b"}
+    assert schedule.next(ready.__contains__) == cells(1)[0]
+    assert schedule.next(ready.__contains__) == "b"
+    assert schedule.next(ready.__contains__) is None and not schedule.over
+    schedule.ended(cells(1)[0], SCORED)
+    schedule.ended("b", SCORED)
+    assert schedule.left == 2
+    assert [schedule.next() for _ in range(3)] == [cells(0)[0], "a", None]
+    schedule.ended(cells(0)[0], SCORED)
+    assert schedule.next() == cells(2)[0]
+
+
 def test_what_is_left_counts_what_is_known_so_far():
     schedule = Queue(["a"], [search(cells(0, 1), cells(2))])
     assert schedule.left == 3

@@ -1,12 +1,20 @@
 """How the transfer stage hands a queue's jobs to Ray Tune."""
 
+import math
+
 from tuner.scheduling.queue import Queue
 from tuner.stages import transfer
 from tuner.stages.transfer import QueueSearcher
 
 
-def searcher(queue, fault=lambda: None):
-    return QueueSearcher(queue, lambda job: {"key": job}, fault)
+def searcher(
+    queue,
+    fault=lambda: None,
+    ready=lambda job: True,
+    room=lambda: math.inf,
+    config=lambda job: {"key": job},
+):
+    return QueueSearcher(queue, config, ready, room, fault)
 
 
 def test_a_chunk_is_taken_and_says_if_another_is_to_follow(monkeypatch):
@@ -34,3 +42,39 @@ def test_no_more_is_handed_out_where_the_storage_takes_nothing():
     stage.on_trial_complete("3")
     stage.on_trial_complete("4", error=True)
     assert stage.suggest("6") == "FINISHED"
+
+
+def test_a_job_waits_for_its_ticket_and_for_room_beside_the_chains():
+    made, room = {"b"}, 1
+    stage = searcher(Queue("abc"), ready=lambda job: job in made, room=lambda: room)
+    assert [stage.suggest(trial) for trial in "12"] == [{"key": "b"}, None]
+    made |= {"a", "c"}
+    assert stage.suggest("2") is None
+    stage.on_trial_complete("1")
+    assert stage.suggest("2") == {"key": "a"}
+    room = math.inf  # the chains are over
+    assert [stage.suggest(trial) for trial in "34"] == [{"key": "c"}, None]
+    stage.on_trial_complete("2")
+    stage.on_trial_complete("3")
+    assert stage.suggest("4") == "FINISHED" and not stage.continues
+
+
+def test_what_has_less_room_than_before_ends_for_the_chains_to_have_it():
+    room = 2
+    queue = Queue("abc")
+    stage = searcher(queue, room=lambda: room)
+    assert [stage.suggest(trial) for trial in "123"] == [{"key": "a"}, {"key": "b"}, None]
+    stage.on_trial_complete("1")
+    room = 1  # a node is lost
+    assert stage.suggest("3") == "FINISHED"
+    room = 2
+    stage.on_trial_complete("2")
+    assert stage.suggest("3") == "FINISHED" and stage.continues
+    assert searcher(queue).suggest("1") == {"key": "c"}
+
+
+def test_a_job_whose_ticket_will_never_be_is_passed_over():
+    stage = searcher(Queue("ab"), config=lambda job: None if job == "a" else {"key": job})
+    assert stage.suggest("1") == {"key": "b"}
+    stage.on_trial_complete("1")
+    assert stage.suggest("2") == "FINISHED"

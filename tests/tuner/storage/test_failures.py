@@ -19,7 +19,7 @@ from tests.support.mlflow_store import empty_store
 from tests.support.studies import write
 from trainables.store.ledger import DamagedError, open_ledger
 from tuner.scheduling.worklist import worklist
-from tuner.stages import source
+from tuner.stages import chains
 from tuner.storage import failures
 from tuner.storage.entries import entries, transfer_entry
 from tuner.storage.failures import FailureReason
@@ -130,22 +130,24 @@ def test_records_that_cannot_be_read_or_written_stop_nothing(ledger, fail):
 
 def chain_keys(study, ledger, given_up):
     return {
-        key(spec) for c in source.chains(worklist(study, ledger), given_up) for spec in c.results
+        key(spec)
+        for c in chains.unfinished(worklist(study, ledger), given_up)
+        for spec in c.results
     }
 
 
 def test_what_waits_for_a_failure_is_beyond_reach_and_nothing_else(study, ledger):
     tickets = {(c.pruning, c.level): c.key for c in grid.tickets(study)}
     (theta,) = (c.key for c in grid.thetas(study))
-    assert source.beyond_reach(worklist(study, ledger), set()) == set()
-    assert source.beyond_reach(worklist(study, ledger), {theta}) == grid.expand(study).keys
+    assert chains.beyond_reach(worklist(study, ledger), set()) == set()
+    assert chains.beyond_reach(worklist(study, ledger), {theta}) == grid.expand(study).keys
     assert chain_keys(study, ledger, {theta}) == set()
 
     for cell in grid.thetas(study):
         ledger.write(cell.theta, {}, {})
     ledger.write(next(c for c in grid.tickets(study) if c.level == 1).ticket, {}, {})
     given_up = {tickets["imp", 2]}
-    lost = source.beyond_reach(worklist(study, ledger), given_up)
+    lost = chains.beyond_reach(worklist(study, ledger), given_up)
     deep = {c.key for c in grid.transfers(study) if c.ticket_cell.level > 1}
     assert lost == deep | {tickets["imp", 2], tickets["imp", 3]}
     assert chain_keys(study, ledger, given_up) == {
@@ -162,8 +164,8 @@ def test_another_study_s_failures_are_none_of_this_one_s(study, ledger, fail, ce
     other = study.model_copy(update={"downstream": (task,)})
     lasting = failures.lasting(ledger.root)
     assert lasting == {cell.key}
-    assert source.beyond_reach(worklist(study, ledger), lasting) == lasting
-    assert source.beyond_reach(worklist(other, ledger), lasting) == set()
+    assert chains.beyond_reach(worklist(study, ledger), lasting) == lasting
+    assert chains.beyond_reach(worklist(other, ledger), lasting) == set()
     assert failures.of_runs(grid.expand(other).keys, ledger.root) == []
     assert failures.of_runs(grid.expand(study).keys, ledger.root) == failures.of_study(
         grid.expand(study).keys, study.name, ledger.root
