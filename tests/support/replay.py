@@ -34,12 +34,20 @@ def replay(work: Worklist, seconds: Mapping[str, float], slots: int) -> dict[str
     def ready(job: str) -> bool:
         return not any(work.grid.behind[job] in chain for chain in making)
 
-    searcher = QueueSearcher(work.queue, lambda job: {"key": job}, ready, room, lambda: None)
+    def chunk() -> QueueSearcher:
+        return QueueSearcher(work.queue, lambda job: {"key": job}, ready, room, lambda: None)
+
+    searcher = chunk()
     while making or not work.queue.over:
         # Once no chain is left, Ray Tune alone says how many run.
-        while len(trials) < slots and isinstance(given := searcher.suggest(str(len(begun))), dict):
-            trials[given["key"]] = str(len(begun))
-            begun[given["key"]] = now
+        while len(trials) < slots and (given := searcher.suggest(str(len(begun)))):
+            if isinstance(given, dict):
+                trials[given["key"]] = str(len(begun))
+                begun[given["key"]] = now
+            elif trials or work.queue.over:
+                break
+            else:
+                searcher = chunk()
         crowd = making[:at_once]
         pace = {chain[0]: min(1.0, slots / len(crowd)) for chain in crowd} | dict.fromkeys(
             trials, 1.0

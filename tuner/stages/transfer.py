@@ -36,8 +36,9 @@ class QueueSearcher(Searcher):
     """Gives Ray Tune the queue's jobs, one by one, as their tickets are there and they have room
     beside the chains, and a chunk of them at most.
 
-    It ends early when that room shrinks, and has then let go of all it held: Tune keeps a process
-    between two trials, whoever else may wait for its place.
+    It ends early when that room changes. Where it shrinks, Tune would keep a process between two
+    trials, whoever else may wait for its place; where it grows, Tune would start further processes
+    and drop each again whenever one at work is free sooner, as with short trials it always is.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class QueueSearcher(Searcher):
         self._room, self._fault = room, fault
         self._jobs: dict[str, str] = {}
         self._left = CHUNK
-        self._widest = 0.0
+        self._begun_with: float | None = None
         self._stops = self._gives_way = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         room = self._room()
-        self._widest = max(self._widest, room)
-        self._gives_way = self._gives_way or room < self._widest
+        if self._begun_with is None:
+            self._begun_with = room
+        self._gives_way = self._gives_way or room != self._begun_with
         if self._stops or self._gives_way or not self._left:
             return Searcher.FINISHED
         while len(self._jobs) < room and (job := self._queue.next(self._ready)) is not None:
