@@ -39,7 +39,7 @@ def test_a_complete_study_is_reported_in_full(study, ledger, tuner):
 
 def test_the_next_command_adds_to_what_is_there(study, ledger, tuner, tmp_path):
     made_up.write_transfers(ledger, grid.transfers(study))
-    asked = ("made-up.yaml", "--data", str(tmp_path / "my data"), "--set", "source.seed=0")
+    asked = ("made-up.yaml", "--data", str(tmp_path / "my data"), "--set", "source.seeds=[0]")
     code, out, err = tuner("run", *asked)
     assert (code, err) == (0, "")
     line = next(line for line in out.splitlines() if "tuner run" in line)
