@@ -106,6 +106,8 @@ def _end(
     kept: Callable[[], str],
     last: list[Callable[[], None]],
 ) -> None:
+    # Nothing more is finished while it is counted and said; the main thread waits for them.
+    halt_children()
     try:
         there = kept()
     except Exception:  # Whatever the storage is in: this process ends.
@@ -136,13 +138,18 @@ def _leave(code: int) -> None:
 
 
 def end_children() -> None:
-    """Ends every process below this one. They are halted first: a halted one starts no other."""
+    """Ends every process below this one."""
+    for process in halt_children():
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def halt_children() -> set[psutil.Process]:
+    """Halts every process below this one, and returns them: a halted one starts no other."""
     parent, halted = psutil.Process(), set[psutil.Process]()
     while fresh := {*parent.children(recursive=True)} - halted:
         for process in fresh:
             with suppress(psutil.Error):
                 process.suspend()
         halted |= fresh
-    for process in halted:
-        with suppress(psutil.Error):
-            process.kill()
+    return halted
