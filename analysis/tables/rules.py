@@ -60,8 +60,7 @@ def one_std_lines(extreme: pd.DataFrame) -> list[str]:
 def evidence_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """Both rules side by side for people, in percent, with what would settle what is open, from the
     tables of `one_std.extreme` and `rules.non_inferiority`, or of `flags.verdicts`."""
-    one_std = extreme[[name for name in (*GROUP, "sparsity", "flagged") if name in extreme]]
-    both = shown.merge(one_std, on=GROUP, suffixes=("", "_one_std"))
+    both = joined(extreme, shown)
     printed = []
     for _, block in both.groupby(["dataset", "fraction"], sort=False):
         head = ["theta", "pruning", "one-std", "non-inferior", "estimate", "90 % interval", ""]
@@ -69,10 +68,8 @@ def evidence_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
             [
                 row["theta"],
                 row["pruning"],
-                "flagged"
-                if row.get("flagged_one_std")
-                else percent(row["sparsity_one_std"]) + star(row),
-                "flagged" if row.get("flagged") else percent(row["sparsity"]) + star(row),
+                level(row, "_one_std"),
+                level(row),
                 percent(row["likely_sparsity"]),
                 f"{percent(row['low_sparsity'])} to {percent(row['high_sparsity'])}",
                 f"{row['status']}: {row['advice']}",
@@ -89,6 +86,24 @@ def evidence_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
             f" in all three metrics, seeds paired, {images}; estimate: loses less by its means)"
         )
     return printed
+
+
+def joined(extreme: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the verdict by evidence; beside them the dense network's scores and, as columns
+    that end in _one_std, sparsity and flag of the paper's rule."""
+    dense = [f"{metric.name}_dense_mean" for metric in METRICS]
+    paper = extreme.reindex(columns=[*GROUP, "sparsity", "flagged", *dense])
+    paper["flagged"] = paper["flagged"].fillna("")
+    names = {name: f"{name}_one_std" for name in ("sparsity", "flagged")}
+    return shown.merge(paper.rename(columns=names), on=GROUP)
+
+
+def level(row: Row, rule: str = "") -> str:
+    """The sparsity that a rule arrives at, with its star, or that somebody has to look at it first.
+
+    rule: what the rule's columns end in."""
+    flagged = row.get(f"flagged{rule}")
+    return "flagged" if flagged else percent(row[f"sparsity{rule}"]) + star(row)
 
 
 def star(row: Row) -> str:
@@ -119,7 +134,7 @@ def _block(block: pd.DataFrame) -> list[str]:
         [
             row["theta"],
             row["pruning"],
-            "flagged" if row.get("flagged") else percent(row["sparsity"]) + star(row),
+            level(row),
             *(_score_with_spread(row, metric.name) for metric in METRICS),
             row["lower_levels"],
         ]

@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.tables.rules import number, percent, points, remarks, star
+from analysis.tables.rules import joined, level, number, percent, points, remarks, star
 from analysis.tables.text import aligned, task_of, task_title
-from analysis.verdict.one_std import GROUP, METRICS
 
 Row = Mapping[Any, Any]
 
@@ -39,7 +38,7 @@ def verdict_lines(
     extreme, shown: the two tables of `flags.verdicts`.
     """
     width = width or min(shutil.get_terminal_size().columns, WIDEST)
-    both = _joined(extreme, shown)
+    both = joined(extreme, shown)
     printed: list[str] = []
     for _, block in both.groupby(["dataset", "fraction"], sort=False):
         margin = block["margin"].iloc[0]
@@ -54,7 +53,7 @@ def verdict_lines(
 
 def sentences(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """Each row of a verdict as a sentence that names its task."""
-    rows = _joined(extreme, shown).to_dict("records")
+    rows = joined(extreme, shown).to_dict("records")
     return [f"{task_of(row)}: {sentence(row)}" for row in rows]
 
 
@@ -115,13 +114,12 @@ def _cells(row: Row) -> dict[str, str]:
     interval = "-"
     if not pd.isna(row["low_sparsity"]):
         interval = _interval(row)
-    paper = percent(row["sparsity_one_std"]) + star(row)
     return {
         "theta": row["theta"],
         "pruning": row["pruning"],
         "shown": blocked or percent(row["sparsity"]) + star(row),
         "90 % interval": interval,
-        "paper's": "flagged" if row["flagged_one_std"] else paper,
+        "paper's": level(row, "_one_std"),
         **{title: _score(row, metric) for metric, title in _SCORES.items()},
     }
 
@@ -135,7 +133,7 @@ def _score(row: Row, metric: str) -> str:
 
 
 def _footer(both: pd.DataFrame) -> list[str]:
-    seeds = int(both["source_seeds"].max()) if "source_seeds" in both else 1
+    seeds = int(both["source_seeds"].max())
     about = (
         f"About the method: {seeds} source seeds are counted as its spread."
         if seeds > 1
@@ -148,14 +146,6 @@ def _footer(both: pd.DataFrame) -> list[str]:
         "extreme --explain"
     )
     return [about, columns]
-
-
-def _joined(extreme: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
-    """The rows by evidence, with the paper's rule's and the dense network's scores beside them."""
-    dense = [f"{metric.name}_dense_mean" for metric in METRICS]
-    paper = extreme.reindex(columns=[*GROUP, "sparsity", "flagged", *dense])
-    both = shown.merge(paper, on=GROUP, suffixes=("", "_one_std"))
-    return both.assign(flagged_one_std=both["flagged_one_std"].fillna(""))
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

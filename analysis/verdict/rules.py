@@ -1,12 +1,12 @@
 """The two rules of a verdict, over a study's table of transfers.
 
-one-std is the paper's (see verdict.py); non-inferiority asks for statistical evidence (see
+one-std is the paper's (see one_std.py); non-inferiority asks for statistical evidence (see
 noninferiority.py) and says what would give it where it is lacking.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,6 @@ from search_spaces import grid
 from search_spaces.levels import sparsity
 from search_spaces.study import Study
 
-Rule = Literal["one-std", "non-inferiority"]
 SHOWN_COLUMNS = [
     *GROUP,
     "level",

@@ -1,9 +1,9 @@
 """What the run that stands for a study says in parameters and metrics: its settings and verdict."""
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.reading.differences import leaves
 from search_spaces.study import Study
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def params(study: Study) -> dict[str, str]:
     """A study's settings by dotted path, as `--set` takes them; not where files lie, which differs
     from machine to machine."""
     content = study.model_dump(mode="json", exclude_none=True, exclude=set(_ELSEWHERE))
-    return {name: value for name, value in _flat(content) if name.split(".")[-1] != _PLACES}
+    return {".".join(path): str(value) for path, value in leaves(content) if path[-1] != _PLACES}
 
 
 def metrics(verdict: "pd.DataFrame", shown: "pd.DataFrame") -> dict[str, float]:
@@ -53,14 +53,3 @@ def metrics(verdict: "pd.DataFrame", shown: "pd.DataFrame") -> dict[str, float]:
 def _task(row: dict[Any, Any]) -> str:
     share = "" if row["fraction"] == 1 else f" {100 * row['fraction']:g} percent"
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{row['dataset']}{share}")
-
-
-def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _flat(item, (*path, name))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for place, item in enumerate(value):
-            yield from _flat(item, (*path, str(place)))
-    else:
-        yield ".".join(path), str(value)
