@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from analysis.store import artifacts
 from analysis.store.disclosure import public
-from analysis.store.runs import Run, Store
+from analysis.store.runs import Run, Store, opened
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.reading.differences import differences
@@ -60,20 +60,32 @@ def of(runs: Iterable[Run], uri: str) -> list[Version]:
     return sorted(versions, key=lambda version: (version.complete, version.when))
 
 
+def known(name: str, uri: str) -> list[Version]:
+    """The versions of a study that a store has, as `of` orders them. Raises InputError if it cannot
+    be read."""
+    with opened(uri) as store:
+        return of(store.runs(["study"], name), uri)
+
+
+def named(study: str, digest: str) -> str:
+    """A version by its study's name and its digest, as `chosen` takes it."""
+    return f"{study}{MARK}{digest}"
+
+
 def held(study: Study, among: Iterable[Version], uri: str) -> Version | None:
     """The version that a study is, if it is one of some."""
-    known = list(among)
-    for version in known:
+    there = list(among)
+    for version in there:
         if version.digest == study.version:
             return version
     # An earlier release has fewer fields, and so another digest of the same content.
-    return next((v for v in known if _read(v.run, uri) == study.version), None)
+    return next((v for v in there if _read(v.run, uri) == study.version), None)
 
 
 def title(version: Version, among: Sequence[Version]) -> str:
     """What a version is called: by its study's name alone where it has no other."""
     name = version.run.experiment
-    return name if len(among) < 2 else f"{name}{MARK}{version.digest}"
+    return name if len(among) < 2 else named(name, version.digest)
 
 
 def differing(version: Version, among: Iterable[Version], uri: str) -> list[str]:
@@ -102,18 +114,18 @@ def chosen(store: Store, asked: str | None, uri: str) -> tuple[Version, list[Ver
         )
     latest = max(parents, key=_when)
     name, _, digest = (latest.experiment if asked is None else asked).partition(MARK)
-    known = {run.experiment for run in parents}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+    names = {run.experiment for run in parents}
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        held = ", ".join(sorted(known))
-        raise InputError(f"study {name}: not in {public(uri)}: {hint}it holds {held}")
+        holds = ", ".join(sorted(names))
+        raise InputError(f"study {name}: not in {public(uri)}: {hint}it holds {holds}")
     versions = of((run for run in parents if run.experiment == name), uri)
     fitting = [version for version in versions if version.digest.startswith(digest)]
     if digest and len(fitting) != 1:
-        held = ", ".join(f"{name}{MARK}{version.digest}" for version in versions)
+        there = ", ".join(named(name, version.digest) for version in versions)
         fault = "fits several of its versions" if fitting else "no such version"
-        raise InputError(f"study {asked}: {fault}: there are {held}")
+        raise InputError(f"study {asked}: {fault}: there are {there}")
     return fitting[-1], versions
 
 

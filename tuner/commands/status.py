@@ -70,22 +70,22 @@ def summarise(work: Worklist, origin: Origin, settings: Settings) -> None:
 def _versions(study: Study) -> list[str]:
     """Which version a study is, if the store in force is a file that has others of its name."""
     from analysis.store import places, versions
-    from analysis.store.runs import address, opened
+    from analysis.store.runs import address
 
     uri = address(None)
     if (file := places.database(uri)) is None or not file.exists():
         return []
     try:
-        with opened(uri) as store:
-            known = versions.of(store.runs(["study"], study.name), uri)
+        known = versions.known(study.name, uri)
     except InputError:
         return []  # What is wrong with it is said by what needs it.
     others = [version for version in known if version.digest != study.version]
     if not others:
         return []
     listed = ", ".join(
-        f"{study.name}{versions.MARK}{version.digest} "
+        f"{versions.named(study.name, version.digest)} "
         f"({'complete' if version.complete else 'incomplete'})"
         for version in reversed(others)
     )
-    return [f"version: {study.name}{versions.MARK}{study.version}; MLflow also has {listed}"]
+    own = versions.named(study.name, study.version)
+    return [f"version: {own}; MLflow also has {listed}"]

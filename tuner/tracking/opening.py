@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from analysis.store import places, versions
-from analysis.store.runs import address, opened
+from analysis.store.runs import address
 from analysis.store.versions import Version
 from search_spaces.study import Study
 from tuner.scheduling.worklist import Worklist
@@ -20,7 +20,7 @@ def open_tracker(client: Any, work: Worklist, origin: str) -> Tracker:
     already in them. origin: what the user calls the study, a name or a path."""
     uri, study = address(None), work.study
     number = _experiment(client, uri, study.name)
-    known = _known(uri, study.name)
+    known = versions.known(study.name, uri)
     held = versions.held(study, known, uri)
     if held:
         parent, before = held.run.run_id, held.run.status
@@ -32,16 +32,11 @@ def open_tracker(client: Any, work: Worklist, origin: str) -> Tracker:
     client.set_tag(parent, "mlflow.source.name", f"python -m tuner run {origin}")
     content = study.model_dump(mode="json", exclude_none=True)
     client.log_text(parent, yaml.safe_dump(content, sort_keys=False), "study.yaml")
-    known = _known(uri, study.name)
+    known = versions.known(study.name, uri)
     _name_apart(client, known)
     tracker = Tracker(client, uri, work, number, parent, len(known) == 1, _ended(before))
     _take_stock(tracker)
     return tracker
-
-
-def _known(uri: str, name: str) -> list[Version]:
-    with opened(uri) as store:
-        return versions.of(store.runs(["study"], name), uri)
 
 
 def _experiment(client: Any, uri: str, name: str) -> str:

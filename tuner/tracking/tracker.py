@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from analysis.store import versions
-from analysis.store.runs import opened
 from search_spaces.keys import key
 from search_spaces.spec import Dataset
 from tuner.scheduling.worklist import Worklist
@@ -60,7 +59,7 @@ class Tracker:
     @property
     def named(self) -> str:
         """The version as `analysis --study` takes it."""
-        return f"{self.work.study.name}{versions.MARK}{self.version}"
+        return versions.named(self.work.study.name, self.version)
 
     @property
     def title(self) -> str:
@@ -199,9 +198,7 @@ class Tracker:
 
     def _versions(self) -> list[notes.VersionLine]:
         """All versions of the study that the store has, the one first that readers take."""
-        name = self.work.study.name
-        with opened(self.uri) as store:
-            known = versions.of(store.runs(["study"], name), self.uri)
+        known = versions.known(self.work.study.name, self.uri)
         return [
             notes.VersionLine(
                 versions.title(version, known),
