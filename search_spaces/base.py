@@ -31,6 +31,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 UNHASHED: JsonDict = {"hashed": False}
 """Marks a field that says where something is, not what it is: it does not enter keys."""
 
+LATER: JsonDict = {"hashed": "unless default"}
+"""Marks a field that came after results had keys: at its default it does not enter them."""
+
+Own = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+"""Something of the user's own, by name: package.module:object."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """As numpy takes them."""

@@ -5,7 +5,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from search_spaces.base import UNHASHED, Spec
+from pydantic.fields import FieldInfo
+
+from search_spaces.base import LATER, UNHASHED, Spec
 
 # Canonical JSON of specs that are parts of others, by id: all transfers of a study share a few
 # hundred. Holding the spec keeps its id from becoming another's; specs never change.
@@ -19,7 +21,8 @@ def canonical(spec: Spec) -> str:
 
     Fields that are None are left out: an optional setting that is absent does not enter the key,
     so a new optional feature leaves the keys of studies that do not use it as they were. So are
-    paths: they say where something is, and its checksum says what.
+    fields marked LATER at their default, and paths: they say where something is, and its checksum
+    says what.
     """
     return _text(_fields(spec))
 
@@ -65,5 +68,11 @@ def _fields(spec: Spec) -> dict[str, Any]:
     return {
         name: getattr(spec, name)
         for name, field in type(spec).model_fields.items()
-        if getattr(spec, name) is not None and field.json_schema_extra != UNHASHED
+        if getattr(spec, name) is not None and _enters(field, getattr(spec, name))
     }
+
+
+def _enters(field: FieldInfo, value: Any) -> bool:
+    """Does a field's value enter the key?"""
+    marked = field.json_schema_extra
+    return marked != UNHASHED and not (marked == LATER and value == field.default)

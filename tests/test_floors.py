@@ -34,6 +34,7 @@ ROOMS = {
     "search_spaces": [
         *(
             "errors",
+            "own",
             "levels",
             "base",
             "keys",

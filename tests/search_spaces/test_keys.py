@@ -8,9 +8,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from search_spaces import grid
+from search_spaces.base import LATER
 from search_spaces.keys import MOST_PARTS, canonical, key, keys
 from search_spaces.reading import studies
 from search_spaces.regimes import Recipe
@@ -245,6 +246,19 @@ def test_a_new_absent_option_leaves_the_keys_as_they_were():
     After.__name__ = "Before"
     assert key(After(arch="resnet8")) == old
     assert key(After(arch="resnet8", dropout=0.1)) != old
+
+
+def test_a_later_field_enters_a_key_only_where_it_is_not_at_its_default():
+    class Before(Model):
+        pass
+
+    class After(Model):
+        dropout: float = Field(0.0, json_schema_extra=LATER)
+
+    After.__name__ = "Before"
+    assert key(After(arch="resnet8")) == key(After(arch="resnet8", dropout=0.0))
+    assert key(After(arch="resnet8")) == key(Before(arch="resnet8"))
+    assert key(After(arch="resnet8", dropout=0.1)) != key(Before(arch="resnet8"))
 
 
 def test_canonical_json_is_sorted_and_without_white_space():
