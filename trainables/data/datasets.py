@@ -48,11 +48,18 @@ def splits(dataset: Dataset) -> Splits:
     return Splits(train, val, test, classes, mean, std)
 
 
-def training_part(transfer: Transfer) -> Splits:
-    """A transfer's splits, with its fraction of the training images: balanced over classes and
-    drawn from the transfer's seed (every class has one while there are as many images as classes),
-    or the first ones in the order of `splits`."""
-    whole = splits(transfer.dataset)
+@lru_cache(maxsize=2)
+def splits_on(dataset: Dataset, device: torch.device) -> Splits:
+    """The splits of a dataset on a device: images in memory are copied there whole, as uint8, once
+    for all trainings of a process."""
+    return splits(dataset).to(device)
+
+
+def training_part(transfer: Transfer, device: torch.device) -> Splits:
+    """A transfer's splits on a device, with its fraction of the training images: balanced over
+    classes and drawn from the transfer's seed (every class has one while there are as many images
+    as classes), or the first ones in the order of `splits`."""
+    whole = splits_on(transfer.dataset, device)
     count = max(1, round(transfer.fraction * len(whole.train)))
     if count == len(whole.train):
         return whole
@@ -60,7 +67,8 @@ def training_part(transfer: Transfer) -> Splits:
         part = whole.train[:count]
     else:
         rng = generator(transfer.seed, "fraction")
-        part = whole.train[balanced(whole.train.y, rng)[:count]]
+        order = balanced(whole.train.y.cpu(), rng)
+        part = whole.train[order[:count].to(device)]
     return replace(whole, train=part)
 
 

@@ -140,7 +140,7 @@ def _retrain(
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
             distributed(net, worker),
-            datasets.splits(spec.dataset),
+            datasets.splits_on(spec.dataset, worker.device),
             regime,
             seed,
             # Nothing is chosen by validation here, but what a collapse is watched by.

@@ -54,7 +54,7 @@ def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
     state = formats.state_for(checkpoint, spec.model, net)
     if worker.shard.rank == 0:
         net.load_state_dict(state)
-        val = datasets.splits(spec.dataset).val.to(worker.device)
+        val = datasets.splits_on(spec.dataset, worker.device).val
         result = {
             "state": "complete",
             "source_val": evaluate_test(net, val, spec.evaluation).scores.model_dump(),
@@ -68,7 +68,7 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     """Trains a theta, writes its best state by validation with its scores, and returns it. One that
     diverges counts by its best state before."""
     started = now()
-    data = datasets.splits(spec.dataset)
+    data = datasets.splits_on(spec.dataset, worker.device)
     net = network(spec, worker.device)
     checkpoint = checkpoint_of(spec, worker)
 
@@ -93,7 +93,7 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         )
     if worker.shard.rank == 0:
         net.load_state_dict(best.state)
-        results = evaluate_test(net, data.test.to(worker.device), spec.evaluation)
+        results = evaluate_test(net, data.test, spec.evaluation)
         result = {
             "state": reached.state,
             "test": results.scores.model_dump(),

@@ -42,10 +42,9 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     Without test images, their place in the task is empty, and they are not touched."""
     started = now()
     ticket = spec.ticket
-    data = datasets.training_part(spec)
+    data = datasets.training_part(spec, device)
     if not with_test:
         data = replace(data, test=data.val[:0])
-    data = data.to(device)
     seed = derived(spec.seed, "head")
     net = resnets.build(ticket.theta.model, data.classes, data.mean, data.std, seed)
     theta = read(ledger.file(ticket.theta, "weights.safetensors"))

@@ -7,7 +7,7 @@ import torch
 
 from search_spaces.spec import Augmentation, Dataset
 from trainables.data import datasets
-from trainables.data.datasets import splits, training_part
+from trainables.data.datasets import splits, splits_on, training_part
 from trainables.data.images import (
     Images,
     Splits,
@@ -121,7 +121,7 @@ def of_hundred(monkeypatch):
     x = torch.arange(100, dtype=torch.uint8).view(100, 1, 1, 1)
     train = Images(x, torch.arange(100) // 25)
     whole = Splits(train, train, train, 4, (0.5,), (0.5,))
-    monkeypatch.setattr(datasets, "splits", lambda dataset: whole)
+    monkeypatch.setattr(datasets, "splits_on", lambda dataset, device: whole)
 
     def part(**fields):
         class Wanted:
@@ -129,7 +129,7 @@ def of_hundred(monkeypatch):
 
         for name, value in fields.items():
             setattr(Wanted, name, value)
-        return training_part(Wanted).train
+        return training_part(Wanted, torch.device("cpu")).train
 
     return part
 
@@ -147,6 +147,19 @@ def test_balanced_fractions_come_from_the_seed(of_hundred):
 def test_first_n_are_the_first(of_hundred):
     first = of_hundred(fraction=0.3, subset="first_n", seed=5)
     assert first.x.flatten().tolist() == list(range(30))
+
+
+def test_a_set_is_copied_to_a_device_once():
+    device = torch.device("meta")  # A device whose tensors are not the CPU's, on any machine.
+    splits_on.cache_clear()
+    dataset = Dataset(name="digits", size=8)
+    data = splits_on(dataset, device)
+    parts = (data.train, data.val, data.test)
+    assert all(part.x.device == part.y.device == device for part in parts)
+    assert all(part.x.dtype == torch.uint8 for part in parts)
+    assert splits_on(dataset, device) is data
+    here = splits_on(dataset, torch.device("cpu"))
+    assert here.train.x.data_ptr() == splits(dataset).train.x.data_ptr()
 
 
 def ramp(height, width):

@@ -124,8 +124,12 @@ class Sealed:
 
 @pytest.fixture
 def sealed(monkeypatch):
-    whole = datasets.splits
-    monkeypatch.setattr(datasets, "splits", lambda spec: replace(whole(spec), test=Sealed()))
+    whole = datasets.splits_on
+
+    def splits_on(*where):
+        return replace(whole(*where), test=Sealed())
+
+    monkeypatch.setattr(datasets, "splits_on", splits_on)
 
 
 @pytest.mark.parametrize("regime", ["adversarial", "fast_adversarial"])
@@ -136,9 +140,9 @@ def test_no_test_image_is_ever_read(ledger, sealed, regime):
 
 
 def test_the_seal_notices_a_transfer(ledger, sealed):
-    cell = grid.transfers(read())[0]
+    task = transfer.prepare(grid.transfers(read())[0].transfer, ledger, CPU)
     with pytest.raises(AssertionError, match="test images were"):
-        transfer.prepare(cell.transfer, ledger, CPU)
+        list(transfer.run(task, ledger))
 
 
 def test_a_fraction_of_the_data_is_drawn_from_each_seed(ledger, sealed):
