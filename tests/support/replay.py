@@ -35,7 +35,9 @@ def replay(work: Worklist, seconds: Mapping[str, float], slots: int) -> dict[str
         return not any(work.grid.behind[job] in chain for chain in making)
 
     def chunk() -> QueueSearcher:
-        return QueueSearcher(work.queue, lambda job: {"key": job}, ready, room, lambda: None)
+        return QueueSearcher(
+            work.queue, lambda job: {"key": job}, ready, room, lambda: None, lambda: now
+        )
 
     searcher = chunk()
     while making or not work.queue.over:
@@ -44,6 +46,7 @@ def replay(work: Worklist, seconds: Mapping[str, float], slots: int) -> dict[str
             if isinstance(given, dict):
                 trials[given["key"]] = str(len(begun))
                 begun[given["key"]] = now
+                searcher.on_trial_result(trials[given["key"]], {})
             elif trials or work.queue.over:
                 break
             else:

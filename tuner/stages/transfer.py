@@ -1,5 +1,6 @@
 """The transfer stage: one Ray Tune trial for every transfer that the schedule hands out."""
 
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from tuner.storage.failures import FailureReason, reason_by_ray, reason_of
 
 CHUNK = 2000
 """Trials that one call of Ray Tune runs at most: it keeps 80 KB or so of each until it returns."""
+START_SECONDS = 10.0
+"""What a process takes until it trains, on busy cores."""
 
 
 class EndStopper(tune.Stopper):
@@ -36,9 +39,10 @@ class QueueSearcher(Searcher):
     """Gives Ray Tune the queue's jobs, one by one, as their tickets are there and they have room
     beside the chains, and a chunk of them at most.
 
-    It ends early when that room changes. Where it shrinks, Tune would keep a process between two
-    trials, whoever else may wait for its place; where it grows, Tune would start further processes
-    and drop each again whenever one at work is free sooner, as with short trials it always is.
+    It ends early where that room shrinks: Tune would keep a process between two trials, whoever
+    else may wait for its place. Where it grows, Tune starts further processes, and drops one again
+    if one at work is free sooner: fine as long as trials last. Where they are so short that none
+    would ever be started, it ends early too, for all to start anew in the room there is.
     """
 
     def __init__(
@@ -48,23 +52,24 @@ class QueueSearcher(Searcher):
         ready: Callable[[str], bool],
         room: Callable[[], float],
         fault: Callable[[], str | None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._queue, self._config, self._ready = queue, config, ready
-        self._room, self._fault = room, fault
+        self._room, self._fault, self._clock = room, fault, clock
         self._jobs: dict[str, str] = {}
+        # When each trial at work was first heard of, and how long the last one that ended was.
+        self._heard: dict[str, float] = {}
+        self._lasted: float | None = None
         self._left = CHUNK
-        self._begun_with: float | None = None
+        self._width = room()
         self._stops = self._gives_way = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        room = self._room()
-        if self._begun_with is None:
-            self._begun_with = room
-        self._gives_way = self._gives_way or room != self._begun_with
+        self._follow(self._room())
         if self._stops or self._gives_way or not self._left:
             return Searcher.FINISHED
-        while len(self._jobs) < room and (job := self._queue.next(self._ready)) is not None:
+        while len(self._jobs) < self._width and (job := self._queue.next(self._ready)) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
                 self._left -= 1
@@ -72,15 +77,34 @@ class QueueSearcher(Searcher):
             self._queue.ended(job, None)
         return Searcher.FINISHED if self._queue.over else None
 
+    def _follow(self, room: float) -> None:
+        """Takes over the room there is now, or gives way for it."""
+        if room < self._width:
+            self._gives_way = True
+        elif room > self._width:
+            # Of trials that last no longer, one ends, on the average, while a process starts.
+            short = START_SECONDS * self._width
+            lasted = [self._clock() - heard for heard in self._heard.values()]
+            if self._left == CHUNK or max([*lasted, self._lasted or 0]) > short:
+                self._width = room
+            elif self._lasted is not None:
+                self._gives_way = True
+
     @property
     def continues(self) -> bool:
         """Is another chunk to follow this one?"""
         return not (self._stops or self._queue.over) and (self._gives_way or not self._left)
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        # From here on it trains: its process has started.
+        self._heard.setdefault(trial_id, self._clock())
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         job = self._jobs.pop(trial_id)
+        now = self._clock()
+        self._lasted = now - self._heard.pop(trial_id, now)
         # What the storage would not take of this one it will take of no other.
         self._stops = self._stops or bool(error and self._fault())
         self._queue.ended(job, None if error else self._queue.known(job))

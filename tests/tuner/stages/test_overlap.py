@@ -38,8 +38,11 @@ def seconds(work):
     return {name: RECORDED["seconds"][title] for name, title in names.items()}
 
 
-@pytest.mark.parametrize("slots", [2, 4, 8])
-def test_a_recorded_study_takes_little_longer_than_it_must(work, seconds, slots):
+@pytest.mark.parametrize("slots", [2, 4, 8, 16])
+@pytest.mark.parametrize("longer", [1, 10])
+def test_a_recorded_study_takes_little_longer_than_it_must(work, seconds, slots, longer):
+    """Also if its transfers took so many times as long."""
+    seconds = {n: s * longer if n in work.grid.transfers else s for n, s in seconds.items()}
     least = bound(work, seconds, slots)
     spans = replay(work, seconds, slots)
     assert spans.keys() == work.grid.keys
