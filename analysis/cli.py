@@ -15,6 +15,7 @@ from analysis.commands.report import report
 from analysis.commands.search import search
 from analysis.commands.show import show
 from analysis.commands.table import table
+from analysis.commands.timeline import timeline
 from analysis.commands.trials import trials
 from search_spaces import __version__
 from search_spaces.errors import InputError
@@ -28,6 +29,7 @@ for command in (
     extreme,
     curves,
     collapse,
+    timeline,
     search,
     figure,
     table,

@@ -6,6 +6,7 @@ import mlflow
 import pytest
 import torch
 
+from analysis.store import load, spans
 from search_spaces import grid
 from tests.support import storage
 from trainables.jobs import transfer
@@ -60,6 +61,17 @@ def test_mlflow_holds_what_the_ledger_holds(ran, analysis):
         row, result = trials[cell.key], ran.ledger.result(cell.transfer)
         assert (row["SA"], row["RA"]) == (result["test"]["sa"], result["test"]["ra"])
         assert (row["state"], row["epochs"]) == (result["state"], len(result["epochs"]))
+
+
+@pytest.mark.usefixtures("there")
+def test_the_timeline_has_every_result_of_the_run(ran, analysis):
+    table = spans.spans(load.load("tiny"))
+    assert set(table["key"]) == grid.expand(ran.study).keys
+    for row in table.to_dict("records"):
+        assert 0 <= row["end"] - row["begin"] < 600
+    code, out, err = analysis("timeline", "--out", "when.svg")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{len(table)} results") and (ran.folder / "when.svg").is_file()
 
 
 def test_the_run_is_accounted_for(ran):
