@@ -1,8 +1,18 @@
 """What all specs share: frozen models, and the kinds of values their fields take."""
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
 from pydantic.config import JsonDict
 
 
@@ -34,8 +44,27 @@ UNHASHED: JsonDict = {"hashed": False}
 LATER: JsonDict = {"hashed": "unless default"}
 """Marks a field that came after results had keys: at its default it does not enter them."""
 
-Own = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-"""Something of the user's own, by name: package.module:object."""
+_OWN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+
+@dataclass(frozen=True)
+class OwnOr:
+    """Of a text field: built in, by these names, or the user's own, as package.module:object."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return handler(Annotated[source, AfterValidator(self._checked)])
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonDict:
+        own: JsonDict = {"type": "string", "pattern": _OWN}
+        return {"anyOf": [{"enum": list(self.names), "type": "string"}, own]}
+
+    def _checked(self, value: str) -> str:
+        if value not in self.names and not re.match(_OWN, value):
+            raise ValueError(f"write {', '.join(self.names)}, or your own as package.module:object")
+        return value
+
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """As numpy takes them."""

@@ -7,8 +7,9 @@ from itertools import product
 
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
+from search_spaces.prunings import Pruning
 from search_spaces.regimes import RegimeName
-from search_spaces.spec import Pruning, Theta, Ticket, Transfer
+from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Downstream, Only, Study
 
 DENSE = "dense"

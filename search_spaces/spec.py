@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from search_spaces.base import UNHASHED, Name, Pixels, Seed, Sha256, Spec
+from search_spaces.prunings import Pruning
 from search_spaces.regimes import Attack, Evaluation, Regime
 
 DatasetName = Literal[
@@ -193,41 +194,6 @@ class Theta(Spec):
     pretraining: Pretraining = Field(description="how its weights come about")
     evaluation: Evaluation = Field(description="how it is evaluated")
     seed: Seed = Field(0, description="of its initialisation and training")
-
-
-class Pruning(Spec):
-    """How masks are found; see Ticket for what a mask is combined with.
-
-    imp:      iterative magnitude pruning: each round prunes `rate` of the remaining convolution
-              weights globally by magnitude, rewinds the rest to theta, and re-trains on the source
-    one_shot: theta's own smallest weights, at once
-    random:   uniformly drawn weights
-    """
-
-    method: Literal["imp", "one_shot", "random"] = Field(
-        description="imp: in rounds with re-training; one_shot: by magnitude, at once; random"
-    )
-    rate: float = Field(
-        0.2,
-        gt=0,
-        lt=1,
-        description="share of the remaining weights that a round prunes; level k keeps (1 - "
-        "rate)^k",
-    )
-    retraining: Regime | None = Field(
-        None, description="how imp trains between rounds, on the source"
-    )
-    seed: Seed = Field(
-        0,
-        description="of re-training, or of the random choice: one for every seed of the transfers, "
-        "by the sum of both; a million more for each source seed after the first",
-    )
-
-    @model_validator(mode="after")
-    def _retraining_is_for_imp(self) -> Self:
-        if (self.method == "imp") != (self.retraining is not None):
-            raise ValueError("retraining is needed for method imp, and only there")
-        return self
 
 
 class Ticket(Spec):

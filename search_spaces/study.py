@@ -5,12 +5,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.adaptive import Adaptive, Levels
 from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.keys import key
+from search_spaces.levels import density
+from search_spaces.prunings import Pruning
 from search_spaces.regimes import Evaluation, Regime, RegimeName
+from search_spaces.searches.adaptive import Adaptive, Levels
 from search_spaces.searches.section import Search
-from search_spaces.spec import Check, Dataset, Model, Pretraining, Pruning
+from search_spaces.spec import Check, Dataset, Model, Pretraining
 
 _STRIDE = 10**6
 """Between the pruning seeds of a study's source seeds."""
@@ -26,7 +28,7 @@ class PruningPlan(Pruning):
         None, ge=1, le=60, description="of imp: every level up to this is made"
     )
     levels: tuple[Annotated[int, Field(ge=1, le=60)], ...] | None = Field(
-        None, min_length=1, description="of one_shot and random: the levels to make"
+        None, min_length=1, description="of all others: the levels to make"
     )
     pretrainings: tuple[Name, ...] | None = Field(
         None, description="the thetas it starts from; default: all"
@@ -42,6 +44,16 @@ class PruningPlan(Pruning):
             raise ValueError("method imp takes rounds: N (it passes through every level up to N)")
         if self.method != "imp" and (self.levels is None or self.rounds is not None):
             raise ValueError(f"method {self.method} takes levels: [K, ...], not rounds")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_fit_the_pattern(self) -> Self:
+        if beyond := [level for level in self.made_levels if not self.fits(level)]:
+            kept = 100 * density(beyond[0], self.rate)
+            raise ValueError(
+                f"structure {self.structure}: level {beyond[0]} at rate {self.rate} keeps "
+                f"{kept:.2f} %, more than the pattern holds: raise rate, or begin at a higher level"
+            )
         return self
 
     def moved(self, count: int) -> Self:

@@ -10,10 +10,11 @@ from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.levels import level_at
+from search_spaces.prunings import Pruning
 from search_spaces.regimes import Attack, Evaluation, Protocol, Regime
 from search_spaces.searches.section import Search
 from search_spaces.searches.spaces import Point, Value
-from search_spaces.spec import Dataset, Pruning, Ticket, Transfer
+from search_spaces.spec import Dataset, Ticket, Transfer
 from search_spaces.study import Downstream, DownstreamRegime, Study
 
 RATE = "pruning.rate"

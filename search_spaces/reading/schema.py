@@ -114,6 +114,8 @@ def takes(node: Node) -> str:
             return f"mapping of names to {takes(next(iter(values.values())))}"
         case {"type": "string", "pattern": pattern} if "/" in pattern:
             return "a fraction as 8/255"
+        case {"type": "string", "pattern": pattern} if pattern.endswith(r":[A-Za-z_]\w*$"):
+            return "`package.module:object`"
     kind = {"string": "text", "boolean": "true or false", "integer": "whole number"}
     bounds = [f"{sign} {node[name]}" for name, sign in _BOUNDS.items() if name in node]
     return " ".join([str(kind.get(node["type"], node["type"])), ", ".join(bounds)]).strip()

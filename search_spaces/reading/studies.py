@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search_spaces.adaptive import LISTED, SEARCHED
 from search_spaces.errors import InputError
 from search_spaces.reading import bounded_yaml, fitting
+from search_spaces.searches.adaptive import LISTED, SEARCHED
 from search_spaces.study import Study
 
 _SHIPPED = files("search_spaces") / "studies"

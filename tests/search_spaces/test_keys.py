@@ -51,6 +51,13 @@ MODEL = {
 }
 FILE = {"format": "state_dict", "path": "weights.pt", "sha256": HASH}
 NAMED = {"format": "torchvision", "weights": "IMAGENET1K_V1", "sha256": HASH}
+OWN = {
+    "method": "mine.scores:by_size",
+    "sha256": HASH,
+    "scope": "erk",
+    "structure": "2:4",
+    "images": 64,
+}
 THETA = {
     "dataset": DATASET,
     "model": MODEL,
@@ -163,7 +170,7 @@ def test_a_key_is_16_hexadecimal_digits():
     assert set(name) <= set("0123456789abcdef")
 
 
-WHOLE = [Transfer(**FULL), Theta(**LOADED), Checkpoint(**NAMED)]
+WHOLE = [Transfer(**FULL), Theta(**LOADED), Checkpoint(**NAMED), Pruning(**OWN)]
 
 
 def test_every_field_has_a_value_somewhere():
@@ -174,7 +181,9 @@ def test_every_field_has_a_value_somewhere():
     assert fields - with_value == set()
 
 
-@pytest.mark.parametrize("spec", WHOLE, ids=["transfer", "loaded theta", "named weights"])
+@pytest.mark.parametrize(
+    "spec", WHOLE, ids=["transfer", "loaded theta", "named weights", "criterion"]
+)
 def test_every_leaf_but_paths_enters_the_key(spec):
     keys = {path: key(changed) for path, changed in perturbed(spec)}
     unchanged = {path for path, name in keys.items() if name == key(spec)}

@@ -6,7 +6,6 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.adaptive import Adaptive
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.regimes import (
@@ -19,6 +18,7 @@ from search_spaces.regimes import (
     Recipe,
     Regime,
 )
+from search_spaces.searches.adaptive import Adaptive
 from search_spaces.spec import (
     Arch,
     Augmentation,
@@ -169,7 +169,12 @@ def test_unknown_fields_are_refused_at_every_depth(path):
         (Containment, {}, "patience", 0, "greater than or equal to 1"),
         (Regime, STANDARD, "attack_mode", "both", "'train' or 'eval'"),
         (Evaluation, {"attack": PGD}, "protocol", "best", "'plain' or 'worst_iterate'"),
-        (Pruning, {"method": "random"}, "method", "snip", "'imp', 'one_shot' or 'random'"),
+        (Pruning, {"method": "random"}, "method", "magnitude", "imp, one_shot, random, snip, "),
+        (Pruning, {"method": "random"}, "method", "mine:", "package.module:object"),
+        (Pruning, {"method": "random"}, "scope", "block", "'global', 'layer' or 'erk'"),
+        (Pruning, {"method": "random"}, "structure", "4:4", "n below m"),
+        (Pruning, {"method": "random"}, "structure", "half", "n below m"),
+        (Pruning, {"method": "snip"}, "images", 0, "greater than or equal to 1"),
         (Pruning, {"method": "random"}, "rate", 0, "greater than 0"),
         (Pruning, {"method": "random"}, "seed", -1, "greater than or equal to 0"),
         (Scores, {"sa": 0.5}, "sa", 97.9, "less than or equal to 1"),
@@ -273,6 +278,25 @@ def test_other_methods_take_levels(method):
     assert refusal(PruningPlan, {"method": method, "rounds": 3})[1] == rule
     assert refusal(PruningPlan, {"method": method, "rounds": 3, "levels": [3]})[1] == rule
     assert refusal(PruningPlan, {"method": method, "levels": [4, 0]})[0] == "levels.1"
+
+
+def test_what_a_method_does_not_use_is_refused():
+    assert "sees no images" in refusal(Pruning, {"method": "synflow", "images": 8})[1]
+    assert "of your own" in refusal(Pruning, {"method": "snip", "sha256": "0" * 64})[1]
+    own = Pruning(method="mine.scores:by_size", sha256="0" * 64, images=8)
+    assert own.scope == "global" and own.pattern is None
+
+
+def test_levels_that_a_pattern_does_not_hold_are_refused():
+    half = {"method": "one_shot", "structure": "2:4"}
+    assert PruningPlan(**half, levels=[4, 9]).pattern == (2, 4)
+    assert PruningPlan(**half, rate=0.5, levels=[1]).fits(1)
+    assert (
+        "level 3 at rate 0.2 keeps 51.20 %" in refusal(PruningPlan, {**half, "levels": [4, 3]})[1]
+    )
+    imp = {"method": "imp", "retraining": STANDARD, "structure": "2:4", "rounds": 3}
+    assert "level 1 at rate 0.2" in refusal(PruningPlan, imp)[1]
+    assert PruningPlan(**imp, rate=0.5).made_levels == (1, 2, 3)
 
 
 def test_a_plans_pruning_leaves_the_plan_behind():

@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import PruningPlan
 from trainables.data import datasets
+from trainables.jobs import scoring
 from trainables.jobs.outcome import Outcome, outcome
 from trainables.jobs.theta import Worker, checkpoint_of, distributed, make_theta, network
 from trainables.pruning import tickets
+from trainables.pruning.collapse import empty_layers, is_cut
 from trainables.pruning.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.runtime.seeding import derived
 from trainables.store.records import now, provenance
@@ -80,11 +81,16 @@ def _prune(
     started = now()
     by_level = {ticket.level: ticket for ticket in chain.plan_tickets(plan)}
     absent = {level for level, ticket in by_level.items() if ticket in missing}
-    for level, mask, behind in _masks(chain, plan, theta, absent, worker):
+    if not absent:
+        return
+    net, size = network(chain.theta, worker.device), chain.theta.dataset.size
+    shape = (len(datasets.splits(chain.theta.dataset).mean), size, size)
+    for level, mask, behind in _masks(net, chain, plan, theta, absent, worker):
         if worker.shard.rank == 0:
             records = behind.records if behind else []
             made = provenance(started, worker.device, worker.shard.world, records)
-            result = {**_mask_record(mask), **_remark(behind), **made}
+            cut = is_cut(net, theta, mask, shape)
+            result = {**_mask_record(mask, cut), **_remark(behind), **made}
             files = {"mask.safetensors": to_bytes(mask)}
             worker.ledger.write(by_level[level], result, files)
             checkpoint_of(by_level[level], worker).remove()
@@ -93,6 +99,7 @@ def _prune(
 
 
 def _masks(
+    net: nn.Module,
     chain: Chain,
     plan: PruningPlan,
     theta: State,
@@ -102,14 +109,10 @@ def _masks(
     """(level, mask, the re-training behind it, if there is one) for the absent levels."""
     spec = chain.theta
     behind: Outcome | None = None
-    dense = ones(network(spec, torch.device("cpu")))
-    if plan.method == "random":
-        for k in sorted(absent):
-            yield k, tickets.at_random(dense, plan.pruning, k), behind
-    elif plan.method == "one_shot":
-        for k in sorted(absent):
-            yield k, tickets.one_shot(theta, dense, plan.pruning, k), behind
-    elif absent:
+    if plan.method != "imp":
+        for k, mask in scoring.masks(net, spec, plan.pruning, theta, sorted(absent), worker):
+            yield k, mask, behind
+    else:
         last = min(absent) - 1
         start = None
         if last:
@@ -121,7 +124,7 @@ def _masks(
             trained, behind = _retrain(spec, plan, weights, mask, level, worker)
             return trained
 
-        made = tickets.imp(theta, dense, plan.pruning, max(absent), retrain, start, from_first)
+        made = tickets.imp(theta, ones(net), plan.pruning, max(absent), retrain, start, from_first)
         for k, mask in made:
             yield k, mask, behind
 
@@ -171,9 +174,13 @@ def _remark(behind: Outcome | None) -> dict[str, Any]:
     return {"retraining": {"collapsed": True, "best_epoch": behind.best.epoch}}
 
 
-def _mask_record(mask: Mask) -> dict[str, Any]:
+def _mask_record(mask: Mask, cut: bool) -> dict[str, Any]:
+    """How much a mask keeps; what it has emptied and whether it has cut the network, if so."""
     kept, total = counts(mask)
+    lost = empty_layers(mask)
     return {
+        **({"emptied": lost} if lost else {}),
+        **({"cut": True} if cut else {}),
         "state": "complete",
         "kept": kept,
         "total": total,

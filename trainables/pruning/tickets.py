@@ -1,12 +1,13 @@
-"""Finding tickets: iterative magnitude pruning, and one-shot and random pruning beside it."""
+"""Finding tickets: iterative magnitude pruning, and pruning at once by any criterion."""
 
 from collections.abc import Callable, Iterator, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from search_spaces.levels import kept
-from search_spaces.spec import Pruning
-from trainables.pruning.masks import Mask, State, counts, prune_by_magnitude, random, rewind
+from search_spaces.levels import density, kept
+from search_spaces.prunings import Pruning
+from trainables.pruning.criteria import Batches, Criterion, rounds
+from trainables.pruning.masks import Mask, State, counts, in_pattern, keep, magnitudes, rewind
 from trainables.runtime.seeding import generator
 
 Retrain = Callable[[State, Mask, int], Mapping[str, Tensor]]
@@ -17,16 +18,17 @@ def imp(
     theta: Mapping[str, Tensor],
     dense: Mask,
     pruning: Pruning,
-    rounds: int,
+    last: int,
     retrain: Retrain,
     resumed: tuple[int, Mask] | None = None,
     agreed: Callable[[Mask], Mask] = lambda mask: mask,
 ) -> Iterator[tuple[int, Mask]]:
-    """Iterative magnitude pruning with rewinding to theta, yielding (level, mask) round by round.
+    """Iterative magnitude pruning with rewinding to theta, yielding (level, mask) round by round up
+    to the `last`.
 
-    Each round prunes `pruning.rate` of the remaining weights globally by magnitude, rewinds the
-    rest to theta and re-trains them on the source; the next round prunes by those magnitudes. The
-    first round prunes theta itself, and the last round's weights, which nothing reads, are not
+    Each round prunes `pruning.rate` of the remaining weights by magnitude, rewinds the rest to
+    theta and re-trains them on the source; the next round prunes by those magnitudes. The first
+    round prunes theta itself, and the last round's weights, which nothing reads, are not
     re-trained. `resumed` is the last ticket of an earlier, interrupted run: a mask is all that the
     next round needs, so the rounds after it come out as if there had been no interruption.
     `agreed`: what several processes that do this together make of each one's mask, before any of
@@ -37,19 +39,39 @@ def imp(
     """
     level, mask = resumed or (0, dense)
     total = counts(dense)[1]
-    while level < rounds:
+    while level < last:
         weights = theta if level == 0 else retrain(rewind(theta, mask), mask, level)
         level += 1
-        mask = agreed(prune_by_magnitude(weights, mask, kept(total, level, pruning.rate)))
+        scores, count = magnitudes(weights, mask), kept(total, level, pruning.rate)
+        mask = agreed(keep(scores, mask, count, pruning.scope, pruning.structure))
         yield level, mask
 
 
-def one_shot(theta: Mapping[str, Tensor], dense: Mask, pruning: Pruning, level: int) -> Mask:
-    """theta's largest weights, at a level's density, without any re-training."""
-    return prune_by_magnitude(theta, dense, kept(counts(dense)[1], level, pruning.rate))
+def at_once(
+    net: nn.Module,
+    theta: Mapping[str, Tensor],
+    dense: Mask,
+    pruning: Pruning,
+    level: int,
+    criterion: Criterion,
+    data: Batches = (),
+) -> Mask:
+    """The mask of a level by theta's scores, without any re-training.
 
-
-def at_random(dense: Mask, pruning: Pruning, level: int) -> Mask:
-    """Uniformly drawn weights, at a level's density; the draw depends on seed and level alone."""
-    keep = kept(counts(dense)[1], level, pruning.rate)
-    return random(dense, keep, generator(pruning.seed, "random-pruning", level))
+    Where the criterion takes several rounds, each scores what the one before has left, and the
+    share that is kept falls exponentially (Tanaka et al. 2020, algorithm 1). What a criterion draws
+    depends on the pruning's seed and the level alone. `net`, a network as theta's in eval mode, is
+    left with the last weights that were scored.
+    """
+    total, mask = counts(dense)[1], dense
+    number_of, share = rounds(pruning.method), density(level, pruning.rate)
+    rng = generator(pruning.seed, f"{pruning.method}-pruning", level)
+    last = kept(total, level, pruning.rate)
+    for number in range(1, number_of + 1):
+        net.load_state_dict(rewind(theta, mask))
+        scores = criterion(net, data, rng)
+        # An early round would keep more than an n:m structure holds.
+        mask = in_pattern(scores, mask, pruning.structure)
+        count = round(total * share ** (number / number_of)) if number < number_of else last
+        mask = keep(scores, mask, max(last, min(count, counts(mask)[0])), pruning.scope)
+    return mask

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search_spaces.base import Spec
+from search_spaces.spec import Ticket
 from search_spaces.study import Study
 from trainables.store import epochs
 from trainables.store.ledger import UNFINISHED, Ledger
@@ -118,6 +119,8 @@ class Session:
 
         def made(key: str) -> None:
             self.window.show(named[key])
+            if line := cut_line(named[key], self.ledger):
+                self.say(line, style="yellow")
             progress.advance()
 
         def failed(key: str, why: FailureReason) -> None:
@@ -135,6 +138,22 @@ class Session:
         for line in failures.lines(list(failed), self.ledger.root, self.rerun):
             self.say(line)
         self.say("run the same command again: what is complete is kept")
+
+
+def cut_line(entry: Entry, ledger: Ledger) -> str | None:
+    """What a ticket's mask has cut, if anything, in a line."""
+    if not isinstance(entry.spec, Ticket):
+        return None
+    result = ledger.result(entry.spec)
+    emptied, faults = result.get("emptied", []), []
+    if emptied:
+        more = f" and {len(emptied) - 3} more" if len(emptied) > 3 else ""
+        faults.append(f"no weight is left in {', '.join(emptied[:3])}{more}")
+    if result.get("cut"):
+        faults.append("no path is left from image to class")
+    if not faults:
+        return None
+    return f"{entry.name}: {'; '.join(faults)}: end at a lower level, or set scope: layer or erk"
 
 
 def check(study: Study, settings: Settings, tracked: bool = True) -> list[str]:

@@ -6,9 +6,10 @@ Imports torch only where a study uses published sets or weights.
 from importlib.util import find_spec
 from pathlib import Path
 
+from search_spaces import own
 from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Dataset, Model
-from search_spaces.study import ChosenCheck, Study
+from search_spaces.study import ChosenCheck, PruningPlan, Study
 from trainables.data.catalogue import (
     EMBEDDED,
     NORMALISATION,
@@ -66,11 +67,12 @@ def _resolved(study: Study, root: Path) -> Study:
         )
         for task in study.downstream
     )
+    pruning = {name: _with_source(name, plan) for name, plan in study.pruning.items()}
     channels = channels_and_classes(source.dataset)[0]
-    own = source.model.normalisation
-    if own is not None and len(own.mean) != channels:
+    scale = source.model.normalisation
+    if scale is not None and len(scale.mean) != channels:
         raise InputError(
-            f"source.model.normalisation: has numbers for {len(own.mean)} colour channels, "
+            f"source.model.normalisation: has numbers for {len(scale.mean)} colour channels, "
             f"{source.dataset.title} has {channels}: write one for each"
         )
     for number, task in enumerate(downstream):
@@ -80,7 +82,20 @@ def _resolved(study: Study, root: Path) -> Study:
                 f"downstream.{number}: {task.dataset.title} has {own_channels} colour channels, "
                 f"the source {source.dataset.title} has {channels}: tickets need the same number"
             )
-    return study.model_copy(update={"source": source, "downstream": downstream})
+    found = {"source": source, "pruning": pruning, "downstream": downstream}
+    return study.model_copy(update=found)
+
+
+def _with_source(name: str, plan: PruningPlan) -> PruningPlan:
+    """A pruning whose criterion is known by its source, where it is the user's own."""
+    if not own.is_own(plan.method):
+        return plan
+    try:
+        sha256 = own.digest(plan.method)
+        same("its criterion", own.source(plan.method), plan.sha256, sha256)
+    except InputError as error:
+        raise InputError(f"pruning.{name}.method: {error}") from None
+    return plan.model_copy(update={"sha256": sha256})
 
 
 def _located(dataset: Dataset, root: Path) -> Dataset:
@@ -157,6 +172,11 @@ def check(study: Study) -> list[str]:
                 f"dataset {dataset.title}: {rotated} of its images have a rotation in their EXIF, "
                 "which is not applied: rotate the pixels themselves if it is meant"
             )
+    for plan in study.pruning.values():
+        if own.is_own(plan.method):
+            from trainables.runtime.own import load
+
+            load(plan.method, plan.sha256)
     for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:
             zero = _fits(pretraining.load, study.source.model, study.source.dataset)
@@ -199,8 +219,8 @@ def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> float:
         formats.named(load, model)
         return 0.0
     channels, classes = channels_and_classes(dataset)
-    own = model.normalisation
-    known = (own.mean, own.std) if own else NORMALISATION.get(dataset.name)
+    scale = model.normalisation
+    known = (scale.mean, scale.std) if scale else NORMALISATION.get(dataset.name)
     mean, std = known or ([0.5] * channels, [0.5] * channels)
     net = resnets.build(model, classes, mean, std, seed=0)
     loaded = formats.state_for(load, model, net) if known else formats.load(load, model, net).state

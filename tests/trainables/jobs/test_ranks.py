@@ -53,20 +53,20 @@ def _rank(rank, folder):
         return Signals(fgsm=fgsm, pgd=pgd, cosine=1.0)
 
     loop.probe = probe
-    prune, fit = tickets.prune_by_magnitude, chains.fit
+    prune, fit = tickets.keep, chains.fit
     went_on_with = []
 
-    def other_weights(weights, mask, keep):
+    def other_scores(scores, *others):
         noise = torch.Generator().manual_seed(rank)
-        noisy = {n: w + torch.rand(w.shape, generator=noise) for n, w in weights.items()}
-        return prune(noisy if rank else weights, mask, keep)
+        noisy = {n: s + torch.rand(s.shape, generator=noise) for n, s in scores.items()}
+        return prune(noisy if rank else scores, *others)
 
     def spied(model, *args, **more):
         state = {n: v.clone() for n, v in model.module.state_dict().items()}
         went_on_with.append((state, more["mask"]))
         return fit(model, *args, **more)
 
-    tickets.prune_by_magnitude, chains.fit = other_weights, spied
+    tickets.keep, chains.fit = other_scores, spied
     study = studies.validate(studies.parse(YAML, "tiny"), "tiny")
     chain = Chain(theta=grid.thetas(study)[0].theta, plans=tuple(study.pruning.values()))
     worker = Worker(open_ledger(folder / "results"), Shard(rank, 2), torch.device("cpu"))

@@ -1,10 +1,15 @@
 """Finding tickets: the order prune, rewind, re-train; resuming; the other methods."""
 
+import pytest
 import torch
 
+from search_spaces.prunings import Pruning
 from search_spaces.regimes import Recipe, Regime
-from search_spaces.spec import Pruning
+from tests.conftest import striped
 from trainables.pruning import masks, tickets
+from trainables.pruning.collapse import empty_layers, is_cut
+from trainables.pruning.criteria import CRITERIA, synflow
+from trainables.runtime.seeding import generator
 
 IMP = Pruning(method="imp", retraining=Regime(recipe=Recipe(epochs=1, lr=0.1)))
 THETA = {"a": torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]), "b": torch.tensor([7.0])}
@@ -49,22 +54,72 @@ def test_resuming_from_a_ticket_gives_the_same_rounds():
     assert [level for level, *_ in calls] == [3, 4, 5]
 
 
-def test_every_method_keeps_the_same_number_at_a_level():
-    theta = {"a": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))}
-    dense = {"a": torch.ones_like(theta["a"], dtype=torch.bool)}
+def at_once(net, method, level, data=(), **more):
+    theta = {name: value.clone() for name, value in net.state_dict().items()}
+    pruning = Pruning(method=method, **more)
+    criterion = CRITERIA[method]
+    return tickets.at_once(net, theta, masks.ones(net), pruning, level, criterion, data)
+
+
+@pytest.fixture
+def shown():
+    images = striped(16, 0)
+    return [(images.pixels(), images.y)]
+
+
+def test_every_method_keeps_the_same_number_at_a_level(net, shown):
+    net.eval()
+    theta = {name: value.clone() for name, value in net.state_dict().items()}
+    dense = masks.ones(net)
+    total = masks.counts(dense)[1]
     for level in (1, 5, 9):
         *_, (_, imp) = tickets.imp(theta, dense, IMP, level, lambda weights, mask, level: weights)
-        one_shot = tickets.one_shot(theta, dense, Pruning(method="one_shot"), level)
-        random = tickets.at_random(dense, Pruning(method="random"), level)
-        expected = round(108 * 0.8**level)
-        assert [masks.counts(m)[0] for m in (imp, one_shot, random)] == [expected] * 3
+        made = {method: at_once(net, method, level, shown) for method in CRITERIA}
+        expected = round(total * 0.8**level)
+        kept = {method: masks.counts(mask)[0] for method, mask in made.items()}
+        assert kept == dict.fromkeys(made, expected)
         # Without re-training, rounds of pruning are one pruning.
-        assert torch.equal(imp["a"], one_shot["a"])
+        assert all(torch.equal(imp[name], made["one_shot"][name]) for name in imp)
+        net.load_state_dict(theta)
 
 
-def test_random_tickets_depend_on_seed_and_level_only():
-    dense = {"a": torch.ones(500, dtype=torch.bool)}
-    first = tickets.at_random(dense, Pruning(method="random"), 3)["a"]
-    assert torch.equal(first, tickets.at_random(dense, Pruning(method="random"), 3)["a"])
-    other = tickets.at_random(dense, Pruning(method="random", seed=1), 3)["a"]
-    assert not torch.equal(first, other)
+@pytest.mark.parametrize("method", ["one_shot", "synflow"])
+@pytest.mark.parametrize("structure", ["2:4", "unstructured"])
+@pytest.mark.parametrize("scope", ["global", "layer", "erk"])
+def test_scopes_and_structures_are_exact(net, shown, method, structure, scope):
+    mask = at_once(net.eval(), method, 2, shown, rate=0.5, scope=scope, structure=structure)
+    kept, total = masks.counts(mask)
+    assert kept == round(total * 0.25)
+    if structure == "2:4":
+        groups = mask["layer2.0.conv2.weight"].movedim(1, -1).reshape(-1, 4)
+        assert groups.sum(1).max() == 2
+
+
+def test_iterations_keep_synflow_from_emptying_a_layer(net, shown):
+    """Tanaka et al. 2020: in one round it does what it should prevent; in a hundred it does not."""
+    net.eval()
+    theta = {name: value.clone() for name, value in net.state_dict().items()}
+    keep = 40
+    iterated = at_once(net, "synflow", 16, shown)
+    net.load_state_dict(theta)
+    once = masks.keep(synflow(net, shown, None), masks.ones(net), masks.counts(iterated)[0])
+    assert masks.counts(iterated)[0] < keep
+    assert not is_cut(net, theta, iterated, (1, 8, 8))
+    assert len(empty_layers(once)) >= len(empty_layers(iterated))
+
+
+def test_random_tickets_depend_on_seed_and_level_only(net):
+    first = at_once(net, "random", 3)
+    same, other = at_once(net, "random", 3), at_once(net, "random", 3, seed=1)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_random_tickets_are_those_of_earlier_releases(net):
+    """Results stored under their keys stay what those keys say."""
+    drawn = at_once(net, "random", 5)
+    rng = generator(0, "random-pruning", 5)
+    expected = masks.ones(net)
+    flat = torch.cat([m.flatten() for m in expected.values()])
+    flat[torch.randperm(len(flat), generator=rng)[masks.counts(drawn)[0] :]] = False
+    assert torch.equal(torch.cat([m.flatten() for m in drawn.values()]), flat)

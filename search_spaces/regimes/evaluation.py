@@ -1,0 +1,48 @@
+"""How a network is judged."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from search_spaces.base import Spec
+from search_spaces.regimes.attacks import Attack
+
+Protocol = Literal["plain", "worst_iterate"]
+
+
+def _validation_is_optional(schema: JsonDict) -> None:
+    """Of a JSON schema: it is filled in before pydantic asks for it."""
+    schema["required"] = ["attack"]
+
+
+class Evaluation(Spec):
+    """The attack that judges test images, and the cheaper one that chooses the best epoch.
+
+    plain: an image counts as fooled if the attack's last iterate fools it (the papers' protocol);
+    worst_iterate: if any iterate does. Robust accuracy is never above plain's, and images leave the
+    batch as soon as they are fooled, which saves work.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_validation_is_optional)
+
+    attack: Attack = Field(description="on test images")
+    validation: Attack = Field(
+        description="on validation images, which choose the best epoch; default: attack"
+    )
+    protocol: Protocol = Field(
+        "plain", description="plain: the attack's last iterate decides; worst_iterate: all of them"
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="images evaluated at once; the attack's random starts are drawn batch by "
+        "batch. Default: 256",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validation_defaults_to_attack(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("validation") is None and "attack" in data:
+            return {**data, "validation": data["attack"]}
+        return data

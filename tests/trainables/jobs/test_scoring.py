@@ -1,0 +1,128 @@
+"""Tickets by every criterion, the user's own among them, in a chain."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+
+from search_spaces.errors import InputError
+from search_spaces.study import PruningPlan
+from tests.support.pages import blocks
+from tests.support.studies import tiny
+from trainables.jobs.chain import Chain, run_chain
+from trainables.jobs.scoring import shown
+from trainables.jobs.theta import Worker
+from trainables.pruning.masks import counts
+from trainables.store.ledger import open_ledger
+from trainables.store.tensors import read
+from trainables.training.ranks import Shard
+from tuner.storage.inputs import check, resolve
+
+METHODS = ["one_shot", "random", "snip", "grasp", "synflow"]
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """The page's own criterion, as a user has it."""
+    (code,) = blocks("pruning.md", "python")
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("mine", None)
+    yield tmp_path / "mine.py"
+    sys.modules.pop("mine", None)
+
+
+def with_plans(**plans):
+    study = tiny("source.dataset.limit=96", "source.dataset.size=8")
+    plans = {name: PruningPlan.model_validate(plan) for name, plan in plans.items()}
+    return study.model_copy(update={"pruning": plans})
+
+
+def made(study, folder):
+    """{(pruning, level): (mask, result)} of a chain, run to its end."""
+    from search_spaces import grid
+
+    theta = grid.thetas(study)[0]
+    chain = Chain(theta=theta.theta, plans=study.plans("standard", theta.theta.seed))
+    ledger = open_ledger(folder)
+    list(run_chain(chain, Worker(ledger, Shard(), torch.device("cpu"))))
+    return {
+        (cell.pruning, cell.level): (
+            read(ledger.file(cell.ticket, "mask.safetensors")),
+            ledger.result(cell.ticket),
+        )
+        for cell in grid.tickets(study)
+        if cell.replicate in (None, 0)
+    }
+
+
+def test_every_criterion_at_two_levels_with_exact_counts(tmp_path):
+    study = with_plans(**{name: {"method": name, "levels": [3, 8]} for name in METHODS})
+    tickets = made(study, tmp_path)
+    assert len(tickets) == 2 * len(METHODS)
+    for (_, level), (mask, result) in tickets.items():
+        kept, total = counts(mask)
+        assert (result["kept"], result["total"]) == (kept, total)
+        assert kept == round(total * 0.8**level)
+    distinct = {
+        tuple(torch.cat([m.flatten() for m in mask.values()]).nonzero().flatten().tolist())
+        for (_, level), (mask, _) in tickets.items()
+        if level == 8
+    }
+    assert len(distinct) == len(METHODS)
+
+
+def test_what_is_cut_is_recorded(tmp_path):
+    tickets = made(with_plans(omp={"method": "one_shot", "levels": [1, 30]}), tmp_path)
+    _, whole = tickets["omp", 1]
+    mask, cut = tickets["omp", 30]
+    assert "emptied" not in whole and "cut" not in whole
+    assert cut["emptied"] == [name for name, kept in mask.items() if not kept.any()]
+    assert cut["cut"] is True
+
+
+def test_the_pages_own_criterion_works_as_printed(mine, tmp_path):
+    plans = yaml.safe_load(blocks("pruning.md", "yaml")[1])["pruning"]
+    study = resolve(with_plans(**plans), tmp_path)
+    check(study)
+    assert study.pruning["taylor"].sha256 is not None
+    for (_, level), (mask, _) in made(study, tmp_path / "results").items():
+        kept, total = counts(mask)
+        assert kept == round(total * 0.8**level)
+
+
+def test_another_source_is_another_ticket_and_a_stale_one_is_refused(mine, tmp_path):
+    from search_spaces import grid
+
+    plan = {"method": "mine:taylor", "levels": [2]}
+    before = resolve(with_plans(own=plan), tmp_path)
+    mine.write_text(mine.read_text() + "# changed\n")
+    after = resolve(with_plans(own=plan), tmp_path)
+    assert grid.tickets(before)[0].key != grid.tickets(after)[0].key
+    with pytest.raises(InputError, match=r"mine:taylor.*has changed"):
+        made(before, tmp_path / "results")
+    stated = {**plan, "sha256": before.pruning["own"].sha256}
+    with pytest.raises(InputError, match=r"pruning\.own\.method"):
+        resolve(with_plans(own=stated), tmp_path)
+
+
+@pytest.mark.parametrize("code", ["return {}", "return None", "return {'conv1.weight': 1}"])
+def test_what_are_no_scores_is_refused(mine, tmp_path, code):
+    mine.write_text(f"def taylor(network, data, rng):\n    {code}\n")
+    study = resolve(with_plans(own={"method": "mine:taylor", "levels": [2]}), tmp_path)
+    with pytest.raises(InputError, match=r"mine:taylor: gives no scores .* conv1\.weight"):
+        made(study, tmp_path / "results")
+
+
+def test_the_images_shown_are_balanced_and_of_the_training_split():
+    from search_spaces import grid
+
+    study = with_plans(own={"method": "snip", "levels": [2], "images": 20})
+    theta, pruning = grid.thetas(study)[0].theta, study.pruning["own"].pruning
+    ((x, y),) = shown(theta, pruning, torch.device("cpu"))
+    assert x.shape == (20, 1, 8, 8) and x.min() >= 0 and x.max() <= 1
+    assert y.bincount(minlength=10).tolist() == [2] * 10
+    again = shown(theta, pruning.model_copy(update={"seed": 1}), torch.device("cpu"))
+    assert not torch.equal(again[0][0], x)
