@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from search_spaces.base import UNHASHED, Name, Pixels, Seed, Sha256, Spec
+from search_spaces.networks import Model
 from search_spaces.prunings import Pruning
 from search_spaces.regimes import Attack, Evaluation, Regime
 
@@ -24,16 +25,6 @@ DatasetName = Literal[
     "visda17",
     "npz",
     "folder",
-]
-Arch = Literal[
-    "resnet8",
-    "resnet18",
-    "resnet20",
-    "resnet32",
-    "resnet34",
-    "resnet44",
-    "resnet50",
-    "resnet56",
 ]
 
 
@@ -93,47 +84,6 @@ class Dataset(Spec):
         if self.name in ("mnist-mini", "digits", "digits-few") and self.path is not None:
             raise ValueError(f"dataset {self.name} comes with the program: leave path: out")
         return self
-
-
-Channels = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)]
-
-
-class Normalisation(Spec):
-    """Pixels in [0, 1] become (pixels - mean) / std, a number for each colour channel."""
-
-    mean: Channels = Field(
-        description="subtracted from pixels in [0, 1], one number for each channel"
-    )
-    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
-        description="divided by, one number for each channel"
-    )
-
-    @model_validator(mode="after")
-    def _one_of_each_a_channel(self) -> Self:
-        if len(self.mean) != len(self.std):
-            raise ValueError("mean and std must have one number for each colour channel")
-        return self
-
-
-class Model(Spec):
-    """A network body; its head and its normalisation come with the dataset it is built for.
-
-    `normalisation` replaces the source dataset's, for weights that were trained with another;
-    transfers always use their own dataset's.
-    """
-
-    arch: Arch = Field(
-        description="resnet8, 20, 32, 44, 56 are those of CIFAR; 18, 34, 50 those of ImageNet"
-    )
-    width: int | None = Field(None, ge=1, le=1024, description="channels of the first stage")
-    stem: Literal["imagenet", "cifar", "half"] | None = Field(
-        None,
-        description="7x7/2 and max-pool; 3x3/1; 3x3/2. Default: the architecture's own",
-    )
-    normalisation: Normalisation | None = Field(
-        None,
-        description="of pixels, where the weights were trained with another than the dataset's",
-    )
 
 
 class Checkpoint(Spec):

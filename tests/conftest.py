@@ -9,6 +9,7 @@ from torch import nn
 from search_spaces.regimes import Attack, Evaluation, Recipe
 from tests.support.commands import Ended
 from trainables.data.images import Images, Splits
+from trainables.models.normalisation import normalised
 from trainables.models.resnets import Architecture, ResNet
 
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=5)
@@ -53,7 +54,8 @@ def net() -> nn.Module:
     from torchvision.models.resnet import BasicBlock
 
     torch.manual_seed(0)
-    return ResNet(Architecture(BasicBlock, (1, 1), 4, "cifar"), classes=2, mean=[0.5], std=[0.5])
+    body = ResNet(Architecture(BasicBlock, (1, 1), 4, "cifar"), classes=2, channels=1)
+    return normalised(body, [0.5], [0.5])
 
 
 def striped(n: int, seed: int) -> Images:

@@ -38,6 +38,7 @@ ROOMS = {
             "levels",
             "base",
             "keys",
+            "networks",
             "regimes",
             "prunings",
             "searches",

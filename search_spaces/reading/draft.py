@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from string import Template
 
-from search_spaces.spec import Arch, Dataset
+from search_spaces.networks import Arch
+from search_spaces.spec import Dataset
 
 
 @dataclass(frozen=True)

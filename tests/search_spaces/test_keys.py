@@ -43,6 +43,13 @@ DATASET = {
     "path": "here.npz",
     "sha256": HASH,
 }
+USERS = {
+    "arch": "mine:network",
+    "options": {"width": 8},
+    "head": "fc",
+    "prunable": ["conv*"],
+    "sha256": "0" * 64,
+}
 MODEL = {
     "arch": "resnet8",
     "width": 8,
@@ -170,7 +177,7 @@ def test_a_key_is_16_hexadecimal_digits():
     assert set(name) <= set("0123456789abcdef")
 
 
-WHOLE = [Transfer(**FULL), Theta(**LOADED), Checkpoint(**NAMED), Pruning(**OWN)]
+WHOLE = [Transfer(**FULL), Theta(**LOADED), Checkpoint(**NAMED), Pruning(**OWN), Model(**USERS)]
 
 
 def test_every_field_has_a_value_somewhere():
@@ -182,7 +189,7 @@ def test_every_field_has_a_value_somewhere():
 
 
 @pytest.mark.parametrize(
-    "spec", WHOLE, ids=["transfer", "loaded theta", "named weights", "criterion"]
+    "spec", WHOLE, ids=["transfer", "loaded theta", "named weights", "criterion", "own network"]
 )
 def test_every_leaf_but_paths_enters_the_key(spec):
     keys = {path: key(changed) for path, changed in perturbed(spec)}

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from search_spaces.networks import Model
 from search_spaces.regimes import Attack, Recipe, Regime
-from search_spaces.spec import Augmentation, Dataset, Model
+from search_spaces.spec import Augmentation, Dataset
 from trainables.data import datasets
 from trainables.data.images import Images, Splits
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.pruning import masks
 from trainables.pruning.masks import Mask
 from trainables.runtime.seeding import generator
@@ -81,7 +82,7 @@ def network(work: Work) -> tuple[nn.Module, Mask]:
     """The same network and mask for everyone who does this work, from fixed seeds."""
     case = work.settings
     mean, std = [0.5] * case.channels, [0.25] * case.channels
-    net = resnets.build(case.model, CLASSES, mean, std, seed=0)
+    net = networks.build(case.model, CLASSES, mean, std, seed=0)
     full = masks.ones(net)
     keep = round(KEPT * masks.counts(full)[1])
     mask = masks.random(full, keep, generator(0, "mask"))
@@ -161,7 +162,7 @@ def half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
     """(the quickstart's network, trained adversarially; images; PGD-20 at the epsilon where
     about half of them are survivors)."""
     data = datasets.splits(Dataset(name="mnist-mini", size=16)).to(device)
-    net = resnets.build(CASES["quickstart"].model, data.classes, data.mean, data.std, 0).to(device)
+    net = networks.build(CASES["quickstart"].model, data.classes, data.mean, data.std, 0).to(device)
     weak = Attack(kind="fgsm", epsilon=0.15, alpha=0.1875)
     recipe = Recipe(epochs=2, batch_size=64, lr=0.05)
     for _ in fit(net, data, Regime(recipe=recipe, attack=weak), seed=0):
@@ -181,7 +182,7 @@ def half_robust(count: int, device: str) -> tuple[nn.Module, Images, Attack]:
 
 def pruned() -> tuple[dict[str, Tensor], Mask, int]:
     """(a ResNet-50's convolution weights, the dense mask, how many a first round of IMP keeps)."""
-    net = resnets.build(CASES["resnet50"].model, CLASSES, [0.5] * 3, [0.25] * 3, seed=0)
+    net = networks.build(CASES["resnet50"].model, CLASSES, [0.5] * 3, [0.25] * 3, seed=0)
     full = masks.ones(net)
     weights = {n: p.detach() for n, p in net.named_parameters() if n in full}
     return weights, full, round(0.8 * masks.counts(full)[1])

@@ -17,12 +17,13 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.networks import Model, library_and_name
+from search_spaces.spec import Checkpoint
 from trainables.checkpoints import files
 from trainables.checkpoints.contents import flattened
 from trainables.checkpoints.states import Network, State, network
 from trainables.data.catalogue import file_sha256
-from trainables.models import resnets
+from trainables.models.normalisation import statistics
 from trainables.models.resnets import PLANS, plan
 
 _CLOSE = 1e-3
@@ -33,12 +34,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def state_for(checkpoint: Checkpoint, model: Model, net: resnets.ResNet) -> State:
+def state_for(checkpoint: Checkpoint, model: Model, net: nn.Module) -> State:
     """`load`'s state for a network that normalises as the weights were trained; raises InputError
     also where the file says that they were trained with another normalisation."""
     loaded = load(checkpoint, model, net)
-    for word, theirs in (("mean", loaded.mean), ("std", loaded.std)):
-        ours = getattr(net, word).flatten().tolist()
+    mean, std = statistics(net)
+    for word, ours, theirs in (("mean", mean, loaded.mean), ("std", std, loaded.std)):
         each = theirs * len(ours) if theirs and len(theirs) == 1 else theirs
         if each and max(abs(a - b) for a, b in zip(ours, each, strict=True)) > _CLOSE:
             raise InputError(
@@ -94,15 +95,18 @@ def _path(checkpoint: Checkpoint) -> Path:
 def named(checkpoint: Checkpoint, model: Model) -> Any:
     """torchvision's entry for the weights that a checkpoint names; nothing is read or fetched.
     Raises InputError where there is none for the network."""
-    official = PLANS[model.arch]
-    if official.stem != "imagenet" or plan(model) != official:
+    library, name = library_and_name(model.arch)
+    official = PLANS.get(model.arch)
+    as_published = official and official.stem == "imagenet" and plan(model) == official
+    if library != "torchvision" and not as_published:
         archs = ", ".join(arch for arch, each in PLANS.items() if each.stem == "imagenet")
         raise InputError(
-            f"torchvision has weights for {archs} with their own width and stem, not for {model}: "
+            f"torchvision has weights for {archs} with their own width and stem and for "
+            f"torchvision:NAME, not for {model.arch} (width {model.width}, stem {model.stem}): "
             "choose such a model, or another checkpoint format"
         )
     # By their own names only: what DEFAULT means changes with torchvision.
-    known = {weights.name: weights for weights in get_model_weights(model.arch)}
+    known = {weights.name: weights for weights in get_model_weights(name)}
     if checkpoint.weights not in known:
         raise InputError(
             f"no torchvision weights {checkpoint.weights} of {model.arch}, only {', '.join(known)}"

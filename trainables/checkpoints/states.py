@@ -25,7 +25,7 @@ WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 ATTACKER = "attacker"
 # What torch.optim.swa_utils.AveragedModel adds to a state.
 COUNTS = {"n_averaged"}
-MEANS = {"mean": "std", "new_mean": "new_std", "mu": "sigma"}
+MEANS = {"mean": "std", "new_mean": "new_std", "mu": "sigma", "pixel_mean": "pixel_std"}
 
 # Entries that no plain network has: what they come from, and what to do about it.
 _UNMERGED = (
@@ -81,11 +81,9 @@ def network(tensors: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Networ
     return Network(_fitted(state, ours), mean, std)
 
 
-def zeros(state: Mapping[str, Tensor]) -> float:
-    """The share of a state's convolution weights (4-d) that are zero, in [0, 1]."""
-    weights = [value for value in state.values() if value.dim() == 4]
-    if not weights:
-        return 0.0
+def zeros(state: Mapping[str, Tensor], prunable: Collection[str]) -> float:
+    """The share of a state's prunable weights, given by name, that are zero, in [0, 1]."""
+    weights = [state[name] for name in prunable]
     return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
 
 

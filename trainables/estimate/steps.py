@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from search_spaces.base import Spec
+from search_spaces.networks import Model
 from search_spaces.regimes import Attack, Constant, Evaluation, Regime
-from search_spaces.spec import Check, Dataset, Model, Theta, Ticket, Transfer
+from search_spaces.spec import Check, Dataset, Theta, Ticket, Transfer
 from trainables.data.catalogue import channels_and_classes
 from trainables.data.layouts import split_sizes
 

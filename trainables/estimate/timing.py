@@ -20,7 +20,7 @@ from torch import nn
 from search_spaces.regimes import Recipe, Regime
 from trainables.data.images import Images, Splits
 from trainables.estimate.steps import Step
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.runtime.allocation import keep_freed
 from trainables.training.evaluation import evaluate, evaluating
 from trainables.training.loop import fit
@@ -35,7 +35,7 @@ def seconds(step: Step, device: torch.device) -> tuple[float, int]:
     """(seconds of one step, parameters of its network). The first step warms up: it counts only
     where it takes all the time there is."""
     mean, std = ([value] * step.channels for value in (_MEAN, _STD))
-    net = resnets.build(step.model, _CLASSES, mean, std, seed=0).to(device)
+    net = networks.build(step.model, _CLASSES, mean, std, seed=0, size=step.size).to(device)
     count = max(_FEWEST, min(step.images, PIXELS[device.type] // step.size**2))
     pixels = (count, step.channels, step.size, step.size)
     x = torch.randint(0, 256, pixels, dtype=torch.uint8, device=device)

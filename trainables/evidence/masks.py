@@ -1,5 +1,6 @@
 """What masks show: how alike they are, and which kernels and filters they prune away whole."""
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -41,8 +42,9 @@ def chance_in_layers(first: Mask, second: Mask) -> float:
 
 def kernel_counts(layer: Tensor) -> Tensor:
     """(out channels, in channels) int32: kept weights in each 2-D kernel of a layer's mask
-    (out, in, height, width). Chen et al. 2022, figure 7."""
-    return layer.flatten(2).sum(2, dtype=torch.int32)
+    (out, in, height, width); each weight of a linear layer (out, in) is a kernel by itself. Chen et
+    al. 2022, figure 7."""
+    return layer.reshape(*layer.shape[:2], -1).sum(2, dtype=torch.int32)
 
 
 def structure(mask: Mask) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def structure(mask: Mask) -> dict[str, Any]:
     """
     layers = [_layer(name, m) for name, m in mask.items()]
     kept, total = counts(mask)
-    spatial = [layer for layer in layers if max(layer["shape"][2:]) > 1]
+    spatial = [layer for layer in layers if math.prod(layer["shape"][2:]) > 1]
     return {
         "kept": kept,
         "total": total,
@@ -86,11 +88,15 @@ def _layer(name: str, m: Tensor) -> dict[str, Any]:
 
 def compare(spec: MaskEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files): each ticket's `structure` and each pair's similarity, by places in the spec;
-    file PLACE.npz holds a ticket's kernel counts, a layer an array."""
+    file PLACE.npz holds a ticket's kernel counts, a convolution an array."""
     masks = [read(ledger.file(ticket, "mask.safetensors")) for ticket in spec.tickets]
     files = {
         f"{place}.npz": npz(
-            {name: kernel_counts(m).to(torch.uint8).numpy() for name, m in mask.items()}
+            {
+                name: kernel_counts(m).to(torch.uint16).numpy()
+                for name, m in mask.items()
+                if m.dim() > 2
+            }
         )
         for place, mask in enumerate(masks)
     }

@@ -13,11 +13,11 @@ from search_spaces.regimes import Attack
 from search_spaces.spec import AutoAttackCheck, Check, TransferAttackCheck
 from trainables.checkpoints import formats
 from trainables.data.images import ImageSet, Splits
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.runtime.seeding import derived, generator
 from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
-from trainables.training.evaluation import BATCH, evaluating
+from trainables.training.evaluation import BATCH, evaluating, first_images
 
 
 def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Tensor]:
@@ -80,7 +80,8 @@ def _transfer_attack(check: TransferAttackCheck, net: nn.Module, data: Splits) -
     """(N,) bool: which images stay correct when attacked on the surrogate?"""
     own = check.model.normalisation
     mean, std = (own.mean, own.std) if own else (data.mean, data.std)
-    surrogate = resnets.build(check.model, data.classes, mean, std, seed=0)
+    size = first_images(data.test, 1)[0].shape[-1]
+    surrogate = networks.build(check.model, data.classes, mean, std, seed=0, size=size)
     surrogate.load_state_dict(formats.state_for(check.load, check.model, surrogate))
     surrogate.to(next(net.parameters()).device)
     return withstands_other(net, surrogate, data.test[slice(0, check.images)], check.attack)

@@ -12,7 +12,7 @@ from search_spaces.spec import Checkpoint, Theta, Ticket
 from trainables.checkpoints import formats
 from trainables.data import datasets
 from trainables.jobs.outcome import outcome
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.pruning.masks import State
 from trainables.runtime.seeding import derived
 from trainables.store.checkpoints import TrainingCheckpoint
@@ -112,12 +112,13 @@ def checkpoint_of(spec: Theta | Ticket, worker: Worker) -> TrainingCheckpoint:
     return TrainingCheckpoint(worker.ledger.unfinished(spec), writes=worker.shard.rank == 0)
 
 
-def network(spec: Theta, device: torch.device) -> resnets.ResNet:
+def network(spec: Theta, device: torch.device) -> nn.Module:
     """The network of a theta as it is initialised, on a device."""
     data = datasets.splits(spec.dataset)
     own = spec.model.normalisation
     mean, std = (own.mean, own.std) if own else (data.mean, data.std)
-    net = resnets.build(spec.model, data.classes, mean, std, derived(spec.seed, "init"))
+    seed, size = derived(spec.seed, "init"), spec.dataset.size
+    net = networks.build(spec.model, data.classes, mean, std, seed, size)
     return net.to(device)
 
 

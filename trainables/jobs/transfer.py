@@ -13,13 +13,14 @@ from trainables.data import datasets
 from trainables.data.images import Splits
 from trainables.jobs import checks
 from trainables.jobs.outcome import Outcome, outcomes
-from trainables.models import resnets
+from trainables.models import networks
+from trainables.models.anatomy import anatomy
 from trainables.pruning.masks import Mask, ones, rewind
 from trainables.runtime.seeding import derived
 from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
 from trainables.store.records import Moment, now, provenance
-from trainables.store.tensors import read, to_bytes, without_head
+from trainables.store.tensors import read, to_bytes
 from trainables.training.accuracy import commonest
 from trainables.training.evaluation import ImageResults, evaluate_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
@@ -46,18 +47,20 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     if not with_test:
         data = replace(data, test=data.val[:0])
     seed = derived(spec.seed, "head")
-    net = resnets.build(ticket.theta.model, data.classes, data.mean, data.std, seed)
+    model, size = ticket.theta.model, spec.dataset.size
+    net = networks.build(model, data.classes, data.mean, data.std, seed, size)
     theta = read(ledger.file(ticket.theta, "weights.safetensors"))
     mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
     missing = load_body(net, theta, mask or ones(net))
-    if any(not name.startswith("fc.") for name in missing):
+    if any(not anatomy(net).in_head(name) for name in missing):
         raise ValueError(f"theta lacks the weights {missing}")
     return Task(spec, net.to(device), mask, data, started)
 
 
 def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[str]:
     """Puts theta under the mask into `net`, all but the head; returns what theta did not set."""
-    state = without_head(rewind(theta, mask))
+    whole, parts = rewind(theta, mask), anatomy(net)
+    state = {name: value for name, value in whole.items() if not parts.in_head(name)}
     return list(net.load_state_dict(state, strict=False).missing_keys)
 
 

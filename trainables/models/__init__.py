@@ -1,1 +1,2 @@
-"""The networks. May use: runtime."""
+"""The networks: ours, and those of libraries and users made fit for all that is done with ours. May
+use: runtime."""

@@ -1,17 +1,13 @@
-"""Residual networks. Normalisation is inside the model; parameter names are torchvision's."""
+"""Residual networks of CIFAR and ImageNet; parameter names are torchvision's."""
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from search_spaces.spec import Arch, Model
+from search_spaces.networks import Model
 
 Stem = Literal["imagenet", "cifar", "half"]
 
@@ -27,7 +23,7 @@ class Architecture:
     shortcut: Literal["projection", "pad"] = "projection"
 
 
-PLANS: dict[Arch, Architecture] = {
+PLANS: dict[str, Architecture] = {
     # He et al. 2016, section 4.1: ImageNet networks, with 1x1 projections
     "resnet18": Architecture(BasicBlock, (2, 2, 2, 2), 64, "imagenet"),
     "resnet34": Architecture(BasicBlock, (3, 4, 6, 3), 64, "imagenet"),
@@ -68,19 +64,11 @@ class Strided1x1(nn.Conv2d):
 
 
 class ResNet(nn.Module):
-    """Images (N, C, H, W) in [0, 1] to logits (N, classes)."""
+    """Normalised images (N, channels, H, W) to logits (N, classes)."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, plan: Architecture, classes: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, plan: Architecture, classes: int, channels: int) -> None:
         super().__init__()
-        # Not persistent: the normalisation follows the data, not the weights.
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        width, channels = plan.width, len(mean)
+        width = plan.width
         if plan.stem == "imagenet":
             self.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
@@ -102,7 +90,6 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(inside, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - self.mean) / self.std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for stage in self.stages:
             x = getattr(self, stage)(x)
@@ -131,45 +118,11 @@ def plan(model: Model) -> Architecture:
     return replace(named, width=model.width or named.width, stem=model.stem or named.stem)
 
 
-def build(
-    model: Model, classes: int, mean: Sequence[float], std: Sequence[float], seed: int
-) -> ResNet:
-    """A network with weights drawn from `seed` alone; the global random state is left as it was.
-
-    `mean` and `std` (one number a channel, for pixels in [0, 1]) become part of the forward pass.
-    Initialisation is He et al. 2015 (fan-out) for convolutions, as in torchvision.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = ResNet(plan(model), classes, mean, std)
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    # Convolutions on this layout are faster, on CPU and GPU alike; results are the same numbers.
-    return net.to(memory_format=torch.channels_last)
-
-
-def fuse(net: nn.Module) -> nn.Module:
-    """What `net` computes in eval mode, with every BatchNorm fused into the convolution before it:
-    the same up to rounding, and faster. Networks other than ours are returned as they are."""
-    if not isinstance(net, ResNet):
-        return net
-    copy = deepcopy(net).eval()
-    for holder, convolution, norm in list(_pairs(copy)):
-        fused = fuse_conv_bn_eval(getattr(holder, convolution), getattr(holder, norm))
-        setattr(holder, convolution, fused)
-        setattr(holder, norm, nn.Identity())
-    return copy.to(memory_format=torch.channels_last)
-
-
-def _pairs(net: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """(module, name of a convolution in it, name of the BatchNorm that follows it)."""
+def resnet(model: Model, classes: int, channels: int) -> ResNet:
+    """The network of a spec, initialised from torch's generator: He et al. 2015 (fan-out) for
+    convolutions, as in torchvision."""
+    net = ResNet(plan(model), classes, channels)
     for module in net.modules():
-        if isinstance(module, nn.Sequential):
-            kinds = [type(part) for part in module]
-            if kinds in ([nn.Conv2d, nn.BatchNorm2d], [Strided1x1, nn.BatchNorm2d]):
-                yield module, "0", "1"
-        else:
-            for number in (1, 2, 3):
-                if isinstance(getattr(module, f"bn{number}", None), nn.BatchNorm2d):
-                    yield module, f"conv{number}", f"bn{number}"
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net

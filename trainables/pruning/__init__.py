@@ -1,1 +1,1 @@
-"""Masks, and the prunings that make them. May use: runtime."""
+"""Masks, and the prunings that make them. May use: runtime, models."""

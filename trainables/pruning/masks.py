@@ -1,4 +1,4 @@
-"""Masks over convolution weights: {parameter name: bool tensor, True = kept}.
+"""Masks over prunable weights: {parameter name: bool tensor, True = kept}.
 
 Heads, norm layers and biases are never pruned. Counts are exact.
 """
@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.prunings import UNSTRUCTURED, Scope
+from trainables.models.anatomy import prunable
 from trainables.pruning.allotment import allotted
 
 Mask = dict[str, Tensor]
 State = dict[str, Tensor]
 Scores = Mapping[str, Tensor]
 """A number for every weight, by parameter name: the highest are kept."""
-
-
-def prunable(model: nn.Module) -> list[str]:
-    """Names of the convolution weights, in the model's order."""
-    return [
-        f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
-    ]
 
 
 def ones(model: nn.Module) -> Mask:

@@ -21,11 +21,6 @@ def read(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state without its head, which belongs to the task it was trained on."""
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
-
-
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Named arrays as the content of a compressed npz file, for readers without torch."""
     buffer = io.BytesIO()

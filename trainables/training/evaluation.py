@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from search_spaces.regimes import Attack, Evaluation, Protocol
 from search_spaces.spec import Scores
 from trainables.data.images import Images, ImageSet
-from trainables.models.resnets import fuse
+from trainables.models.folding import folded
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived
@@ -67,7 +67,7 @@ def evaluate(
     size, device = batch_size or at_once(images), images.y.device
     with evaluating(model), memory.naming(size, "evaluating", "the evaluation's batch_size"):
         # In eval mode BatchNorm is no more than a part of its convolution.
-        answers = answers_of(fuse(model), min(size, len(images)), device)
+        answers = answers_of(folded(model), min(size, len(images)), device)
         everything = torch.arange(len(images), device=device)
         clean = answers.clean(images.stream(everything.split(size), seed=None))
         if attack is None:

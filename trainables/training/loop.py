@@ -15,7 +15,7 @@ from trainables.data.images import Images, ImageSet, Splits
 from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
-from trainables.runtime.seeding import derived, generator
+from trainables.runtime.seeding import derived, drawing, generator
 from trainables.training.evaluation import evaluate
 from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
@@ -143,6 +143,7 @@ def fit(
         model.train()
         with (
             memory.naming(at_once, "training", "the recipe's micro_batch"),
+            drawing(seed, "layers", number, shard.rank, device=device),
             steps.epoch(regime, rng) as totals,
         ):
             for step, batch in enumerate(batches(data.train, recipe, seed, number, shard)):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.runtime.capture import recorded
+from trainables.runtime.seeding import untouched
 
 # Those used last are kept.
 _WORKSPACES, _RECORDINGS = 6, 12
@@ -67,7 +68,8 @@ class Workspace:
             images = torch.zeros_like(x)
             labels = torch.zeros(len(x), dtype=torch.int64, device=self.device)
             before, drawn = [t.detach().clone() for t in self.state], self.rng.get_state()
-            done = recorded(partial(make(), images, labels), self.device, self.rng)
+            with untouched(self.device):
+                done = recorded(partial(make(), images, labels), self.device, self.rng)
             copy_all(self.state, before)
             self.rng.set_state(drawn)
             self.net.zero_grad(set_to_none=True)

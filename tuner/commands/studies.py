@@ -3,16 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from search_spaces import grid
 from search_spaces.errors import InputError
+from search_spaces.networks import TAKES, Arch
 from search_spaces.reading.draft import Draft
 from search_spaces.reading.schema import json_schema, page
 from search_spaces.reading.studies import head_comment, shipped
-from search_spaces.spec import Arch
 from search_spaces.study import Study
 from tuner.estimate import drafting
 from tuner.estimate.cost import Estimate
@@ -49,9 +50,7 @@ def init(
     downstream: Annotated[
         str | None, typer.Option(metavar="DATA", help="What they are transferred to, likewise.")
     ] = None,
-    arch: Annotated[
-        str | None, typer.Option(help=f"The network: {', '.join(get_args(Arch))}.")
-    ] = None,
+    arch: Annotated[str | None, typer.Option(help=f"The network: {TAKES}.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=1, help="What a run may take on this machine; default: 10.")
     ] = None,
@@ -92,10 +91,10 @@ def _asked(option: str, question: str, asks: bool) -> str:
 
 
 def _arch(name: str) -> Arch:
-    for arch in get_args(Arch):
-        if name == arch:
-            return arch
-    raise InputError(f"--arch {name}: unknown: {', '.join(get_args(Arch))}")
+    try:
+        return TypeAdapter[Arch](Arch).validate_python(name)
+    except ValidationError as error:
+        raise InputError(f"--arch {error.errors()[0]['ctx']['error']}") from None
 
 
 def _write(file: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search_spaces.spec import Model
+from search_spaces.networks import Model
 from trainables.data.layouts import split_sizes
 from trainables.estimate.steps import Step, Training, steps
 from tuner.cluster.capacity import Capacity

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from search_spaces.errors import InputError
+from search_spaces.networks import Arch
 from search_spaces.reading import studies
 from search_spaces.reading.draft import SCALES, Draft, Facts, Scale
-from search_spaces.spec import Arch, Dataset, DatasetName
+from search_spaces.spec import Dataset, DatasetName
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import fitted

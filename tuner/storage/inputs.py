@@ -8,18 +8,18 @@ from pathlib import Path
 
 from search_spaces import own
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Dataset, Model
+from search_spaces.networks import Model, is_users
+from search_spaces.spec import Checkpoint, Dataset
 from search_spaces.study import ChosenCheck, PruningPlan, Study
 from trainables.data.catalogue import (
     EMBEDDED,
-    NORMALISATION,
     TORCHVISION,
     absent,
     channels_and_classes,
     file_sha256,
 )
 from trainables.data.layouts import layout
-from tuner.storage import digests
+from tuner.storage import digests, fitting
 
 # Trained networks have hardly a weight that is exactly zero.
 SPARSE = 0.01
@@ -56,7 +56,11 @@ def _resolved(study: Study, root: Path) -> Study:
         for name, p in study.source.pretrainings.items()
     }
     source = study.source.model_copy(
-        update={"dataset": located(study.source.dataset), "pretrainings": pretrainings}
+        update={
+            "dataset": located(study.source.dataset),
+            "model": digested(study.source.model),
+            "pretrainings": pretrainings,
+        }
     )
     downstream = tuple(
         task.model_copy(
@@ -127,6 +131,15 @@ def same(what: str, path: Path, stated: str | None, sha256: str) -> None:
         )
 
 
+def digested(model: Model) -> Model:
+    """A network with the checksum of its source, where that is the user's own."""
+    if not is_users(model.arch):
+        return model
+    sha256 = own.digest(model.arch)
+    same(f"network {model.arch}", own.source(model.arch), model.sha256, sha256)
+    return model.model_copy(update={"sha256": sha256})
+
+
 def _below(root: Path, path: str) -> Path:
     """An absolute path; relative ones start at the data folder."""
     try:
@@ -139,7 +152,8 @@ def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
     check = chosen.check
     if check.kind != "transfer_attack":
         return chosen
-    check = check.model_copy(update={"load": _weights_file(check.load, root)})
+    load, model = _weights_file(check.load, root), digested(check.model)
+    check = check.model_copy(update={"load": load, "model": model})
     return chosen.model_copy(update={"check": check})
 
 
@@ -177,18 +191,19 @@ def check(study: Study) -> list[str]:
             from trainables.runtime.own import load
 
             load(plan.method, plan.sha256)
+    fitting.check_networks(study)
     for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:
-            zero = _fits(pretraining.load, study.source.model, study.source.dataset)
+            zero = fitting.sparsity(pretraining.load, study.source.model, study.source.dataset)
             if zero >= SPARSE:
                 remarks.append(
-                    f"theta {name} is sparse already: {100 * zero:.2f} % of its convolution "
+                    f"theta {name} is sparse already: {100 * zero:.2f} % of its prunable "
                     "weights are zero, and levels count from all of them"
                 )
     for task in study.downstream:
         for chosen in task.checks:
             if chosen.check.kind == "transfer_attack":
-                _fits(chosen.check.load, chosen.check.model, task.dataset)
+                fitting.sparsity(chosen.check.load, chosen.check.model, task.dataset)
     for place, task in enumerate(study.downstream):
         if all(chosen.check.kind != "autoattack" for chosen in task.checks):
             continue
@@ -206,25 +221,6 @@ def check(study: Study) -> list[str]:
 
 def _rotated(dataset: Dataset) -> int:
     return digests.contents(dataset, Path(dataset.path or "")).rotated
-
-
-def _fits(load: Checkpoint, model: Model, dataset: Dataset) -> float:
-    """The share of zeros among weights that fit the network. Raises InputError if they cannot be
-    read or do not fit: here, not hours later in a worker. Weights by name are not fetched for it.
-    """
-    from trainables.checkpoints import formats, states
-    from trainables.models import resnets
-
-    if load.weights is not None:
-        formats.named(load, model)
-        return 0.0
-    channels, classes = channels_and_classes(dataset)
-    scale = model.normalisation
-    known = (scale.mean, scale.std) if scale else NORMALISATION.get(dataset.name)
-    mean, std = known or ([0.5] * channels, [0.5] * channels)
-    net = resnets.build(model, classes, mean, std, seed=0)
-    loaded = formats.state_for(load, model, net) if known else formats.load(load, model, net).state
-    return states.zeros(loaded)
 
 
 def datasets(study: Study) -> list[Dataset]:

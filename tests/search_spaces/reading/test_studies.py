@@ -159,7 +159,7 @@ def test_bad_overrides_are_named(small, override, words):
             "source.pretrainings.standard.train.recipe.learning_rate=0.1",
             "source.pretrainings.standard.train.recipe.learning_rate: unknown field (got 0.1)",
         ),
-        ("source.model.arch=resnet9", "source.model.arch: Input should be 'resnet8'"),
+        ("source.model.arch=resnet9", "source.model.arch: resnet9 is no network"),
         ("source.model.width=wide", "source.model.width: Input should be a valid integer"),
         ("source.model={}", "source.model.arch: this field is required"),
         ("downstream.0.seeds.1=0", "downstream.0: seeds has a value twice: [0, 0]"),

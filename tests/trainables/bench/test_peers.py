@@ -9,6 +9,7 @@ from trainables.bench import peers
 from trainables.bench.contender import count, pruned_by_torch
 from trainables.bench.libraries import LIBRARIES
 from trainables.bench.ours import CASES, Work
+from trainables.models.anatomy import prunable
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
 from trainables.training.attacks import perturb, uniform
@@ -94,7 +95,7 @@ def test_the_published_loop_keeps_pruned_weights_at_zero():
 
 
 def test_torch_prunes_the_weights_that_we_prune(net):
-    weights = {n: p.detach() for n, p in net.named_parameters() if n in masks.prunable(net)}
+    weights = {n: p.detach() for n, p in net.named_parameters() if n in prunable(net)}
     full = masks.ones(net)
     keep = round(0.8 * masks.counts(full)[1])
     ours = masks.prune_by_magnitude(weights, full, keep)

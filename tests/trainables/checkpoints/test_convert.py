@@ -19,7 +19,7 @@ from search_spaces.spec import Checkpoint, Model
 from trainables.checkpoints import formats
 from trainables.checkpoints.convert import main
 from trainables.checkpoints.foreign import STORAGES
-from trainables.models import resnets
+from trainables.models import networks
 
 BOTH = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -134,7 +134,7 @@ def test_a_class_that_is_nowhere_is_dropped_and_the_network_loads(
     schedule, args = lost.Schedule(lr=0.1), lost.Args()
     args.weights = torch.ones(2)
     model = Model(arch="resnet18", width=4)
-    net = resnets.build(model, 10, [0.5] * 3, [0.2] * 3, seed=0)
+    net = networks.build(model, 10, [0.5] * 3, [0.2] * 3, seed=0)
     wrapped = OrderedDict((f"module.model.{n}", v) for n, v in net.state_dict().items())
     wrapped["module.normalizer.new_mean"] = torch.full((3, 1, 1), 0.25)
     wrapped["module.normalizer.new_std"] = torch.full((3, 1, 1), 0.5)

@@ -12,7 +12,7 @@ from search_spaces.errors import InputError
 from search_spaces.spec import Checkpoint, Model
 from trainables.checkpoints import formats
 from trainables.data.catalogue import file_sha256
-from trainables.models import resnets
+from trainables.models import networks
 
 RGB = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
 CIFAR = Model(arch="resnet20", width=4)
@@ -20,7 +20,7 @@ IMAGENET = Model(arch="resnet18", width=4)
 
 
 def network(model, classes=10, seed=0):
-    net = resnets.build(model, classes, *RGB, seed)
+    net = networks.build(model, classes, *RGB, seed)
     for name, value in net.named_buffers():
         if "running" in name:  # not the values that a network starts with
             value.add_(torch.rand(value.shape, generator=torch.Generator().manual_seed(seed)))
@@ -36,7 +36,7 @@ def saved(content, folder, name="weights.pt"):
 
 
 def load(layout, path, model, classes=10, **more):
-    net = resnets.build(model, classes, *RGB, seed=9)
+    net = networks.build(model, classes, *RGB, seed=9)
     checkpoint = Checkpoint(format=layout, path=str(path), **more)
     loaded = formats.load(checkpoint, model, net)
     net.load_state_dict(loaded.state)
@@ -198,7 +198,7 @@ def test_missing_and_damaged_files(tmp_path):
 
 
 def torchvision_load(model, weights="IMAGENET1K_V1", **more):
-    net = resnets.build(model, 1000, *RGB, seed=9)
+    net = networks.build(model, 1000, *RGB, seed=9)
     checkpoint = Checkpoint(format="torchvision", weights=weights, **more)
     return formats.load(checkpoint, model, net)
 
@@ -207,7 +207,7 @@ def test_torchvision_reads_its_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    net = resnets.build(Model(arch="resnet18"), 1000, *RGB, seed=1)
+    net = networks.build(Model(arch="resnet18"), 1000, *RGB, seed=1)
     saved(net.state_dict(), folder, "resnet18-f37072fd.pth")
     loaded = torchvision_load(Model(arch="resnet18"))
     assert_same(loaded.state, net)

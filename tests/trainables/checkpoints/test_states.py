@@ -19,7 +19,8 @@ from tests.trainables.checkpoints.test_formats import network, prefixed
 from trainables.checkpoints import formats
 from trainables.checkpoints.convert import main
 from trainables.checkpoints.states import zeros
-from trainables.models import resnets
+from trainables.models import networks
+from trainables.models.anatomy import prunable
 
 CIFAR = Model(arch="resnet20", width=4)
 WAYS = pytest.mark.parametrize("way", ["as it is", "legacy", "converted"])
@@ -43,7 +44,7 @@ def state_of(content, folder, way="as it is", layout="state_dict"):
 
 
 def read(path, layout="state_dict"):
-    blank = resnets.build(CIFAR, 10, [0.5] * 3, [0.2] * 3, seed=9)
+    blank = networks.build(CIFAR, 10, [0.5] * 3, [0.2] * 3, seed=9)
     return formats.load(Checkpoint(format=layout, path=str(path)), CIFAR, blank)
 
 
@@ -124,7 +125,7 @@ def test_pruned_weights_come_with_their_masks(way, net, tmp_path):
         if prune.is_pruned(module) and isinstance(module, nn.Conv2d):
             prune.remove(module, "weight")
     assert_same(loaded, net)
-    assert 0.75 < zeros(loaded.state) < 0.8
+    assert 0.75 < zeros(loaded.state, prunable(net)) < 0.8
 
 
 @pytest.mark.filterwarnings("ignore")

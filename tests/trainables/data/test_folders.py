@@ -19,7 +19,7 @@ from trainables.data import folders
 from trainables.data.datasets import splits
 from trainables.data.folders import WORKERS, decode, folder, loader_workers
 from trainables.data.image_files import SUFFIXES, examine
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.runtime.seeding import generator
 from trainables.training.loop import fit, snapshot
 
@@ -240,7 +240,7 @@ def test_training_and_judging_read_folders(tmp_path, view, evaluation):
     data = splits(Dataset(name="folder", path=str(tmp_path), size=8, view=view))
     states = []
     for _ in range(2):
-        net = resnets.build(Model(arch="resnet8", width=2), 2, data.mean, data.std, 0)
+        net = networks.build(Model(arch="resnet8", width=2), 2, data.mean, data.std, 0)
         regime = Regime(recipe=Recipe(epochs=2, batch_size=16, lr=0.1))
         _, last = fit(net, data, regime, 0, evaluation)
         assert last.val is not None

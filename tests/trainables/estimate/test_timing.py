@@ -7,7 +7,7 @@ from search_spaces.regimes import Attack, Recipe, Regime
 from search_spaces.spec import Model
 from trainables.estimate import timing
 from trainables.estimate.steps import ATTACKED, Step
-from trainables.models import resnets
+from trainables.models import networks
 
 NET = {"model": Model(arch="resnet8", width=4), "size": 8, "channels": 1}
 PLAIN = Regime(recipe=Recipe(epochs=1, lr=0.01))
@@ -29,7 +29,7 @@ def test_more_work_takes_longer():
         for images, regime in ((8, PLAIN), (256, PLAIN), (256, PGD))
     )
     assert 0 < few < many < attacked
-    net = resnets.build(NET["model"], 10, (0.5,), (0.5,), 0)
+    net = networks.build(NET["model"], 10, (0.5,), (0.5,), 0)
     assert parameters == sum(p.numel() for p in net.parameters())
 
 

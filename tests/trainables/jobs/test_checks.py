@@ -24,7 +24,7 @@ from search_spaces.spec import (
 from trainables.data import datasets, images
 from trainables.jobs import checks, transfer
 from trainables.jobs.outcome import outcome
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.store.ledger import open_ledger
 from trainables.store.records import now
 from trainables.training.evaluation import evaluate
@@ -45,7 +45,7 @@ def trained(net, stripes):
 @pytest.fixture
 def surrogate(stripes):
     """Another network for the same task."""
-    other = resnets.build(SURROGATE, 2, stripes.mean, stripes.std, seed=7)
+    other = networks.build(SURROGATE, 2, stripes.mean, stripes.std, seed=7)
     list(fit(other, stripes, REGIME, 1))
     return other
 

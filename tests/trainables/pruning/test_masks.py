@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.levels import kept
+from trainables.models.anatomy import prunable
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
 
@@ -21,7 +22,7 @@ def uneven(seed=0):
 
 
 def test_only_convolutions_are_pruned(net):
-    names = masks.prunable(net)
+    names = prunable(net)
     assert names == [n for n, p in net.named_parameters() if p.ndim == 4]
     assert not any(n.startswith(("fc", "bn")) for n in names)
 

@@ -11,7 +11,7 @@ from search_spaces.spec import Checkpoint, Model
 from tests.support.shared_data import CIFAR_MEAN, CIFAR_STD, PGD, cifar10_test, resnet2b, shared
 from trainables.checkpoints import formats
 from trainables.data.images import pixels
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.training.evaluation import evaluate
 
 
@@ -20,7 +20,7 @@ def test_a_published_standard_network_is_accurate_and_not_robust():
     network was trained with the latter; JPEG costs it some ten points."""
     model = Model(arch="resnet20")
     path = shared("weights/resnet20-12fca82f.th")
-    net = resnets.build(model, 10, CIFAR_MEAN, CIFAR_STD, seed=0)
+    net = networks.build(model, 10, CIFAR_MEAN, CIFAR_STD, seed=0)
     loaded = formats.load(Checkpoint(format="state_dict", path=str(path)), model, net)
     net.load_state_dict(loaded.state)
     images = cifar10_test(2000)

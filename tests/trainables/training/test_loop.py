@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from search_spaces.regimes import (
     Attack,
@@ -362,8 +363,26 @@ def test_a_rest_of_one_image_trains_on_a_1x1_map(stripes):
     from trainables.models.resnets import Architecture
 
     plan = Architecture(BasicBlock, (1, 1, 1, 1), 4, "half")
-    model = ResNet(plan, classes=2, mean=[0.5], std=[0.5])
+    model = ResNet(plan, classes=2, channels=1)
     data = dataclasses.replace(stripes, train=striped(33, 0))
     recipe = Recipe(epochs=1, batch_size=16, lr=0.01)
     (epoch,) = fit(model, data, Regime(recipe=recipe), 0)
     assert math.isfinite(epoch.loss)
+
+
+def test_dropout_draws_from_the_seed_alone(stripes, recipe):
+    """Its masks come from torch's own generator, which others use as well."""
+
+    def trained():
+        body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+        for name, value in body.named_parameters():
+            nn.init.normal_(value, std=0.1, generator=generator(0, name))
+        torch.manual_seed(torch.seed())
+        before = torch.get_rng_state()
+        for _ in fit(body, stripes, Regime(recipe=recipe), 0):
+            pass
+        assert torch.equal(torch.get_rng_state(), before)
+        return body.state_dict()
+
+    first, second = trained(), trained()
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -225,7 +225,7 @@ def test_few_workspaces_are_kept(stripes, recordings):
     sizes = []
     for width in range(4, 13):
         plan = Architecture(BasicBlock, (1,), width, "cifar")
-        model = ResNet(plan, classes=2, mean=[0.5], std=[0.5])
+        model = ResNet(plan, classes=2, channels=1)
         next(fit(model, replace(stripes, train=stripes.train[:16]), regime(), 0))
         sizes.append(len(workspace.KEPT))
     assert all(after >= before for before, after in pairwise(sizes))

@@ -77,7 +77,7 @@ def test_nothing_is_overwritten_unasked(tuner, folder):
         (["--source", "mnist-mini", "--downstream", "colour.npz"], "has 3 colour channels"),
         (["--source", "mnist-mini", "--downstream", "damaged.npz"], "damaged.npz"),
         (["--source", "mnist-mini", "--downstream", "notes.txt"], "data notes.txt: takes"),
-        ([*TASKS, "--arch", "resnet9"], "--arch resnet9: unknown: resnet8,"),
+        ([*TASKS, "--arch", "resnet9"], "--arch resnet9 is no network: takes resnet8,"),
         ([*TASKS, "--minutes", "0"], "--minutes"),
         (["study.txt", *TASKS], "must end in .yaml"),
         (["gone/study.yaml", *TASKS], "gone/study.yaml: cannot be written"),

@@ -17,7 +17,7 @@ from search_spaces.spec import Checkpoint, Dataset, Pretraining
 from search_spaces.study import ChosenCheck
 from tests.trainables.data.test_readers import write_cifar, write_npz
 from trainables.data.catalogue import file_sha256
-from trainables.models import resnets
+from trainables.models import networks
 from tuner.storage.fetching import fetch
 from tuner.storage.inputs import check, places, resolve
 
@@ -180,7 +180,7 @@ def test_autoattack_is_refused_early_where_it_cannot_run(study, tmp_path, monkey
 
 def test_a_theta_that_is_sparse_already_says_so(study, tmp_path):
     dataset, model = study.source.dataset, study.source.model
-    state = resnets.build(model, 10, [0.5], [0.5], seed=0).state_dict()
+    state = networks.build(model, 10, [0.5], [0.5], seed=0).state_dict()
 
     def remarks():
         torch.save(state, tmp_path / "net.pt")

@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from search_spaces.networks import Model
 from search_spaces.regimes import Attack, Evaluation, OneCycle, Protocol, Regime
-from search_spaces.spec import Augmentation, Model
+from search_spaces.spec import Augmentation
 from trainables.data.images import Images, Splits
-from trainables.models import resnets
+from trainables.models import networks
 from trainables.pruning import masks
 from trainables.pruning.masks import Mask
 from trainables.runtime import capture, precision
@@ -42,7 +43,7 @@ Case = Callable[[torch.device], Outcome]
 
 def _network(device: torch.device) -> nn.Module:
     model = Model(arch="resnet8", width=8)
-    return resnets.build(model, 10, [0.5] * 3, [0.25] * 3, seed=0).to(device)
+    return networks.build(model, 10, [0.5] * 3, [0.25] * 3, seed=0).to(device)
 
 
 def _data(device: torch.device) -> Splits:
