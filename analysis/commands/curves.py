@@ -13,14 +13,15 @@ def curves(
     out: Annotated[Path, typer.Option(help="A .png, .pdf or .svg file.")] = Path("curves.png"),
     tracking_uri: TrackingUri = None,
 ) -> int:
-    """Draw each metric over sparsity, with the extreme double wins marked."""
+    """Draw each metric over sparsity, with what both rules arrive at marked."""
     from analysis import figures
+    from analysis.store import evidence, runs
 
     figures.check_path(out)
-    results = load_study(study, tracking_uri)
-    random = [name for name, plan in results.study.pruning.items() if plan.method == "random"]
+    results = load_study(study, tracking_uri, with_correct=True)
     if not (results.table["level"] > 0).any():
         return nothing("draw", results)
-    figures.save(figures.curves(results.expected, random), out)
+    flags = evidence.flags(results.parent, runs.address(tracking_uri))
+    figures.save(figures.curves(results, flags), out)
     print(f"wrote {out}")
     return 0

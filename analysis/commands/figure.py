@@ -27,17 +27,19 @@ def figure(
     """Draw a figure of the paper from a study: NAME.png, .pdf, .svg and its data, NAME.csv."""
     if level is not None and name not in ("a10", "fig7"):
         raise InputError(f"--level {level}: only a10 and fig7 take it: leave it out for {name}")
-    results = load_study(study, tracking_uri)
+    results = load_study(study, tracking_uri, with_correct=True)
     if not (results.table["level"] > 0).any():
         return nothing("draw", results)
     from analysis.figures import named, style
     from analysis.store import evidence, runs
 
+    uri = runs.address(tracking_uri)
     if name in named.OVER_EVIDENCE:
-        gathered = evidence.read(results.parent, runs.address(tracking_uri))
+        gathered = evidence.read(results.parent, uri)
         rows, drawn = named.over_evidence(name, gathered, results.study, level)
     else:
-        rows, drawn = named.over_scores(name, results.expected, results.study, level)
+        flags = evidence.flags(results.parent, uri)
+        rows, drawn = named.over_scores(name, results, flags, level)
     if width is not None:
         style.resize(drawn, width)
     for path in named.write(name, rows, drawn, out):

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.figures.paper import all_data
-from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, tidy
+from analysis.figures.paper import TITLES, all_data
+from analysis.figures.style import COLOURS, GREY, RANDOM_COLOUR, canvas, legend, tidy
 from analysis.tables.roles import theta_label
 from analysis.verdict.one_std import METRICS
 from search_spaces.errors import InputError
@@ -16,8 +16,9 @@ DENSE_BAR = "dense"
 
 def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.DataFrame:
     """The dense network and every pruning's ticket at one level: with all data, at `level`, or else
-    at the extreme double win of the main pruning. One row per dataset, theta, bar and metric:
-    `at` is that level's sparsity, mean and std are shares in [0, 1], n counts seeds.
+    where the main pruning has its extreme double win by the paper's rule; a theta without one is
+    left out. One row per dataset, theta, bar and metric: `at` is that level's sparsity, mean and
+    std are shares in [0, 1], n counts seeds.
 
     Raises InputError if nothing is at that level.
     """
@@ -32,13 +33,15 @@ def a10_rows(levels: pd.DataFrame, main: str, level: int | None = None) -> pd.Da
         bars = own[(own["level"] == first["level"]) & (own["level"] > 0)]
         groups.append(pd.concat([dense, bars]).assign(at=first["sparsity"]))
     if not groups:
-        which = "with an extreme double win" if level is None else f"at level {level}"
-        raise InputError(f"a10: the study has no finished ticket {which}: see `trials --where`")
+        tested = sorted(levels.loc[levels["level"] > 0, "level"].unique())
+        none = "is a double win by the paper's rule" if level is None else f"is at level {level}"
+        known = f"--level takes {', '.join(map(str, tested))}"
+        raise InputError(f"a10: no finished ticket {none}: {known}")
     return _long(pd.concat(groups))
 
 
 def a10(rows: pd.DataFrame) -> Figure:
-    """A row of panels per dataset, a column per metric; a group of bars per theta: the dense
+    """A row of panels per metric, a column per dataset; a group of bars per theta: the dense
     network, then its tickets at the sparsity written below; random ones red. Lines: one std; "not
     tested" stands where a bar is missing."""
     bars = list(dict.fromkeys(rows["bar"]))
@@ -47,17 +50,17 @@ def a10(rows: pd.DataFrame) -> Figure:
     colours = {bar: COLOURS[i % len(COLOURS)] for i, bar in enumerate(plain)}
     colours = {bar: colours.get(bar, RANDOM_COLOUR) for bar in bars} | {DENSE_BAR: "#BBBBBB"}
     datasets = list(dict.fromkeys(rows["dataset"]))
-    figure = canvas(12, 1.2 + 2.6 * len(datasets))
-    panels = figure.subplots(len(datasets), len(METRICS), squeeze=False)
-    for line, dataset in zip(panels, datasets, strict=True):
-        for axes, metric in zip(line, METRICS, strict=True):
+    figure = canvas(1.2 + 4 * len(datasets), 1.2 + 2.4 * len(METRICS))
+    panels = figure.subplots(len(METRICS), len(datasets), squeeze=False)
+    for line, metric in zip(panels, METRICS, strict=True):
+        for axes, dataset in zip(line, datasets, strict=True):
             own = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric.name)]
             _groups(axes, own, colours)
-        line[0].set_ylabel(f"{dataset}\ntest accuracy, %")
-    for axes, metric in zip(panels[0], METRICS, strict=True):
-        axes.set_title(f"{metric.score}, {metric.regime} training", size=11)
+        line[0].set_ylabel(f"{TITLES[metric.name]}, %")
+    for axes, dataset in zip(panels[0], datasets, strict=True):
+        axes.set_title(dataset, size=11)
     keys = [Patch(color=colour, label=bar) for bar, colour in colours.items()]
-    figure.legend(handles=keys, loc="outside upper center", frameon=False, ncols=len(keys))
+    legend(figure, keys)
     return figure
 
 

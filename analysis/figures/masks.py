@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
 
 from analysis.figures.style import COLOURS, GREY, MARKERS, canvas, tidy
 from analysis.tables.roles import theta_label
 from search_spaces.errors import InputError
 
-WIDEST = 8
-"""Layers side by side in figure 7."""
 KERNELS = colormaps["viridis_r"].with_extremes(bad="white")
 
 
@@ -42,10 +39,10 @@ def a8_rows(similarity: pd.DataFrame, structure: pd.DataFrame, main: str) -> pd.
 
 
 def a8(rows: pd.DataFrame) -> Figure:
-    """Left: mask similarity of two pre-trainings over sparsity, dashed: by chance; right: kernels
+    """Above: mask similarity of two pre-trainings over sparsity, dashed: by chance; below: kernels
     pruned whole, a line per pre-training."""
-    figure = canvas(11, 4)
-    for axes, panel in zip(figure.subplots(1, 2), ("similarity", "kernels"), strict=True):
+    figure = canvas(6, 7)
+    for axes, panel in zip(figure.subplots(2, 1), ("similarity", "kernels"), strict=True):
         own, scale = rows[rows["panel"] == panel], 100 if panel == "similarity" else 1
         for number, (name, line) in enumerate(own.groupby("line", sort=False)):
             line = line.sort_values("sparsity")
@@ -57,10 +54,15 @@ def a8(rows: pd.DataFrame) -> Figure:
                 axes.plot(x, scale * line["chance"], "--", color=look["color"], linewidth=0.8)
         axes.set_xlabel("sparsity, %")
         tidy(axes)
-        axes.legend(fontsize=8, frameon=False)
-    left, right = figure.axes
-    left.set_ylabel("mask similarity, % (dashed: by chance)")
-    right.set_ylabel("kernels pruned whole")
+    above, below = figure.axes
+    above.set_ylabel("mask similarity, %")
+    below.set_ylabel("kernels pruned whole")
+    chance = Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="by chance")
+    lines, _ = above.get_legend_handles_labels()
+    # Similarity falls with sparsity and the number of kernels rises: that leaves these corners.
+    above.legend(handles=[*lines, chance], fontsize=8, frameon=False, loc="upper right", ncols=2)
+    above.set_ylim(0, 105)
+    below.legend(fontsize=8, frameon=False, loc="upper left")
     return figure
 
 
@@ -99,32 +101,25 @@ def fig7_rows(
 
 
 def fig7(rows: pd.DataFrame) -> Figure:
-    """A block of heat maps per pre-training, one per layer: each kernel's share of kept weights,
+    """A row of heat maps per layer, a column per pre-training: each kernel's share of kept weights,
     output channels down, inputs across; kernels that are pruned whole are white."""
     thetas, layers = (list(dict.fromkeys(rows[name])) for name in ("theta", "layer"))
-    width = min(len(layers), WIDEST)
-    deep = -(-len(layers) // width)
-    figure = canvas(1 + 1.5 * width, 0.9 + 1.7 * deep * len(thetas))
-    panels = figure.subplots(deep * len(thetas), width, squeeze=False)
-    for number, theta in enumerate(thetas):
-        block = panels[number * deep : (number + 1) * deep].ravel()
-        for axes, layer in zip(block, layers, strict=False):
-            _heat(axes, rows[(rows["theta"] == theta) & (rows["layer"] == layer)])
-            axes.set_title(layer.removesuffix(".weight"), size=7)
-        for axes in block[len(layers) :]:
-            axes.set_visible(False)
-        block[0].set_ylabel(f"{theta_label(theta)}\noutput channel", size=9)
-        block[0].set_xlabel("input channel", size=8)
-    bar = figure.colorbar(panels[0][0].images[0], ax=panels, shrink=0.6)
+    figure = canvas(2 + 1.7 * len(thetas), 1.2 + 0.9 * len(layers))
+    panels = figure.subplots(len(layers), len(thetas), squeeze=False)
+    for line, layer in zip(panels, layers, strict=True):
+        for axes, theta in zip(line, thetas, strict=True):
+            own = rows[(rows["theta"] == theta) & (rows["layer"] == layer)]
+            grid = np.ma.masked_equal(own.pivot(index="out", columns="in", values="kept"), 0)
+            axes.imshow(grid, vmin=0, vmax=1, cmap=KERNELS, aspect="auto", interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            shape = f"{grid.shape[0]} x {grid.shape[1]}"
+        name = f"{layer.removesuffix('.weight')}\n{shape}"
+        line[0].set_ylabel(name, size=8, rotation=0, ha="right", va="center")
+    for axes, theta in zip(panels[0], thetas, strict=True):
+        axes.set_title(theta_label(theta), size=10)
+    bar = figure.colorbar(panels[0][0].images[0], ax=panels, location="bottom", aspect=40)
     sparsity = 100 * rows["sparsity"].iloc[0]
-    bar.set_label(f"weights kept, at {sparsity:.2f} % sparsity (white: none)", color=GREY)
+    below = "rows: output channels, columns: input channels"
+    bar.set_label(f"weights kept, at {sparsity:.2f} % sparsity (white: none)\n{below}", size=8)
+    bar.ax.tick_params(labelsize=8)
     return figure
-
-
-def _heat(axes: Axes, rows: pd.DataFrame) -> None:
-    grid = rows.pivot(index="out", columns="in", values="kept").to_numpy()
-    shares = np.ma.masked_equal(grid, 0)
-    axes.imshow(shares, vmin=0, vmax=1, cmap=KERNELS, aspect="auto", interpolation="nearest")
-    axes.tick_params(labelsize=6)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))

@@ -1,14 +1,16 @@
 """The paper's figures by their numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import bars, landscapes, masks, paper
-from analysis.figures.style import SUFFIXES, placed, save
+from analysis.figures.style import NO_FLAGS, SUFFIXES, placed, save
 from analysis.store.evidence import Evidence
 from analysis.tables.roles import main_pruning, random_prunings
+from analysis.verdict.results import Results
 from search_spaces.errors import InputError
 from search_spaces.grid import DENSE
 from search_spaces.study import Study
@@ -18,20 +20,22 @@ OVER_EVIDENCE = ("fig2", "fig6", "fig7", "a8", "a9")
 
 
 def over_scores(
-    name: str, table: pd.DataFrame, study: Study, level: int | None = None
+    name: str, results: Results, flags: pd.DataFrame = NO_FLAGS, level: int | None = None
 ) -> tuple[pd.DataFrame, Figure]:
-    """(rows behind it, figure) of one of OVER_SCORES, from a study's table of transfers.
+    """(rows behind it, figure) of one of OVER_SCORES.
 
-    `level` is where a10 compares; default: at the extreme double wins. Raises InputError if the
-    study has nothing to draw there.
+    flags: those of the evidence; `level` is where a10 compares; default: at the extreme double wins
+    by the paper's rule. Raises InputError if the study has nothing to draw there.
     """
+    study, table = results.study, results.expected
     main = main_pruning(study)
     if main is None:
         raise InputError(f"{name}: the study has no pruning but random ones: nothing to draw")
     # Only what is drawn is judged: of a large study that takes a while.
     kept = {"fig3": [DENSE, main, *random_prunings(study)], "fig5": [DENSE, main]}.get(name)
     wanted = table if kept is None else table[table["pruning"].isin(kept)]
-    levels = placed(wanted if name == "fig5" else paper.all_data(wanted))
+    wanted = wanted if name == "fig5" else paper.all_data(wanted)
+    levels = placed(replace(results, expected=wanted), flags)
     levels = levels.assign(random=levels["pruning"].isin(random_prunings(study)))
     if name == "fig3":
         rows = paper.fig3_rows(levels, main)

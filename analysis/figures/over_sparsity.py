@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.style import (
     COLOURS,
+    NO_FLAGS,
     RANDOM_COLOUR,
     RANDOM_MARKERS,
     STROKES,
@@ -18,15 +19,16 @@ from analysis.figures.style import (
     dense_key,
     draw_dense,
     draw_line,
-    draw_star,
+    draw_marks,
     label_levels,
+    mark_keys,
     placed,
-    star_key,
     tidy,
 )
-from analysis.tables.roles import theta_label
+from analysis.tables.roles import random_prunings, theta_label
 from analysis.tables.text import task_title
 from analysis.verdict.one_std import METRICS
+from analysis.verdict.results import Results
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,16 @@ class _Look:
     markers: dict[str, str]
 
 
-def curves(table: pd.DataFrame, random: Collection[str] = ("random",)) -> Figure:
-    """Mean and one-standard-deviation band of each metric over sparsity, from a verdict table.
+def curves(results: Results, flags: pd.DataFrame = NO_FLAGS) -> Figure:
+    """Mean and one-standard-deviation band of each metric over sparsity, of all of a study.
 
     A row of axes per dataset and fraction, a column per metric, a line per theta (by colour) and
-    pruning (by stroke); levels are evenly spaced. Dashed: the dense mean; star: the extreme
-    double-win level. Prunings named in `random` are red, with error bars and a marker per theta.
-    Raises InputError if no level has a score.
+    pruning (by stroke); levels are evenly spaced. Dashed: the dense mean; star and ring: where the
+    paper's rule and the verdict by evidence arrive (see `style.placed`). Random prunings are red,
+    with error bars and a marker per theta. Raises InputError if no level has a score.
     """
-    levels = placed(table)
-    look = _look(levels, random)
+    levels = placed(results, flags)
+    look = _look(levels, random_prunings(results.study))
     tasks = [rows for _, rows in levels.groupby(["dataset", "fraction"], sort=False)]
     figure = canvas(12, 1.3 + 3.2 * len(tasks))
     panels = figure.subplots(len(tasks), len(METRICS), squeeze=False, sharex=True)
@@ -89,7 +91,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, metric: str, look: _Look) -> None:
 def _line(axes: Axes, curve: pd.DataFrame, metric: str, colour: str, stroke: Stroke) -> None:
     label = " ".join(curve[["theta", "pruning"]].iloc[0])
     draw_line(axes, curve, metric, colour, linestyle=stroke, label=label)
-    draw_star(axes, curve, metric, colour)
+    draw_marks(axes, curve, metric, colour)
 
 
 def _crosses(axes: Axes, curve: pd.DataFrame, metric: str, marker: str, shift: float) -> None:
@@ -135,7 +137,4 @@ def _legend(look: _Look, levels: pd.DataFrame) -> list[Line2D]:
         )
         for theta, pruning in sorted(drawn, key=lambda pair: pair[1] not in look.strokes)
     ]
-    handles.append(dense_key())
-    if levels["extreme"].any():
-        handles.append(star_key())
-    return handles
+    return [*handles, dense_key(), *mark_keys(levels)]

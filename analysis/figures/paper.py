@@ -21,9 +21,10 @@ from analysis.figures.style import (
     dense_key,
     draw_dense,
     draw_line,
-    draw_star,
+    draw_marks,
     label_levels,
-    star_key,
+    legend,
+    mark_keys,
     tidy,
 )
 from analysis.tables.roles import theta_label
@@ -48,8 +49,8 @@ def fig3_rows(levels: pd.DataFrame, main: str) -> pd.DataFrame:
 
 def fig3(rows: pd.DataFrame) -> Figure:
     """A row of panels per metric, a column per dataset, a line per theta (mean, band of one std)
-    over sparsity. Red, with the theta's marker: random tickets; dashed: the dense mean; star: the
-    extreme double win."""
+    over sparsity. Red, with the theta's marker: random tickets; dashed: the dense mean; star and
+    ring: where the paper's rule and the verdict by evidence arrive."""
     thetas = dict.fromkeys(rows["theta"])
     looks = {theta: (COLOURS[i % len(COLOURS)], MARKERS[i % 6]) for i, theta in enumerate(thetas)}
     facets = {task_title(own): own for _, own in rows.groupby("dataset", sort=False)}
@@ -125,7 +126,7 @@ def _metric_grid(
                 else:
                     _curve(axes, ticket, metric.name, look, name)
                     red = (RANDOM_COLOUR, look[1])
-                    pruned = random[random["level"] > 0].assign(extreme=False)
+                    pruned = random[random["level"] > 0].assign(extreme=False, shown=False)
                     _curve(axes, pruned, metric.name, red, f"{name} random")
             tidy(axes)
         cells[0].set_ylabel(f"{TITLES[metric.name]}, %")
@@ -138,7 +139,7 @@ def _metric_grid(
         drawn = set(rows.loc[rows["random"], "theta"])
         markers = {name: marker for name, (_, marker) in looks.items() if name in drawn}
         keys += [_key(f"{theta_label(k)} random", (RANDOM_COLOUR, m)) for k, m in markers.items()]
-    _legend(figure, keys, rows)
+    legend(figure, [*keys, dense_key(), *mark_keys(rows)])
     return figure
 
 
@@ -146,7 +147,8 @@ def _with_gaps(curve: pd.DataFrame, metric: str, places: list[int]) -> pd.DataFr
     """A pruning's levels with an empty row at each place where it was not tested."""
     tested = curve[curve[f"{metric}_n"] > 0].drop_duplicates("x").set_index("x")
     spread = tested.reindex(places)
-    spread["extreme"] = spread["extreme"].fillna(value=False).astype(bool)
+    for mark in ("extreme", "shown"):
+        spread[mark] = spread[mark].fillna(value=False).astype(bool)
     return spread.rename_axis("x").reset_index()
 
 
@@ -155,14 +157,8 @@ def _curve(axes: Axes, curve: pd.DataFrame, metric: str, look: tuple[str, str], 
     if curve.empty:
         return
     draw_line(axes, curve, metric, look[0], marker=look[1], markersize=4, label=label)
-    draw_star(axes, curve, metric, look[0])
+    draw_marks(axes, curve, metric, look[0])
 
 
 def _key(label: str, look: tuple[str, str]) -> Line2D:
     return Line2D([], [], color=look[0], marker=look[1], markersize=4, label=label)
-
-
-def _legend(figure: Figure, keys: list[Line2D], rows: pd.DataFrame) -> None:
-    keys = [*keys, dense_key(), *([star_key()] if rows["extreme"].any() else [])]
-    columns = max(2, min(len(keys), int(figure.get_figwidth() / 1.6)))
-    figure.legend(handles=keys, loc="outside upper center", frameon=False, ncols=columns)

@@ -1,11 +1,13 @@
-"""What all figures share: colours, lines with bands, stars, axes, files."""
+"""What all figures share: colours, lines with bands, marks of both rules, axes, files."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,7 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from analysis.verdict.one_std import METRICS, extreme, levels_table
+from analysis.verdict.flags import arrived, verdicts
+from analysis.verdict.one_std import METRICS, levels_table
+from analysis.verdict.results import Results
 from search_spaces.errors import InputError
 
 Stroke = Literal["-", "-.", ":"]
@@ -27,7 +31,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 RANDOM_MARKERS = ("x", "s", "^", "D", "v", "o")
 STROKES: tuple[Stroke, ...] = ("-", "-.", ":")
 GREY = "#555555"
-CURVE = ["theta", "pruning", "dataset", "fraction"]
 MANY_LEVELS = 12
 STAR: dict[str, Any] = {
     "linestyle": "none",
@@ -37,6 +40,15 @@ STAR: dict[str, Any] = {
     "markeredgewidth": 0.8,
     "zorder": 4,
 }
+RING: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 13,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.5,
+    "zorder": 5,
+}
+NO_FLAGS = pd.DataFrame()
 _DOTS: dict[str, Any] = {"marker": "o", "markersize": 3}
 SMALLEST_TYPE = 6.0
 """Points: what is still read in print."""
@@ -50,40 +62,48 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def placed(table: pd.DataFrame) -> pd.DataFrame:
-    """The levels table with `x`, each sparsity's place on an evenly spaced axis, and `extreme`,
-    whether the level is the extreme double win of its curve.
+def placed(results: Results, flags: pd.DataFrame = NO_FLAGS) -> pd.DataFrame:
+    """The levels table with `x`, each sparsity's place on an evenly spaced axis, and what each rule
+    arrives at: `extreme`, whether a pruned level is its curve's extreme double win by the paper's
+    rule, and `shown`, whether it is the sparsest one shown to stay within the margin. Where an open
+    flag of the evidence stands, it is neither.
 
     Raises InputError if no pruned ticket has a score.
     """
-    levels = levels_table(table)
+    levels = levels_table(results.expected)
     counts = levels.loc[levels["level"] > 0, [f"{metric.name}_n" for metric in METRICS]]
     if not (counts > 0).any(axis=None):
         raise InputError("curves: no transfer of a pruned ticket has a score yet")
     # Prunings may differ in rate; nine digits tell levels apart, not last bits.
     sparsity = levels["sparsity"].round(9)
     places = {share: x for x, share in enumerate(sorted(sparsity.unique()))}
-    verdict = extreme(table).dropna(subset=["level"])
-    stars = {tuple(row) for row in verdict[[*CURVE, "level"]].itertuples(index=False)}
-    rows = levels[[*CURVE, "level"]].itertuples(index=False)
-    return levels.assign(x=sparsity.map(places), extreme=[tuple(row) in stars for row in rows])
+    judged, shown = verdicts(results, flags)
+    marks = {"extreme": arrived(levels, judged), "shown": arrived(levels, shown)}
+    return levels.assign(x=sparsity.map(places), **marks)
 
 
 def draw_line(axes: Axes, curve: pd.DataFrame, metric: str, colour: str, **look: Any) -> None:
-    """The mean of a metric over places in percent, and a band of one standard deviation."""
+    """The mean of a metric over places in percent, and a band of one standard deviation; a bar
+    where there is one place alone."""
     mean, std = 100 * curve[f"{metric}_mean"], 100 * curve[f"{metric}_std"]
     std = std.fillna(0).where(mean.notna())
     axes.fill_between(curve["x"], mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+    if mean.notna().sum() == 1:
+        axes.errorbar(curve["x"], mean, std, color=colour, linestyle="none", capsize=2, linewidth=1)
     axes.plot(curve["x"], mean, color=colour, **_DOTS | look)
 
 
-def draw_star(axes: Axes, curve: pd.DataFrame, metric: str, colour: str) -> None:
-    """A star at the extreme double win of a curve, if it has one."""
-    star = curve[curve["extreme"]]
-    if star.empty:
-        return
-    mean = 100 * star[f"{metric}_mean"]
-    axes.plot(star["x"], mean, **STAR | {"markerfacecolor": colour})
+def draw_marks(axes: Axes, curve: pd.DataFrame, metric: str, colour: str) -> None:
+    """What each rule arrives at on a curve, if anything: a star by the paper's, a ring round the
+    sparsest level that is shown to stay within the margin."""
+    looks = {
+        "extreme": STAR | {"markerfacecolor": colour},
+        "shown": RING | {"markeredgecolor": colour},
+    }
+    for column, look in looks.items():
+        marked = curve[curve[column]]
+        if len(marked):
+            axes.plot(marked["x"], 100 * marked[f"{metric}_mean"], **look)
 
 
 def draw_dense(axes: Axes, curve: pd.DataFrame, metric: str, colour: str) -> None:
@@ -98,9 +118,20 @@ def dense_key() -> Line2D:
     return Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="dense mean")
 
 
-def star_key() -> Line2D:
-    """The legend's star."""
-    return Line2D([], [], **STAR | {"markerfacecolor": GREY, "label": "extreme double win"})
+def mark_keys(levels: pd.DataFrame) -> list[Line2D]:
+    """The legend's star and ring, as far as there are such among the levels."""
+    looks = {
+        "extreme": STAR | {"markerfacecolor": GREY, "label": "extreme (paper's rule)"},
+        "shown": RING | {"markeredgecolor": GREY, "label": "shown within the margin"},
+    }
+    return [Line2D([], [], **look) for column, look in looks.items() if levels[column].any()]
+
+
+def legend(figure: Figure, keys: Sequence[Artist]) -> None:
+    """A legend above the panels, in as many columns as the figure is wide."""
+    columns = max(2, min(len(keys), int(figure.get_figwidth() / 1.9)))
+    look: dict[str, Any] = {"frameon": False, "fontsize": 9, "handlelength": 1.5}
+    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1, **look)
 
 
 def label_levels(axes: Axes, levels: pd.DataFrame) -> None:
@@ -120,18 +151,29 @@ def tidy(axes: Axes) -> None:
 
 
 def resize(figure: Figure, width: float) -> None:
-    """Gives a figure another width in inches; a narrower one is lower in proportion. Type shrinks
-    less than the figure does and stays at 6 points or more, so that it can be read at that width.
-    """
-    wide, high = figure.get_size_inches()
+    """Gives a figure another width in inches; a narrower one is lower. Type shrinks less than the
+    figure does and stays at 6 points or more, so that it can be read at that width."""
+    wide, high = map(float, figure.get_size_inches())
     scale = min(1.0, (width / wide) ** 0.5)
+
+    def readable(text: Text) -> float:
+        return float(max(SMALLEST_TYPE, scale * float(text.get_fontsize())))
+
+    # Labels of ticks are made anew when a figure is drawn: it is the axis that holds their size.
+    sizes = [
+        (axis, readable(label))
+        for axes in figure.axes
+        for axis in (getattr(axes, f"{name}axis", None) for name in "xyz")
+        if axis is not None
+        for label in axis.get_ticklabels()[:1]
+    ]
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        text.set_fontsize(max(SMALLEST_TYPE, scale * text.get_fontsize()))
-    for axes in figure.axes:
-        sizes = [label.get_fontsize() for label in axes.get_xticklabels()] or [10.0]
-        axes.tick_params(labelsize=max(SMALLEST_TYPE, sizes[0]))
-    figure.set_size_inches(width, max(1.5, high * min(1.0, width / wide)))
+        text.set_fontsize(readable(text))
+    for axis, size in sizes:
+        axis.set_tick_params(labelsize=size)
+    # What type needs of the height does not shrink as much as the panels do.
+    figure.set_size_inches(width, max(1.5, high * scale**1.5))
 
 
 def check_path(path: Path) -> None:

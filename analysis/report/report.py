@@ -1,6 +1,7 @@
 """A study on one page: what its report says, gathered as data."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,8 @@ from analysis.tables.roles import random_prunings
 from analysis.tables.rules import evidence_lines, one_std_lines
 from analysis.tables.text import task_title
 from analysis.tables.verdict import sentences
-from analysis.verdict.flags import acknowledged, open_flags, verdicts
-from analysis.verdict.one_std import GROUP, METRICS, RULE, Sample, levels_table, samples
+from analysis.verdict.flags import acknowledged, arrived, open_flags, verdicts
+from analysis.verdict.one_std import METRICS, RULE, Sample, levels_table, samples
 from search_spaces.grid import DENSE
 
 # Of evidence the page shows numbers that fit a row; the rest stays in MLflow.
@@ -71,7 +72,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
         verdicts=sentences(verdict, shown),
         lines=[*one_std_lines(verdict), "", *evidence_lines(verdict, shown)],
         warnings=warnings(results, flags),
-        curves=panels(table, levels, verdict[verdict["flagged"] == ""], random_prunings(study)),
+        curves=panels(table, levels, {"star": verdict, "ring": shown}, random_prunings(study)),
         levels=paper.levels(table, study).assign(
             flagged=open_flags(levels, flags, study.looked_at)
         ),
@@ -114,14 +115,16 @@ def warnings(results: TrackedResults, flags: pd.DataFrame) -> list[str]:
 
 
 def panels(
-    table: pd.DataFrame, levels: pd.DataFrame, verdict: pd.DataFrame, random: list[str]
+    table: pd.DataFrame,
+    levels: pd.DataFrame,
+    verdicts: Mapping[str, pd.DataFrame],
+    random: list[str],
 ) -> list[dict[str, Any]]:
     """For the page's script: a panel per task and metric, in it a line per theta and pruning, in it
-    a point per level: sparsity, mean, std (None for one seed), and each seed's value."""
-    stars = {
-        tuple(row)
-        for row in verdict.dropna(subset=["level"])[[*GROUP, "level"]].itertuples(index=False)
-    }
+    a point per level: sparsity, mean, std (None for one seed), each seed's value, and for each of
+    the verdicts, by its mark, whether it arrives at that level."""
+    won = {mark: arrived(levels, verdict) for mark, verdict in verdicts.items()}
+    levels = levels.assign(**won)
     cells = samples(table)
     drawn = []
     for _, task in levels.groupby(["dataset", "fraction"], sort=False):
@@ -130,7 +133,7 @@ def panels(
             for (theta, pruning), own in task.groupby(["theta", "pruning"], sort=False):
                 scored = own[own[f"{metric.name}_n"] > 0].sort_values("sparsity")
                 points = [
-                    _point(row, metric, cells, tuple(row[n] for n in (*GROUP, "level")) in stars)
+                    _point(row, metric, cells) | {mark: row[mark] for mark in won}
                     for row in scored.to_dict("records")
                 ]
                 label = {"theta": theta, "pruning": pruning, "random": pruning in random}
@@ -141,7 +144,7 @@ def panels(
 
 
 def _point(
-    row: dict[Any, Any], metric: Any, samples: dict[tuple[Any, ...], Sample], star: bool
+    row: dict[Any, Any], metric: Any, samples: dict[tuple[Any, ...], Sample]
 ) -> dict[str, Any]:
     pruning = row["pruning"] if row["level"] else DENSE
     sample = samples[row["theta"], pruning, row["dataset"], row["fraction"], row["level"]]
@@ -156,7 +159,6 @@ def _point(
             for (source, seed), value in scores.items()
             if not pd.isna(value)
         },
-        "star": star,
     }
 
 

@@ -65,6 +65,14 @@ def open_flags(
     return advice
 
 
+def arrived(levels: pd.DataFrame, verdict: pd.DataFrame) -> list[bool]:
+    """For each row of a table of levels whether it is the pruned level that a verdict, one of the
+    tables of `verdicts`, arrives at, with no flag open."""
+    sound = verdict[(verdict["flagged"] == "") & verdict["level"].gt(0).fillna(value=False)]
+    wins = set(sound[CELL].itertuples(index=False, name=None))
+    return [row in wins for row in levels[CELL].itertuples(index=False, name=None)]
+
+
 def keys_by_cell(flags: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
     """(theta, pruning, dataset, fraction, level) -> the keys of its flagged transfers that count
     in a verdict, each once."""

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -408,8 +408,7 @@ def test_select_is_a_pure_function():
 
 
 def test_curves_draws_the_means(store):
-    table = load.load("small", store.uri).table
-    figure = figures.curves(table)
+    figure = figures.curves(load.load("small", store.uri))
     panels = figure.axes
     assert [panel.get_title() for panel in panels] == [
         "SA, standard training",
@@ -432,9 +431,10 @@ def test_curves_draws_the_means(store):
 
 
 def test_curves_of_nothing_are_refused(store):
-    table = load.load("small", store.uri).table
+    results = load.load("small", store.uri)
+    dense = results.expected[results.expected["pruning"] == "dense"]
     with pytest.raises(InputError, match="no transfer of a pruned ticket"):
-        figures.curves(table[table["pruning"] == "dense"])
+        figures.curves(replace(results, expected=dense))
 
 
 def test_curves_are_written(analysis, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     reported = not tracked.table.empty
     if reported:
         texts["report.html"] = page.of(tracked, tracker.uri)
-    drawn = _figures(results)
+    drawn = _figures(results, flags)
     tracker.attach({name: text.encode() for name, text in texts.items()} | drawn)
     tracker.settle(headline.params(study))
     tracker.measure(headline.metrics(verdict, shown))
@@ -178,12 +178,12 @@ def ended_early(table: "pd.DataFrame") -> list[str]:
     ]
 
 
-def _figures(results: "Results") -> dict[str, bytes]:
+def _figures(results: "Results", flags: "pd.DataFrame") -> dict[str, bytes]:
     """Figure 3, if there is anything in it yet."""
     from analysis.figures import named, style
 
     try:
-        rows, figure = named.over_scores("fig3", results.expected, results.study)
+        rows, figure = named.over_scores("fig3", results, flags)
     except InputError:
         return {}
     files = {f"figures/{name}": style.content(figure, name) for name in ("fig3.png", "fig3.svg")}

@@ -6,6 +6,9 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from analysis.figures import named, style
+from analysis.verdict.one_std import extreme
+from analysis.verdict.results import Results
+from analysis.verdict.rules import non_inferiority
 from search_spaces.errors import InputError
 from search_spaces.levels import sparsity
 from tests.support.synthetic import large_study, table
@@ -24,7 +27,7 @@ def transfers(study):
 
 
 def drawn(name, transfers, study, level=None):
-    return named.over_scores(name, transfers, study, level)
+    return named.over_scores(name, Results(study, transfers), level=level)
 
 
 def mean_std(transfers, score, regime, **labels):
@@ -42,8 +45,13 @@ def line(axes, label):
     return found
 
 
-def stars(axes):
-    return [list(one.get_xdata()) for one in axes.get_lines() if one.get_marker() == "*"]
+def marks(axes, look):
+    """Where the marks that look like STAR or RING stand, one after the other."""
+    return [
+        list(one.get_xdata())
+        for one in axes.get_lines()
+        if (one.get_marker(), one.get_markersize()) == (look["marker"], look["markersize"])
+    ]
 
 
 def dashed(axes):
@@ -78,11 +86,34 @@ def test_fig3_has_a_panel_for_each_metric_and_dataset(study, transfers):
     assert labels == [f"{100 * sparsity(level):.2f}" for level in LEVELS]
 
 
-def test_fig3_marks_the_extreme_double_win(study, transfers):
-    rows, figure = drawn("fig3", transfers, study)
-    own = rows[(rows["dataset"] == "svhn") & (rows["pruning"] == "imp") & rows["extreme"]]
-    assert len(own) == 3  # a star for each theta
-    assert stars(figure.axes[8]) == [[place] for place in own["x"]]
+def test_fig3_marks_what_each_rule_arrives_at(study, transfers):
+    only = transfers[(transfers["dataset"] == "svhn") & (transfers["fraction"] == 1)]
+    # A margin that most levels keep, so that there is something to show.
+    content = study.model_dump(exclude_none=True)
+    for task in content["downstream"]:
+        task["margin"] = 0.2
+    study = type(study).model_validate(content)
+    rows, figure = drawn("fig3", only, study)
+    own = only[only["pruning"].isin(["dense", "imp"])]
+    verdicts = {"extreme": extreme(own), "shown": non_inferiority(study, own)}
+    for (name, verdict), look in zip(verdicts.items(), (style.STAR, style.RING), strict=True):
+        pruned = verdict[verdict["level"] > 0]
+        assert len(pruned)
+        levels = rows[rows[name] & (rows["pruning"] == "imp")].set_index("theta")["level"].to_dict()
+        assert levels == pruned.set_index("theta")["level"].to_dict()
+        assert marks(figure.axes[2], look) == [[LEVELS.index(k)] for k in pruned["level"]]
+
+
+def test_what_a_flag_stands_on_is_not_marked(study, transfers):
+    only = transfers[(transfers["dataset"] == "svhn") & (transfers["fraction"] == 1)]
+    results = Results(study, only)
+    free = style.placed(results)
+    (won, *_) = free[free["extreme"]].to_dict("records")
+    cell = {name: won[name] for name in ("theta", "pruning", "dataset", "fraction", "level")}
+    flags = pd.DataFrame([{**cell, "regime": "adversarial", "key": "0123456789abcdef"}])
+    left = style.placed(results, flags)
+    assert free["extreme"].sum() - left["extreme"].sum() == 1
+    assert not (left[left["extreme"]][list(cell)] == pd.Series(cell)).all(axis=1).any()
 
 
 def test_fig4_compares_the_prunings_of_each_theta(study, transfers):
@@ -114,6 +145,18 @@ def test_a_width_keeps_type_readable(study, transfers):
     assert b"/FontFile2" in pdf and b"/Type3" not in pdf
 
 
+@pytest.mark.parametrize("name", ["fig3", "fig4", "a10"])
+def test_nothing_is_cut_off_at_a_narrow_width(study, transfers, name):
+    only = transfers[transfers["dataset"] == "svhn"]
+    one = only[only["theta"] == "adversarial"] if name == "fig4" else only
+    _, figure = drawn(name, one, study, level=13 if name == "a10" else None)
+    style.resize(figure, 3.3)
+    figure.draw_without_rendering()
+    left, bottom, right, top = figure.get_tightbbox().extents
+    high = figure.get_size_inches()[1]
+    assert min(left, bottom) >= -0.02 and right <= 3.32 and top <= high + 0.02
+
+
 def test_fig5_has_a_column_for_each_fraction(study, transfers):
     only = transfers[transfers["dataset"] == "cifar10"]
     _, figure = drawn("fig5", only, study)
@@ -127,7 +170,7 @@ def test_fig5_has_a_column_for_each_fraction(study, transfers):
 
 def test_a10_s_bars_are_the_means_at_one_level(study, transfers):
     rows, figure = drawn("a10", transfers, study, level=13)
-    axes = figure.axes[2]  # cifar10, RA
+    axes = figure.axes[6]  # cifar10, RA
     heights = {
         bars.get_label(): [bar.get_height() for bar in bars]
         for bars in axes.containers
@@ -144,7 +187,7 @@ def test_a10_s_bars_are_the_means_at_one_level(study, transfers):
 def test_a10_stands_at_the_extreme_double_wins(study, transfers):
     rows, _ = drawn("a10", transfers, study)
     ticket = rows[(rows["bar"] == "imp") & (rows["metric"] == "RA_adversarial")]
-    levels = style.placed(transfers)
+    levels = style.placed(Results(study, transfers))
     levels = levels[levels["extreme"] & (levels["pruning"] == "imp") & (levels["fraction"] == 1)]
     assert dict(zip(ticket["dataset"] + ticket["theta"], ticket["level"], strict=True)) == {
         row.dataset + row.theta: row.level for row in levels.itertuples() if row.level
@@ -156,7 +199,7 @@ def test_what_a_figure_needs_is_said(study, transfers):
         drawn("fig5", transfers[transfers["fraction"] == 1], study)
     with pytest.raises(InputError, match="fig4 compares prunings"):
         drawn("fig4", transfers[transfers["pruning"].isin(["dense", "imp"])], study)
-    with pytest.raises(InputError, match="a10: the study has no finished ticket at level 3"):
+    with pytest.raises(InputError, match="a10: no finished ticket is at level 3"):
         drawn("a10", transfers, study, level=3)
     random = study.model_copy(update={"pruning": {"random": study.pruning["random"]}})
     with pytest.raises(InputError, match="no pruning but random ones"):

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from analysis.cli import main
-from analysis.figures import named
+from analysis.figures import named, style
 from analysis.report import page, report
 from analysis.store import evidence, load
 from search_spaces import grid
@@ -159,11 +159,11 @@ def test_report_on_the_command_line(store, tmp_path, capsys):
 
 def test_a8_draws_similarity_and_kernels(found, study):
     rows, figure = named.over_evidence("a8", found, study)
-    left, right = figure.axes
-    assert list(left.get_lines()[0].get_ydata()) == [40.0]
-    assert list(left.get_lines()[1].get_ydata()) == [10.0]
-    assert left.get_lines()[0].get_label().count(" and ") == 1
-    assert list(right.get_lines()[0].get_ydata()) == [5.0]
+    above, below = figure.axes
+    assert list(above.get_lines()[0].get_ydata()) == [40.0]
+    assert list(above.get_lines()[1].get_ydata()) == [10.0]
+    assert above.get_lines()[0].get_label().count(" and ") == 1
+    assert list(below.get_lines()[0].get_ydata()) == [5.0]
     assert set(rows["panel"]) == {"similarity", "kernels"}
 
 
@@ -175,6 +175,15 @@ def test_fig7_s_heat_is_the_share_of_weights_kept(found, study):
     assert image.mask.tolist() == [[True, False, False], [False] * 3]  # a kernel that is gone
     with pytest.raises(InputError, match="no mask at level 3"):
         named.over_evidence("fig7", found, study, level=3)
+
+
+@pytest.mark.parametrize("name", ["fig2", "fig6", "fig7", "a8"])
+def test_nothing_of_evidence_is_cut_off_at_a_narrow_width(found, study, name):
+    _, figure = named.over_evidence(name, found, study)
+    style.resize(figure, 3.3)
+    figure.draw_without_rendering()
+    left, _, right, _ = figure.get_tightbbox().extents
+    assert left >= -0.02 and right <= 3.32
 
 
 @pytest.mark.parametrize("name", ["fig6", "a9"])
