@@ -17,13 +17,13 @@ TITLES = {
     "fig6": "Loss on attacked images in the plane of the training's path",
     "a9": "Loss on clean images in the plane of the training's path",
 }
-TALL = ("fig2", "fig6", "a9")
+TALL = ("fig7", "fig2", "fig6", "a9")
 
 
 @dataclass(frozen=True)
 class Picture:
     """A figure: its name, what it shows, and the content of a PNG file; tall ones have a row for
-    every network."""
+    every layer or network."""
 
     name: str
     title: str
