@@ -9,13 +9,14 @@ import pytest
 
 from tests.support.paths import ROOT
 
-FLOORS = ["search_spaces", "trainables", "tuner", "analysis"]
+FLOORS = ["search_spaces", "trainables", "tuner", "analysis", "doublewin"]
 # What of the project a floor may import.
 BELOW = {
     "search_spaces": {"search_spaces"},
     "trainables": {"trainables", "search_spaces"},
     "analysis": {"analysis", "search_spaces"},
     "tuner": {"tuner", "analysis", "trainables", "search_spaces"},
+    "doublewin": {"doublewin", "tuner", "analysis", "trainables", "search_spaces"},
 }
 # What of the heavy libraries it may not.
 REFUSED = {
@@ -23,6 +24,7 @@ REFUSED = {
     "trainables": {"ray", "mlflow"},
     "analysis": {"ray", "torch", "torchvision"},
     "tuner": set(),
+    "doublewin": {"ray", "mlflow"},
 }
 RAY_WORKERS = {
     "trainables/jobs/source_worker.py",
@@ -59,6 +61,7 @@ ROOMS = {
         *("verdict", "tables", "store", "options", "figures", "query", "report", "commands"),
         *("cli", "__main__"),
     ],
+    "doublewin": ["process", "results", "study"],
 }
 TOP = {
     *("README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"),

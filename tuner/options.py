@@ -38,6 +38,12 @@ GpusOpt = Annotated[
 ]
 
 
+EventsOpt = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A file or pipe that takes progress as JSON lines."),
+]
+
+
 def asked(study: str, overrides: list[str] | None, fragments: list[Path] | None = None) -> Origin:
     """A study as the command line asks for it."""
     return Origin(study, tuple(overrides or ()), tuple(fragments or ()))

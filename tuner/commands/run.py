@@ -16,6 +16,7 @@ from tuner.options import (
     AddressOpt,
     CpusOpt,
     DataOpt,
+    EventsOpt,
     GpusOpt,
     SetOpt,
     StorageOpt,
@@ -57,13 +58,14 @@ def run(
         bool,
         typer.Option("--retry-failed", help="Also try again what failed twice with one error."),
     ] = False,
+    events: EventsOpt = None,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
 
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, data, address, workers, cpus, gpus)
+    settings = Settings(storage, data, address, workers, cpus, gpus, events)
     origin = asked(study, overrides, fragments)
     raise typer.Exit(run_study(load(origin, data), settings, origin, settle, retry_failed))
 

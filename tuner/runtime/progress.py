@@ -6,6 +6,7 @@ On a terminal a few lines that move; anywhere else a line now and then.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event, Thread
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +23,19 @@ _PLAIN_SECONDS = 15.0
 _BAR, _SHOWN = 12, 3
 # Fewer results, or a smaller part of those to come, say little of the pace.
 _FEW, _PART = 3, 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is. at_work: the trainings that are going on, each with its epoch."""
+
+    stage: str
+    done: int
+    total: int
+    at_work: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join([f"{self.stage}: {self.done}/{self.total}", *self.at_work])
 
 
 def time_left(fresh: int, rest: int, seconds: float) -> str:
@@ -53,7 +67,8 @@ def waiting(console: Console, what: str, plain: bool = True) -> Iterator[None]:
 class StageProgress:
     """Progress of one stage, from `done` to `total`.
 
-    at_work: says which trainings are going on and how far they are, a line each.
+    at_work: says which trainings are going on and how far they are, a line each; `tell` hears of
+    every change.
     """
 
     def __init__(
@@ -63,10 +78,12 @@ class StageProgress:
         done: int,
         total: int,
         at_work: Callable[[], Sequence[str]] = tuple,
+        tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._console, self._name, self._at_work = console, name, at_work
         self._done, self._total, self._first = done, total, done
         self._started = time.monotonic()
+        self._tell, self._told = tell, Progress("", 0, 0)
         self._note = ""
         self._working: Sequence[str] = ()
         self._printed, self._said = self._started, ""
@@ -80,6 +97,7 @@ class StageProgress:
             _start(self._live)
         else:
             self._say()
+        self._report()
         self._ticker.start()
         return self
 
@@ -87,6 +105,7 @@ class StageProgress:
         self._over.set()
         self._ticker.join()
         self._working = ()
+        self._report()
         if self._live:
             self._live.stop()
         elif self._said != self._line():
@@ -105,11 +124,18 @@ class StageProgress:
         while not self._over.wait(_TICK_SECONDS):
             first = not self._working
             self._working = self._at_work()
+            self._report()
             if self._live:
                 continue
             due = time.monotonic() - self._printed > _PLAIN_SECONDS
             if (due or (first and self._working)) and self._said != self._line():
                 self._say()
+
+    def _report(self) -> None:
+        now = Progress(self._name, self._done, self._total, tuple(self._working))
+        if now != self._told:
+            self._told = now
+            self._tell(now)
 
     def _say(self) -> None:
         self._printed, self._said = time.monotonic(), self._line()

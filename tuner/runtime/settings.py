@@ -10,7 +10,8 @@ class Settings:
     """storage: the ledger's folder; data: the folder of data sets and weights; both on paths that
     all nodes see. address: of a running Ray cluster (None: this machine). workers: Ray Train
     processes a chain (None: one). cpus, gpus: of one transfer trial, fractions allowed (gpus None:
-    one where there are any, or as measured: `tuner.estimate.packing`)."""
+    one where there are any, or as measured: `tuner.estimate.packing`). events: a file or pipe that
+    takes the progress as JSON lines."""
 
     storage: Path = Path("results")
     data: Path = Path("data")
@@ -18,6 +19,7 @@ class Settings:
     workers: int | None = None
     cpus: float = 1.0
     gpus: float | None = None
+    events: Path | None = None
 
 
 @dataclass(frozen=True)

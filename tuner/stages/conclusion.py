@@ -35,12 +35,17 @@ class Conclusion:
 
 def from_ledger(work: Worklist) -> Conclusion:
     """What `conclude` would write, from the ledger alone: for when MLflow is away."""
+    return _judge(work, state.results(work), flags_of(work)).conclusion
+
+
+def flags_of(work: Worklist) -> "pd.DataFrame":
+    """The signs of masked gradients in the ledger's evidence, as `analysis.verdict.flags` takes
+    them."""
     import pandas as pd
 
     from tuner.evidence.records import collect
 
-    flags = pd.DataFrame(collect(work).tables["flags"])
-    return _judge(work, state.results(work), flags).conclusion
+    return pd.DataFrame(collect(work).tables["flags"])
 
 
 def conclude(work: Worklist, tracker: Tracker) -> Conclusion:

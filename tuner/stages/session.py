@@ -1,9 +1,10 @@
 """What run, search and evidence work in: they open alike, say alike, and record failures alike."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from tuner.cluster.capacity import Capacity, check_local
 from tuner.runtime.console import quiet
 from tuner.runtime.interrupts import interruptible
 from tuner.runtime.lock import only_run
-from tuner.runtime.progress import StageProgress, waiting
+from tuner.runtime.progress import Progress, StageProgress, waiting
 from tuner.runtime.settings import Origin, Settings, named, rerun
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import failures, inputs
@@ -98,7 +99,12 @@ class Session:
                 if each.key in names
             )
 
-        return StageProgress(self.console, title, done, total, at_work)
+        return StageProgress(self.console, title, done, total, at_work, self._tell)
+
+    def _tell(self, progress: Progress) -> None:
+        if self.settings.events is not None:
+            with self.settings.events.open("a", encoding="utf-8") as events:
+                events.write(json.dumps(asdict(progress)) + "\n")
 
     @contextmanager
     def sources(
