@@ -32,8 +32,12 @@ class Results:
         return state.results(self.work)
 
     @cached_property
+    def _flags(self) -> pd.DataFrame:
+        return flags_of(self.work)
+
+    @cached_property
     def _verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return verdicts(self._results, flags_of(self.work))
+        return verdicts(self._results, self._flags)
 
     @property
     def complete(self) -> bool:
@@ -80,7 +84,7 @@ class Results:
 
         if name not in named.OVER_SCORES:
             raise InputError(f"figure {name}: unknown: one of {', '.join(named.OVER_SCORES)}")
-        _, drawn = named.over_scores(name, self._results.expected, self.work.study, level)
+        _, drawn = named.over_scores(name, self._results, self._flags, level)
         if width is not None:
             style.resize(drawn, width)
         return drawn
