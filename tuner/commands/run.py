@@ -205,10 +205,12 @@ class _Run:
         at = self.session
 
         def write(tracker: Tracker) -> Conclusion:
+            concluded = conclude(self.work, tracker)
+            # MLflow's page lists metrics as they came: the verdict's are read first.
             if self.took:
                 stages = {f"{stage}_seconds": wall for stage, wall in self.took.items()}
                 tracker.measure({"wall_seconds": seconds, **stages})
-            return conclude(self.work, tracker)
+            return concluded
 
         tracked = at.window.finish(write)
         concluded = tracked or from_ledger(self.work)

@@ -39,14 +39,15 @@ def metrics(verdict: "pd.DataFrame", shown: "pd.DataFrame") -> dict[str, float]:
     from analysis.verdict.one_std import METRICS
 
     found: dict[str, Any] = {}
+    for row in shown.to_dict("records"):
+        where = f"{row['theta']}/{row['pruning']}/{_task(row)}"
+        found |= {f"{name}/{where}": row[column] for name, column in _ENDS.items()}
+    for row in verdict.to_dict("records"):
+        found[f"paper_sparsity/{row['theta']}/{row['pruning']}/{_task(row)}"] = row["sparsity"]
     for row in verdict.to_dict("records"):
         where = f"{row['theta']}/{_task(row)}"
         for metric in METRICS:
             found[f"{metric.name}_dense/{where}"] = row.get(f"{metric.name}_dense_mean")
-        found[f"paper_sparsity/{row['theta']}/{row['pruning']}/{_task(row)}"] = row["sparsity"]
-    for row in shown.to_dict("records"):
-        where = f"{row['theta']}/{row['pruning']}/{_task(row)}"
-        found |= {f"{name}/{where}": row[column] for name, column in _ENDS.items()}
     return {name: float(value) for name, value in found.items() if not pd.isna(value)}
 
 

@@ -151,11 +151,11 @@ def _places(summary: Summary) -> str:
 def _models(summary: Summary) -> str:
     if not summary.models:
         return (
-            "The model registry has no ticket of this: no pruned one is a double win, or transfers "
-            "are missing."
+            "The model registry has no ticket of this: no pruned one is a double win by the "
+            "paper's rule, or transfers are missing."
         )
     listed = ", ".join(f"[{name}](#/models/{name}?{MODE})" for name in summary.models)
-    return f"Winning tickets in the model registry: {listed}."
+    return f"Winning tickets, by the paper's rule, in the model registry: {listed}."
 
 
 def _view(title: str, stage: str, params: Iterable[str], metrics: Iterable[str]) -> str:
@@ -188,8 +188,10 @@ EXPERIMENT_TAGS: Mapping[str, str] = {
 _ABOUT = (
     'Which sparse sub-networks ("tickets") of a pre-trained network θ transfer as well as the '
     "dense network: in accuracy (SA) after standard training, and in accuracy and robust accuracy "
-    "(RA) after adversarial training. One that matches in all three is a *double win*; the "
-    "sparsest one is the verdict."
+    "(RA) after adversarial training. One that matches in all three is a *double win*. The "
+    "verdict is the sparsest one that is shown to stay within the study's margin "
+    "(`shown_sparsity`); beside it stands the paper's rule, no lower than the dense mean less one "
+    "standard deviation (`paper_sparsity`)."
 )
 _LEGEND = (
     "Below that run: `theta` runs are pre-trainings, `ticket` runs masks, the others transfers, "

@@ -107,7 +107,7 @@ def _version(tracker: Tracker, winner: Winner) -> str:
     labels = {"theta": winner.won["theta"], "task": winner.task, "study": winner.study}
     if not client.search_registered_models(f"name = '{winner.model}'"):
         about = f"Tickets of study {winner.study}: θ {winner.won['theta']} on {winner.task}"
-        about += f"; alias {ALIAS}: the sparsest that is a double win."
+        about += f"; alias {ALIAS}: the sparsest double win by the paper's rule."
         client.create_registered_model(winner.model, tags=labels, description=about)
     content = _content(tracker, winner)
     run = tracker.runs[name]
