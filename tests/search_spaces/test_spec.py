@@ -467,7 +467,7 @@ def test_a_pretraining_is_trained_or_loaded():
 
 @pytest.mark.parametrize("kind", ["robustness", "fast_adversarial", "state_dict"])
 def test_weights_have_a_name_or_a_path(kind):
-    rule = "format torchvision takes weights: NAME, every other format path: FILE"
+    rule = "formats torchvision, timm, huggingface take weights: NAME, others path: FILE"
     assert Checkpoint(**NAMED).path is None
     assert Checkpoint(format=kind, path="a.pt").weights is None
     refused = [

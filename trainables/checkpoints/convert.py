@@ -17,7 +17,7 @@ from pathlib import Path
 from search_spaces.errors import InputError
 from trainables.checkpoints import files, foreign
 from trainables.checkpoints.contents import flattened, printable
-from trainables.checkpoints.states import without_wrappers
+from trainables.checkpoints.states import behind
 from trainables.store import atomic
 from trainables.store.tensors import to_bytes
 
@@ -39,7 +39,7 @@ def convert(
             content = foreign.content(source, drop)
         tensors, left_out = flattened(content)
         if only is not None:
-            tensors = {name: value for name, value in tensors.items() if _behind(only, name)}
+            tensors = {name: value for name, value in tensors.items() if behind(only, name)}
         if not tensors:
             raise InputError(f"it has no tensors behind {printable(only or '')}")
     except InputError as error:
@@ -49,12 +49,6 @@ def convert(
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from error
     return len(tensors), left_out
-
-
-def _behind(prefix: str, name: str) -> bool:
-    """Does an entry stand behind a prefix, as it is written or without wrappers' parts?"""
-    start = prefix.rstrip(".") + "."
-    return name.startswith(start) or without_wrappers(name).startswith(start)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Published weights in: four layouts brought to the names and shapes of one of our networks.
+"""Published weights in: any layout brought to the names and shapes of one of our networks.
 
 Nothing in a file is ever executed: pickles are read with torch's weights_only, which refuses
 whatever is not tensors and plain containers, and the converter rewrites what it refuses.
@@ -19,9 +19,9 @@ from torchvision.models import get_model_weights
 from search_spaces.errors import InputError
 from search_spaces.networks import Model, library_and_name
 from search_spaces.spec import Checkpoint
-from trainables.checkpoints import files
+from trainables.checkpoints import files, published
 from trainables.checkpoints.contents import flattened
-from trainables.checkpoints.states import Network, State, network
+from trainables.checkpoints.states import Network, State, behind, network
 from trainables.data.catalogue import file_sha256
 from trainables.models.normalisation import statistics
 from trainables.models.resnets import PLANS, plan
@@ -63,9 +63,17 @@ def load(checkpoint: Checkpoint, model: Model, net: nn.Module) -> Network:
     verify(checkpoint)
     path = _path(checkpoint)
     try:
-        loaded = network(files.tensors(path), net.state_dict())
+        tensors = files.tensors(path)
+        if only := checkpoint.only:
+            tensors = {name: value for name, value in tensors.items() if behind(only, name)}
+            if not tensors:
+                raise InputError(f"it has no tensors behind {only}: correct only:")
+        loaded = network(tensors, net.state_dict())
     except InputError as error:
         raise InputError(f"weights {path} for {model.arch}: {error}") from error
+    if checkpoint.format == "timm":
+        known = published.configuration(checkpoint, model)
+        return replace(loaded, mean=tuple(known.mean), std=tuple(known.std))
     if checkpoint.format == "fast_adversarial" and loaded.mean is None:
         return replace(loaded, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return loaded

@@ -10,9 +10,10 @@ from typing import Any
 from filelock import FileLock
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.spec import BY_NAME, Checkpoint, Dataset
 from search_spaces.study import Study
 from trainables.data.catalogue import EMBEDDED, TORCHVISION, file_sha256
+from tuner.storage import downloads
 from tuner.storage.inputs import datasets, resolve, same
 
 TIMEOUT = 60.0
@@ -24,7 +25,6 @@ def fetch(study: Study, root: Path) -> list[str]:
 
     Raises InputError if something cannot be fetched, or the user's own files are not there.
     """
-    study = resolve(study, root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -33,10 +33,12 @@ def fetch(study: Study, root: Path) -> list[str]:
         ) from None
     # Freed by the system when its holder ends, however it does.
     with FileLock(root / ".lock"):
+        by_name = _by_name(study, root)
+        study = resolve(study, root)
         lines = [_fetched(dataset) for dataset in datasets(study)]
         for name, pretraining in study.source.pretrainings.items():
             if pretraining.load is not None:
-                lines.append(_weights(name, pretraining.load, study.source.model.arch))
+                lines.append(by_name.get(name) or _weights(name, pretraining.load, study))
     return lines
 
 
@@ -97,19 +99,34 @@ def _remedied(url: str, file: Path) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _weights(name: str, load: Checkpoint, arch: str) -> str:
+def _by_name(study: Study, root: Path) -> dict[str, str]:
+    """Fetches the weights that timm and Hugging Face have: a line by pre-training's name,
+    or for checks."""
+    lines = {}
+    source = study.source
+    loads = [(name, each.load, source.model) for name, each in source.pretrainings.items()]
+    checks = [chosen.check for task in study.downstream for chosen in task.checks]
+    loads += [("check", c.load, c.model) for c in checks if c.kind == "transfer_attack"]
+    for name, load, model in loads:
+        if load is None or load.format not in BY_NAME or load.format == "torchvision":
+            continue
+        from trainables.checkpoints.published import published
+
+        wanted = published(load, model, root.absolute())
+        assert wanted is not None, "it is published by name"
+        how, sha256 = downloads.fetch(wanted, load.sha256)
+        lines[name] = f"{name}: {how} {wanted.file}, sha256 {sha256}"
+    return lines
+
+
+def _weights(name: str, load: Checkpoint, study: Study) -> str:
     if load.weights is None:
         return f"{name}: {load.path}, sha256 {load.sha256}"
     import torch
-    from torchvision.models import get_model_weights, list_models
 
-    known = get_model_weights(arch).__members__ if arch in list_models() else {}
-    if load.weights not in known:
-        raise InputError(
-            f"torchvision has no weights {load.weights} for {arch}: "
-            f"choose one of {', '.join(known) or 'another architecture'}"
-        )
-    weights = known[load.weights]
+    from trainables.checkpoints import formats
+
+    weights = formats.named(load, study.source.model)
     file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     there = file.is_file()
     with _remedied(weights.url, file):

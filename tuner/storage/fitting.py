@@ -59,7 +59,7 @@ def sparsity(load: Checkpoint, model: Model, dataset: Dataset) -> float:
     from trainables.checkpoints import formats, states
     from trainables.models.anatomy import prunable
 
-    if load.weights is not None:
+    if load.path is None:
         formats.named(load, model)
         return 0.0
     net = _network(model, dataset)

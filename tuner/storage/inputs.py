@@ -52,7 +52,9 @@ def _resolved(study: Study, root: Path) -> Study:
         return known[dataset]
 
     pretrainings = {
-        name: p.model_copy(update={"load": _weights_file(p.load, root)}) if p.load else p
+        name: p.model_copy(update={"load": _weights_file(p.load, study.source.model, root)})
+        if p.load
+        else p
         for name, p in study.source.pretrainings.items()
     }
     source = study.source.model_copy(
@@ -152,21 +154,35 @@ def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
     check = chosen.check
     if check.kind != "transfer_attack":
         return chosen
-    load, model = _weights_file(check.load, root), digested(check.model)
-    check = check.model_copy(update={"load": load, "model": model})
+    load = _weights_file(check.load, check.model, root)
+    check = check.model_copy(update={"load": load, "model": digested(check.model)})
     return chosen.model_copy(update={"check": check})
 
 
-def _weights_file(load: Checkpoint, root: Path) -> Checkpoint:
+def _weights_file(load: Checkpoint, model: Model, root: Path) -> Checkpoint:
     """A checkpoint with its file's absolute path and checksum."""
-    if load.path is None:
+    if load.path is None and load.format == "torchvision":
         return load
-    path = _below(root, load.path)
+    path = _below(root, load.path) if load.path else _fetched_file(load, model, root)
     if not path.is_file():
         raise InputError(f"no weights file {path}: correct path:, or put the file there")
     sha256 = file_sha256(path)
     same(f"weights, format {load.format}", path, load.sha256, sha256)
     return load.model_copy(update={"path": str(path), "sha256": sha256})
+
+
+def _fetched_file(load: Checkpoint, model: Model, root: Path) -> Path:
+    """Where weights by name lie in the data folder."""
+    from trainables.checkpoints.published import published
+
+    known = published(load, model, root.absolute())
+    assert known is not None, "a checkpoint has a path, or a name"
+    if not known.file.is_file():
+        raise InputError(
+            f"weights {load.weights}: no file {known.file}: python -m tuner data STUDY fetches it; "
+            f"without network, download {known.url} and put it there"
+        )
+    return known.file
 
 
 def check(study: Study) -> list[str]:
