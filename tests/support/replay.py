@@ -35,9 +35,7 @@ def replay(work: Worklist, seconds: Mapping[str, float], slots: int) -> dict[str
         return not any(work.grid.behind[job] in chain for chain in making)
 
     def chunk() -> QueueSearcher:
-        return QueueSearcher(
-            work.queue, lambda job: {"key": job}, ready, room, lambda: None, lambda: now
-        )
+        return QueueSearcher(work.queue, lambda job: {"key": job}, ready, room, lambda: None)
 
     searcher = chunk()
     while making or not work.queue.over:

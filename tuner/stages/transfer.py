@@ -1,6 +1,6 @@
 """The transfer stage: one Ray Tune trial for every transfer that the schedule hands out."""
 
-import time
+import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +20,6 @@ from tuner.storage.failures import FailureReason, reason_by_ray, reason_of
 
 CHUNK = 2000
 """Trials that one call of Ray Tune runs at most: it keeps 80 KB or so of each until it returns."""
-START_SECONDS = 10.0
-"""What a process takes until it trains, on busy cores."""
 
 
 class EndStopper(tune.Stopper):
@@ -40,9 +38,9 @@ class QueueSearcher(Searcher):
     beside the chains, and a chunk of them at most.
 
     It ends early where that room shrinks: Tune would keep a process between two trials, whoever
-    else may wait for its place. Where it grows, Tune starts further processes, and drops one again
-    if one at work is free sooner: fine as long as trials last. Where they are so short that none
-    would ever be started, it ends early too, for all to start anew in the room there is.
+    else may wait for its place. Where it grows, Tune starts further processes, and drops each again
+    for one at work that is free sooner: as many trials as were at work may end before one of them
+    is up. Trials so short that it takes longer are ended with, for all to start anew at once.
     """
 
     def __init__(
@@ -52,15 +50,14 @@ class QueueSearcher(Searcher):
         ready: Callable[[str], bool],
         room: Callable[[], float],
         fault: Callable[[], str | None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._queue, self._config, self._ready = queue, config, ready
-        self._room, self._fault, self._clock = room, fault, clock
+        self._room, self._fault = room, fault
         self._jobs: dict[str, str] = {}
-        # When each trial at work was first heard of, and how long the last one that ended was.
-        self._heard: dict[str, float] = {}
-        self._lasted: float | None = None
+        # Trials whose process has been heard of; how many of them there were before room grew.
+        self._heard: set[str] = set()
+        self._before, self._patience = math.inf, math.inf
         self._left = CHUNK
         self._width = room()
         self._stops = self._gives_way = False
@@ -78,17 +75,13 @@ class QueueSearcher(Searcher):
         return Searcher.FINISHED if self._queue.over else None
 
     def _follow(self, room: float) -> None:
-        """Takes over the room there is now, or gives way for it."""
+        """Takes over the room there is now, or gives way for the chains to have it."""
         if room < self._width:
             self._gives_way = True
         elif room > self._width:
-            # Of trials that last no longer, one ends, on the average, while a process starts.
-            short = START_SECONDS * self._width
-            lasted = [self._clock() - heard for heard in self._heard.values()]
-            if self._left == CHUNK or max([*lasted, self._lasted or 0]) > short:
-                self._width = room
-            elif self._lasted is not None:
-                self._gives_way = True
+            if self._left < CHUNK:
+                self._before = self._patience = self._width
+            self._width = room
 
     @property
     def continues(self) -> bool:
@@ -96,15 +89,18 @@ class QueueSearcher(Searcher):
         return not (self._stops or self._queue.over) and (self._gives_way or not self._left)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        # From here on it trains: its process has started.
-        self._heard.setdefault(trial_id, self._clock())
+        self._heard.add(trial_id)
+        if len(self._heard) > self._before:
+            self._before = self._patience = math.inf
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        # If a process is being started, it comes too late for its trial: that takes this one's.
+        self._patience -= len(self._jobs) > len(self._heard | {trial_id})
+        self._gives_way = self._gives_way or self._patience <= 0
+        self._heard.discard(trial_id)
         job = self._jobs.pop(trial_id)
-        now = self._clock()
-        self._lasted = now - self._heard.pop(trial_id, now)
         # What the storage would not take of this one it will take of no other.
         self._stops = self._stops or bool(error and self._fault())
         self._queue.ended(job, None if error else self._queue.known(job))

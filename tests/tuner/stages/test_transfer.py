@@ -4,7 +4,7 @@ import math
 
 from tuner.scheduling.queue import Queue
 from tuner.stages import transfer
-from tuner.stages.transfer import START_SECONDS, QueueSearcher
+from tuner.stages.transfer import QueueSearcher
 
 
 def searcher(
@@ -13,9 +13,8 @@ def searcher(
     ready=lambda job: True,
     room=lambda: math.inf,
     config=lambda job: {"key": job},
-    clock=lambda: 0.0,
 ):
-    return QueueSearcher(queue, config, ready, room, fault, clock)
+    return QueueSearcher(queue, config, ready, room, fault)
 
 
 def test_a_chunk_is_taken_and_says_if_another_is_to_follow(monkeypatch):
@@ -55,46 +54,39 @@ def test_a_job_waits_for_its_ticket_and_for_room_beside_the_chains():
     assert stage.suggest("2") == {"key": "a"}
 
 
-class Crowd:
-    """A stage in a room of two, which then grows to three; and its clock."""
-
-    def __init__(self):
-        self.now, self.room, self.trials = 0.0, 2, iter("3456789")
-        self.stage = searcher(Queue("abcdef"), room=lambda: self.room, clock=lambda: self.now)
-        for trial in "12":
-            assert self.stage.suggest(trial) != "FINISHED"
-            self.stage.on_trial_result(trial, {})
-        self.room = 3
-
-    @property
-    def grows(self):
-        """Is another trial started beside those at work?"""
-        given = self.stage.suggest(next(self.trials))
-        assert given != "FINISHED" or self.stage.continues
-        return isinstance(given, dict)
+def crowd():
+    """A stage at work with two processes, in a room that has grown to three: a trial is handed out
+    for a third process."""
+    rooms = iter([2, 2, 2])
+    stage = searcher(Queue("abcdefgh"), room=lambda: next(rooms, 3))
+    for trial in "12":
+        stage.suggest(trial)
+        stage.on_trial_result(trial, {})
+    assert stage.suggest("3") == {"key": "c"} and stage.suggest("4") is None
+    return stage
 
 
 def test_room_that_grows_is_filled_beside_trials_that_last():
-    crowd = Crowd()
-    crowd.now = 2 * START_SECONDS + 1
-    assert crowd.grows and not crowd.grows
+    stage = crowd()
+    stage.on_trial_complete("1")  # its process takes the third trial; another is started
+    assert stage.suggest("4") == {"key": "d"}
+    stage.on_trial_result("3", {})
+    stage.on_trial_result("4", {})  # the third process is up
+    for ended, begun in ("25", "36", "47", "58"):
+        stage.on_trial_complete(ended)
+        assert stage.suggest(begun) != "FINISHED"
 
 
-def test_trials_start_anew_where_none_lasts_as_long_as_a_start_takes():
-    crowd = Crowd()
-    crowd.now = 1.0
-    crowd.stage.on_trial_complete("1")
-    assert not crowd.grows
-    assert crowd.stage.suggest("3") == "FINISHED"
-
-
-def test_how_long_trials_last_is_waited_for():
-    crowd = Crowd()
-    crowd.now = 1.0
-    assert crowd.stage.suggest("3") is None
-    crowd.now = 2 * START_SECONDS + 1
-    crowd.stage.on_trial_complete("1")
-    assert crowd.grows and crowd.grows and not crowd.grows
+def test_trials_that_end_before_a_process_is_up_all_start_anew():
+    stage = crowd()
+    stage.on_trial_complete("1")
+    assert stage.suggest("4") == {"key": "d"}
+    stage.on_trial_result("3", {})
+    stage.on_trial_complete("2")
+    assert stage.suggest("5") == "FINISHED"
+    stage.on_trial_complete("3")
+    stage.on_trial_complete("4")
+    assert stage.continues
 
 
 def test_what_has_less_room_than_before_ends_for_the_chains_to_have_it():
