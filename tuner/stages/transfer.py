@@ -66,7 +66,9 @@ class QueueSearcher(Searcher):
         self._follow(self._room())
         if self._stops or self._gives_way or not self._left:
             return Searcher.FINISHED
-        while len(self._jobs) < self._width and (job := self._queue.next(self._ready)) is not None:
+        # Of further processes, one is tried first.
+        most = min(self._width, self._before + 1)
+        while len(self._jobs) < most and (job := self._queue.next(self._ready)) is not None:
             if config := self._config(job):
                 self._jobs[trial_id] = job
                 self._left -= 1

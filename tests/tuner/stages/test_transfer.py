@@ -55,10 +55,10 @@ def test_a_job_waits_for_its_ticket_and_for_room_beside_the_chains():
 
 
 def crowd():
-    """A stage at work with two processes, in a room that has grown to three: a trial is handed out
-    for a third process."""
+    """A stage at work with two processes when the chains end: a trial is handed out for a third
+    process."""
     rooms = iter([2, 2, 2])
-    stage = searcher(Queue("abcdefgh"), room=lambda: next(rooms, 3))
+    stage = searcher(Queue("abcdefgh"), room=lambda: next(rooms, math.inf))
     for trial in "12":
         stage.suggest(trial)
         stage.on_trial_result(trial, {})
@@ -72,9 +72,11 @@ def test_room_that_grows_is_filled_beside_trials_that_last():
     assert stage.suggest("4") == {"key": "d"}
     stage.on_trial_result("3", {})
     stage.on_trial_result("4", {})  # the third process is up
-    for ended, begun in ("25", "36", "47", "58"):
-        stage.on_trial_complete(ended)
-        assert stage.suggest(begun) != "FINISHED"
+    for trial in "5678":
+        assert stage.suggest(trial) == {"key": chr(ord("a") + int(trial) - 1)}
+    for trial in "2345678":
+        stage.on_trial_complete(trial)
+    assert stage.suggest("9") == "FINISHED" and not stage.continues
 
 
 def test_trials_that_end_before_a_process_is_up_all_start_anew():
