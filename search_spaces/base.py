@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from search_spaces import own
+
 
 def _from_fraction(value: Any) -> Any:
     """Reads '8/255' or '0.5/255' as a number; anything else is left to pydantic."""
@@ -49,21 +51,40 @@ _OWN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 @dataclass(frozen=True)
 class OwnOr:
-    """Of a text field: built in, by these names, or the user's own, as package.module:object."""
+    """Of a text field: built in, by these names, or the user's own, as package.module:object, or as
+    an installed package offers it: `plugins` says of which group."""
 
     names: tuple[str, ...]
+    plugins: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
         return handler(Annotated[source, AfterValidator(self._checked)])
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonDict:
-        own: JsonDict = {"type": "string", "pattern": _OWN}
-        return {"anyOf": [{"enum": list(self.names), "type": "string"}, own]}
+        named: JsonDict = {"type": "string", "pattern": _OWN}
+        return {"anyOf": [{"enum": list(self.names), "type": "string"}, named]}
 
     def _checked(self, value: str) -> str:
-        if value not in self.names and not re.match(_OWN, value):
-            raise ValueError(f"write {', '.join(self.names)}, or your own as package.module:object")
-        return value
+        if value in self.names or re.match(_OWN, value):
+            return value
+        if target := own.meant(self.plugins, value):
+            return target
+        raise ValueError(f"write {', '.join(self.names)}, or your own as package.module:object")
+
+
+def named_in(spec: BaseModel) -> set[str]:
+    """Every package.module:object, and every LIBRARY:NAME, that a spec names."""
+    texts: list[Any] = [spec.model_dump()]
+    named = set()
+    while texts:
+        match texts.pop():
+            case str(text) if re.match(_OWN, text):
+                named.add(text)
+            case dict(inside):
+                texts += inside.values()
+            case list(inside) | tuple(inside):
+                texts += inside
+    return named
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

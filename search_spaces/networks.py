@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from search_spaces import own
 from search_spaces.base import Name, Sha256, Spec
 from search_spaces.own import is_own
 
@@ -48,6 +49,8 @@ def _known(arch: str) -> str:
         )
     if wide or arch in (*RESNETS, *PREACTS) or _LIBRARYS.fullmatch(arch) or is_users(arch):
         return arch
+    if target := own.meant("networks", arch):
+        return target
     raise ValueError(f"{arch} is no network: takes {TAKES}")
 
 

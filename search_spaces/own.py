@@ -1,14 +1,24 @@
 """Code of the user's own, named package.module:object: where it stands and what it is.
 
-Nothing here imports it: a study can be read and its keys computed where torch is not.
+An installed package offers it by a shorter name, an entry point of one of GROUPS; a study that says
+the name is read as if it said the object's. Nothing here imports it: a study can be read and its
+keys computed where torch is not.
 """
 
 import hashlib
 import sys
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from search_spaces.errors import InputError
+
+GROUPS = {
+    "networks": "double_win.networks",
+    "criteria": "double_win.criteria",
+}
+"""What can be offered -> the group of its entry points."""
 
 
 def is_own(name: str) -> bool:
@@ -45,3 +55,38 @@ def digest(name: str) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{name}: {file}: cannot be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A name and the package.module:object that it stands for; package: what offers it, with its
+    version."""
+
+    name: str
+    target: str
+    package: str
+
+
+def offered(what: str) -> dict[str, Plugin]:
+    """Name -> plugin, of one of GROUPS, in the order of the names. Raises InputError where two
+    packages offer one name."""
+    found: dict[str, Plugin] = {}
+    for entry in sorted(entry_points(group=GROUPS[what]), key=lambda entry: entry.name):
+        plugin = Plugin(entry.name, entry.value.replace(" ", ""), _package(entry))
+        other = found.setdefault(entry.name, plugin)
+        if other != plugin:
+            raise InputError(
+                f"{GROUPS[what]}: {other.package} and {plugin.package} both offer {entry.name}: "
+                "write package.module:object instead, or uninstall one"
+            )
+    return found
+
+
+def meant(what: str, name: str) -> str | None:
+    """The package.module:object that a name stands for; None where no package offers it."""
+    plugin = offered(what).get(name)
+    return plugin.target if plugin else None
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"

@@ -10,7 +10,8 @@ from search_spaces.own import is_own
 from search_spaces.regimes import Regime
 
 Scope = Literal["global", "layer", "erk"]
-Method = Annotated[str, OwnOr(("imp", "one_shot", "random", "snip", "grasp", "synflow"))]
+METHODS = ("imp", "one_shot", "random", "snip", "grasp", "synflow")
+Method = Annotated[str, OwnOr(METHODS, "criteria")]
 UNSTRUCTURED = "unstructured"
 SEE_IMAGES = ("snip", "grasp")
 

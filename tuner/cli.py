@@ -17,7 +17,7 @@ from tuner.commands.run import run
 from tuner.commands.search import search
 from tuner.commands.simulate import simulate
 from tuner.commands.status import status
-from tuner.commands.studies import init, schema, studies
+from tuner.commands.studies import init, names, schema, studies
 from tuner.commands.sync import sync
 from tuner.commands.ui import ui
 
@@ -43,6 +43,7 @@ for command in (
     ui,
 ):
     app.command()(command)
+app.command("list")(names)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,8 +1,9 @@
 """Loading code of the user's own, named package.module:object in a study."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,17 @@ def load(name: str, sha256: str | None = None) -> Callable[..., Any]:
         raise InputError(f"{name}: is no function or class: name one that can be called")
     called: Callable[..., Any] = found
     return called
+
+
+def packages(names: Iterable[str]) -> dict[str, str]:
+    """package.module:object -> the installed package it is of, with its version; of what no package
+    has installed there is nothing."""
+    tops = {name: name.partition(":")[0].partition(".")[0] for name in names}
+    if not tops:
+        return {}
+    installed = packages_distributions()
+    return {
+        name: f"{installed[top][0]} {version(installed[top][0])}"
+        for name, top in tops.items()
+        if top in installed
+    }

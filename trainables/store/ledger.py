@@ -23,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from search_spaces import evidence
-from search_spaces.base import Spec
+from search_spaces.base import Spec, named_in
 from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.trials import Trial
+from trainables.runtime import own
 from trainables.store import atomic
 
 _FOLDERS: dict[type[Spec], str] = {
@@ -181,7 +182,7 @@ class Ledger:
             contents = {
                 **files,
                 "spec.json": spec_text.encode(),
-                "result.json": json.dumps(result, indent=1).encode(),
+                "result.json": json.dumps({**result, **_code(spec)}, indent=1).encode(),
             }
             sums = "".join(f"{_digest(text)}  {name}\n" for name, text in contents.items())
             for name, content in {**contents, SUMS: sums.encode()}.items():
@@ -207,6 +208,12 @@ def open_ledger(root: Path) -> Ledger:
     if reason:
         raise InputError(f"storage {root}: cannot be written ({reason}): choose another --storage")
     return ledger
+
+
+def _code(spec: Spec) -> dict[str, Any]:
+    """What installed packages did for a result, by their versions; nothing where none did."""
+    used = own.packages(named_in(spec))
+    return {"packages": used} if used else {}
 
 
 def _damage(folder: Path, name: str, sums: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""python -m tuner studies, schema, init: what is shipped, what a file holds, one of one's own."""
+"""python -m tuner studies, list, schema, init: what is shipped, what a study can name and hold,
+one of one's own."""
 
 import json
 import sys
@@ -8,9 +9,10 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from search_spaces import grid
+from search_spaces import grid, own
 from search_spaces.errors import InputError
-from search_spaces.networks import TAKES, Arch
+from search_spaces.networks import LIBRARIES, PREACTS, RESNETS, TAKES, Arch
+from search_spaces.prunings import METHODS
 from search_spaces.reading.draft import Draft
 from search_spaces.reading.schema import json_schema, page
 from search_spaces.reading.studies import head_comment, shipped
@@ -29,6 +31,21 @@ def studies() -> None:
         for line in head_comment(text).splitlines():
             typer.echo(f"  {line}".rstrip())
         typer.echo()
+
+
+def names() -> None:
+    """List what a study can name: networks and pruning criteria, the platform's and installed
+    packages'."""
+    for what, built_in in _BUILT_IN.items():
+        typer.echo(f"{what}: {', '.join(built_in)}, package.module:object")
+        for plugin in own.offered(what).values():
+            typer.echo(f"  {plugin.name}: {plugin.target} ({plugin.package})")
+
+
+_BUILT_IN = {
+    "networks": [*RESNETS, *PREACTS, "wrn-DEPTH-WIDTH", *(f"{each}:NAME" for each in LIBRARIES)],
+    "criteria": METHODS,
+}
 
 
 def schema(
