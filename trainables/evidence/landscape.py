@@ -16,6 +16,7 @@ from search_spaces.evidence import Landscape
 from search_spaces.regimes import Attack
 from trainables.evidence import retraining
 from trainables.pruning.masks import Mask, State
+from trainables.runtime.differentiation import twice_differentiable
 from trainables.runtime.seeding import generator
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import npz
@@ -193,7 +194,8 @@ def _loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def _sharpness(net: nn.Module, mask: Mask, x: Tensor, y: Tensor, seed: int) -> float:
     rng = generator(seed, "power-iteration")
-    return top_eigenvalue(lambda: _loss(net, x, y), dict(net.named_parameters()), mask, rng)
+    with twice_differentiable():
+        return top_eigenvalue(lambda: _loss(net, x, y), dict(net.named_parameters()), mask, rng)
 
 
 def _around(values: Sequence[float], points: int) -> list[float]:

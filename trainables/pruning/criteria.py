@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.pruning.masks import Scores, draws, magnitudes, ones
+from trainables.runtime.differentiation import twice_differentiable
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Criterion = Callable[[nn.Module, Batches, torch.Generator], Scores]
@@ -51,7 +52,8 @@ def grasp(network: nn.Module, data: Batches, rng: torch.Generator) -> Scores:
     turned = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for x, y in data:
         share = len(y) / sum(len(labels) for _, labels in data)
-        loss = share * F.cross_entropy(network(x) / _TEMPERATURE, y)
+        with twice_differentiable():
+            loss = share * F.cross_entropy(network(x) / _TEMPERATURE, y)
         slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         products = zip(weights, slopes, strict=True)
         along = torch.stack([(slope * still[name]).sum() for name, slope in products]).sum()

@@ -30,7 +30,7 @@ from tuner.options import (
 from tuner.runtime.console import roughly, volume
 from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import worklist
-from tuner.storage import inputs, state
+from tuner.storage import inputs, sources, state
 
 
 def plan(
@@ -58,7 +58,10 @@ def plan(
     if against is not None:
         return _compare(read(origin), studies.load(against))
     settings = Settings(storage, data, None, workers, cpus, gpus)
-    return _plan(origin, _checked(read(origin), data), settings, measure)
+    resolved = _checked(read(origin), data)
+    for remark in sources.changed(resolved, Ledger(storage)):
+        typer.echo(f"note: {remark}")
+    return _plan(origin, resolved, settings, measure)
 
 
 def _checked(study: Study, data: Path) -> Study:

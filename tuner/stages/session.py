@@ -23,7 +23,7 @@ from tuner.runtime.lock import only_run
 from tuner.runtime.progress import Progress, StageProgress, waiting
 from tuner.runtime.settings import Origin, Settings, named, rerun
 from tuner.scheduling.worklist import Worklist
-from tuner.storage import failures, inputs
+from tuner.storage import failures, inputs, sources
 from tuner.storage.cleaning import sweep
 from tuner.storage.entries import Entry, entries
 from tuner.storage.failures import Failure, FailureReason
@@ -167,7 +167,7 @@ def check(study: Study, settings: Settings, tracked: bool = True) -> list[str]:
     seen to be wrong: in the settings, the study's data and weights, and, if it is to be `tracked`,
     MLflow."""
     check_local(settings)
-    remarks = inputs.check(study)
+    remarks = inputs.check(study) + sources.changed(study, Ledger(settings.storage))
     if tracked:
         backend.check_server()
     return remarks
