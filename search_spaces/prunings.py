@@ -77,6 +77,11 @@ class Pruning(Spec):
     )
 
     @property
+    def own(self) -> str | None:
+        """The user's own code that it names, if it does."""
+        return self.method if is_own(self.method) else None
+
+    @property
     def pattern(self) -> tuple[int, int] | None:
         """(n, m), where at most n of m are kept; None where any may be."""
         if self.structure == UNSTRUCTURED:

@@ -9,6 +9,7 @@ from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.keys import key
 from search_spaces.levels import density
 from search_spaces.networks import Model
+from search_spaces.own import is_own
 from search_spaces.prunings import Pruning
 from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.searches.adaptive import Adaptive, Levels
@@ -194,9 +195,9 @@ class Downstream(Spec):
             allowed = {
                 "standard": (None,),
                 "fast_adversarial": ("fgsm", "n_fgsm"),
-                "adversarial": ("pgd",),
+                "adversarial": ("pgd", "your own"),
             }[name]
-            if kind not in allowed:
+            if ("your own" if kind and is_own(kind) else kind) not in allowed:
                 wanted = " or ".join(k or "no attack" for k in allowed)
                 raise ValueError(f"regime {name} takes {wanted}, not {kind or 'no attack'}")
         for field in ("levels", "seeds", "fractions"):

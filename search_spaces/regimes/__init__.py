@@ -1,26 +1,47 @@
-"""How one training runs and is judged: attacks, recipes, containment, regimes, evaluation.
+"""How one training runs and is judged: attacks, objectives, recipes, containment,
+regimes, evaluation.
 
 Images have pixels in [0, 1]; epsilons and step sizes are in those units and may be written as
-fractions ("8/255"). May use: base.
+fractions ("8/255"). May use: base, own.
 """
 
-from search_spaces.regimes.attacks import Attack
+from search_spaces.regimes.attacks import Attack, Norm
 from search_spaces.regimes.containment import Containment
 from search_spaces.regimes.evaluation import Evaluation, Protocol
-from search_spaces.regimes.recipes import Constant, Cosine, MultiStep, OneCycle, Recipe, Schedule
+from search_spaces.regimes.objectives import Awp, CrossEntropy, Loss, Mart, Trades
+from search_spaces.regimes.recipes import (
+    Averaging,
+    Constant,
+    Cosine,
+    Ema,
+    MultiStep,
+    OneCycle,
+    Recipe,
+    Schedule,
+    Swa,
+)
 from search_spaces.regimes.regime import Regime, RegimeName
 
 __all__ = [
     "Attack",
+    "Averaging",
+    "Awp",
     "Constant",
     "Containment",
     "Cosine",
+    "CrossEntropy",
+    "Ema",
     "Evaluation",
+    "Loss",
+    "Mart",
     "MultiStep",
+    "Norm",
     "OneCycle",
     "Protocol",
     "Recipe",
     "Regime",
     "RegimeName",
     "Schedule",
+    "Swa",
+    "Trades",
 ]

@@ -1,36 +1,65 @@
 """Attacks on images."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.base import Pixels, Spec
+from search_spaces.base import LATER, Number, OwnOr, Sha256, Spec
+from search_spaces.own import is_own
+
+Kind = Annotated[str, OwnOr(("fgsm", "n_fgsm", "pgd"))]
+Norm = Literal["linf", "l2"]
+Radius = Annotated[Number, Field(gt=0)]
 
 
 class Attack(Spec):
-    """An L-infinity attack on images in [0, 1].
+    """An attack on images in [0, 1] within a ball around each: of the L-infinity or the L2 norm.
 
     fgsm:   one step of size alpha from a uniform start in the epsilon-ball (Wong et al. 2020)
     n_fgsm: one step of size alpha from a uniform start in [-2 epsilon, 2 epsilon], the result not
             projected back onto the ball (de Jorge et al. 2022)
     pgd:    `steps` steps of size alpha from a uniform start, projected (Madry et al. 2018); with
             restarts, an image counts as fooled if any restart fools it
+
+    A step goes along the gradient's sign for L-infinity, along the gradient itself for L2. Or
+    `package.module:attack`, a function of the user's own; see docs/regimes.md.
     """
 
-    kind: Literal["fgsm", "n_fgsm", "pgd"] = Field(
-        description="fgsm, n_fgsm (both one step) or pgd"
+    kind: Kind = Field(
+        description="fgsm, n_fgsm (both one step) or pgd; or package.module:attack, your own"
     )
-    epsilon: Pixels = Field(
-        description="radius of the L-infinity ball, in pixels of [0, 1]; 8/255 may be written so"
+    sha256: Sha256 | None = Field(
+        None,
+        description="of the file that an attack of your own stands in; default: found out by the "
+        "run",
     )
-    alpha: Pixels = Field(description="size of a step, in pixels of [0, 1]")
+    norm: Norm = Field(
+        "linf", json_schema_extra=LATER, description="of the ball: linf, or l2 over all pixels"
+    )
+    epsilon: Radius = Field(
+        description="radius of the ball, in pixels of [0, 1] (at most 1 for linf); 8/255 may be "
+        "written so"
+    )
+    alpha: Radius = Field(description="size of a step, in the same unit")
     steps: int = Field(1, ge=1, le=10_000, description="gradient steps; one for fgsm and n_fgsm")
     restarts: int = Field(
         1, ge=1, le=1000, description="random starts when images are evaluated; training uses one"
     )
 
+    @property
+    def own(self) -> str | None:
+        """The user's own code that it names, if it does."""
+        return self.kind if is_own(self.kind) else None
+
     @model_validator(mode="after")
     def _one_step(self) -> Self:
-        if self.kind != "pgd" and self.steps != 1:
+        if self.kind in ("fgsm", "n_fgsm") and self.steps != 1:
             raise ValueError(f"{self.kind} takes one step: leave steps out, or use kind: pgd")
+        if self.kind == "n_fgsm" and self.norm != "linf":
+            raise ValueError("n_fgsm is an attack of norm linf: use fgsm or pgd for l2")
+        if self.sha256 and not self.own:
+            raise ValueError(f"sha256 is for an attack of your own: leave it out of {self.kind}")
+        for name in ("epsilon", "alpha"):
+            if self.norm == "linf" and getattr(self, name) > 1:
+                raise ValueError(f"{name} is at most 1 for norm linf: pixels are in [0, 1]")
         return self

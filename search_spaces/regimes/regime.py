@@ -4,9 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces.base import Spec
+from search_spaces.base import LATER, Spec
 from search_spaces.regimes.attacks import Attack
 from search_spaces.regimes.containment import Containment
+from search_spaces.regimes.objectives import Awp, CrossEntropy, Loss
 from search_spaces.regimes.recipes import Recipe
 
 RegimeName = Literal["standard", "fast_adversarial", "adversarial"]
@@ -21,6 +22,14 @@ class Regime(Spec):
         description="what training images are attacked by; default: none, which is standard "
         "training",
     )
+    loss: Loss = Field(
+        CrossEntropy(),
+        json_schema_extra=LATER,
+        description="what is minimised: cross_entropy, trades or mart",
+    )
+    awp: Awp | None = Field(
+        None, description="adversarial weight perturbation; default: weights stay where they are"
+    )
     attack_mode: Literal["train", "eval"] = Field(
         "train", description="BatchNorm mode while training images are attacked"
     )
@@ -33,7 +42,9 @@ class Regime(Spec):
     @property
     def passes(self) -> int:
         """Forward-backward passes over the training images: what a training costs, in its unit."""
-        return self.recipe.epochs * (1 + (self.attack.steps if self.attack else 0))
+        attacked = self.attack.steps if self.attack else 0
+        pairs = self.loss.kind != "cross_entropy"
+        return self.recipe.epochs * (attacked + (1 + pairs) * (1 + (self.awp is not None)))
 
     @model_validator(mode="before")
     @classmethod
@@ -47,6 +58,17 @@ class Regime(Spec):
 
     @model_validator(mode="after")
     def _containment_needs_one_step(self) -> Self:
-        if self.containment and (self.attack is None or self.attack.kind == "pgd"):
+        one_step = self.attack is not None and self.attack.kind in ("fgsm", "n_fgsm")
+        if self.containment and not one_step:
             raise ValueError("containment is for one-step attacks (fgsm, n_fgsm): leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_of_pairs_need_an_attack(self) -> Self:
+        kind = self.attack.kind if self.attack else "no attack"
+        if self.loss.kind != "cross_entropy" and kind not in ("fgsm", "pgd"):
+            raise ValueError(
+                f"loss {self.loss.kind} compares an image with itself under attack: give it an "
+                f"attack of kind pgd or fgsm, not {kind}"
+            )
         return self

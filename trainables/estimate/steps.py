@@ -142,6 +142,9 @@ def _evaluations(training: Training) -> Iterator[_Evaluation]:
 
 def _plain(regime: Regime) -> Regime:
     """A regime without what does not decide how long a step takes."""
-    same = {"epochs": 1, "batch_size": 2, "lr": 1e-3, "schedule": Constant(), "validate_from": 1}
+    same = {
+        **{"epochs": 1, "batch_size": 2, "lr": 1e-3, "schedule": Constant(), "validate_from": 1},
+        **{"warmup": 0, "averaging": None},
+    }
     recipe = regime.recipe.model_copy(update=same)
     return regime.model_copy(update={"recipe": recipe, "containment": None})

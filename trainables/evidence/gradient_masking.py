@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.evidence import AttackEvidence
-from search_spaces.regimes import Attack
+from search_spaces.regimes import Attack, Norm
 from trainables.data.images import ImageSet
 from trainables.evidence import retraining
 from trainables.jobs import checks
@@ -123,8 +123,9 @@ def attack(spec: AttackEvidence, ledger: Ledger) -> tuple[dict[str, Any], dict[s
     assert own.attacked is not None, "an attack was asked for"
     right = {"clean": own.clean, "white_box": own.attacked}
     for steps in spec.steps:
-        right[f"pgd_{steps}"] = _under(task.net, images, evaluation.attack.epsilon, steps)
-    right["huge"] = _under(task.net, images, spec.huge_epsilon, max(spec.steps))
+        usual = evaluation.attack
+        right[f"pgd_{steps}"] = _under(task.net, images, usual.epsilon, steps, usual.norm)
+    right["huge"] = _under(task.net, images, spec.huge_epsilon, max(spec.steps), "linf")
     if spec.surrogate is not None:
         other = retraining.trained(spec.surrogate, ledger).net
         right["black_box"] = checks.withstands_other(task.net, other, images, evaluation.attack)
@@ -145,9 +146,10 @@ def zero_gradients(net: nn.Module, images: ImageSet) -> float:
     return torch.cat(vanish).double().mean().item()
 
 
-def _under(net: nn.Module, images: ImageSet, epsilon: float, steps: int) -> Tensor:
+def _under(net: nn.Module, images: ImageSet, epsilon: float, steps: int, norm: Norm) -> Tensor:
     alpha = min(1.0, 2.0 * epsilon, 2.5 * epsilon / steps)
-    result = evaluate(net, images, Attack(kind="pgd", epsilon=epsilon, alpha=alpha, steps=steps))
+    attack = Attack(kind="pgd", norm=norm, epsilon=epsilon, alpha=alpha, steps=steps)
+    result = evaluate(net, images, attack)
     assert result.attacked is not None, "an attack was asked for"
     return result.attacked
 

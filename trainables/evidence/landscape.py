@@ -173,7 +173,9 @@ def _attacked(net: nn.Module, x: Tensor, y: Tensor, spec: Landscape, steps: int 
     attack = spec.network.transfer.evaluation.attack
     if steps:
         alpha = min(1.0, 2.0 * attack.epsilon, 2.5 * attack.epsilon / steps)
-        attack = Attack(kind="pgd", epsilon=attack.epsilon, alpha=alpha, steps=steps)
+        attack = Attack(
+            kind="pgd", norm=attack.norm, epsilon=attack.epsilon, alpha=alpha, steps=steps
+        )
     return perturb(net, x, y, attack, generator(spec.seed, "landscape-attack", device=x.device))
 
 

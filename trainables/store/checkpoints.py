@@ -129,6 +129,7 @@ def _bytes(progress: Progress, records: Records) -> bytes:
     }
     groups = {"state": progress.state, "momentum": progress.momentum}
     groups |= {"best": best.state} if best else {}
+    groups |= {"average": progress.average}
     tensors = {
         f"{group}/{name}": value.contiguous()
         for group, state in groups.items()
@@ -138,7 +139,7 @@ def _bytes(progress: Progress, records: Records) -> bytes:
 
 
 def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]:
-    groups: dict[str, Any] = {"state": {}, "momentum": {}, "best": {}}
+    groups: dict[str, Any] = {"state": {}, "momentum": {}, "best": {}, "average": {}}
     for name, value in load(content).items():
         group, _, own = name.partition("/")
         groups[group][own] = value
@@ -150,5 +151,6 @@ def _progress(about: dict[str, Any], content: bytes) -> tuple[Progress, Records]
         alpha=about["alpha"],
         history=tuple(Signals(**signals) for signals in about["history"]),
         best=best and Best(best["epoch"], Scores(**best["scores"]), groups["best"]),
+        average=groups["average"],
     )
     return progress, about["records"]

@@ -16,7 +16,9 @@ from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, drawing, generator
+from trainables.training.averages import Average
 from trainables.training.evaluation import evaluate
+from trainables.training.optimizers import optimizer_of, restore, state_of
 from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
 from trainables.training.recorder import steps_of
@@ -36,8 +38,9 @@ class Best:
 @dataclass(frozen=True)
 class Progress:
     """Everything that a training needs to go on after `epoch` as if it had never stopped: weights
-    and statistics, momentum by parameter name, the attack's alpha in force, the signals so far, the
-    best state. All tensors are on the CPU."""
+    and statistics, the optimiser's state (`momentum`; see optimizers.state_of), the attack's alpha
+    in force, the signals so far, the best state, the weights' average. All tensors are on the CPU.
+    """
 
     epoch: int
     state: State = field(repr=False)
@@ -45,6 +48,7 @@ class Progress:
     alpha: float | None
     history: tuple[Signals, ...]
     best: Best | None
+    average: State = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ def fit(
     with one; of equals, the latest. A regime with `containment` is watched for catastrophic
     overfitting and every epoch is validated; `on_collapse: lower_alpha` acts here, stopping is
     the caller's. With `mask`, pruned weights are zero before the first step and after every one.
+    Where the recipe averages weights, it is the average that is validated and that `model` holds
+    in the end.
 
     A DistributedDataParallel model trains on its `shard` of each batch; all ranks then hold the
     same weights, statistics and best state, and decide as the first does. Everything random comes
@@ -116,10 +122,9 @@ def fit(
     data = data.to(device)
     kept = factors(net, mask or {})
     apply_(net, kept)
-    optimizer = torch.optim.SGD(
-        net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    steps = steps_of(model, optimizer, kept, augmentation or Augmentation())
+    optimizer = optimizer_of(net, recipe)
+    average = Average(net, recipe.averaging) if recipe.averaging else None
+    steps = steps_of(model, optimizer, kept, augmentation or Augmentation(), recipe)
     at_once = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
     sizes = recipe.batches(len(data.train), shard.world)
     in_epoch = len(sizes)
@@ -129,12 +134,16 @@ def fit(
     if resume:
         best, history = resume.best, list(resume.history)
         regime = _with_alpha(regime, resume.alpha)
-        _restore(net, optimizer, resume)
+        net.load_state_dict(resume.state)
+        restore(net, optimizer, resume.momentum)
+        if average:
+            average.restore(resume.average)
     for number in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
         if best and lowers_alpha and collapsed(history, regime.containment, len(data.val)):
             net.load_state_dict(best.state)
             optimizer.state.clear()
             history.clear()
+            average = Average(net, recipe.averaging) if recipe.averaging else None
             assert regime.attack is not None, "only an attack is watched"
             regime = _with_alpha(regime, regime.attack.alpha / 2)
         started = time.monotonic()
@@ -144,24 +153,35 @@ def fit(
         with (
             memory.naming(at_once, "training", "the recipe's micro_batch"),
             drawing(seed, "layers", number, shard.rank, device=device),
-            steps.epoch(regime, rng) as totals,
+            steps.epoch(_in_epoch(regime, number), rng) as totals,
         ):
             for step, batch in enumerate(batches(data.train, recipe, seed, number, shard)):
-                lr = learning_rate(recipe, (number - 1) * in_epoch + step, in_epoch)
+                in_all = (number - 1) * in_epoch + step
+                lr = learning_rate(recipe, in_all, in_epoch)
                 steps.take(batch, lr, weight=len(batch) * shard.world / sizes[step])
+                if average:
+                    average.after_step(net, in_all)
                 seen += len(batch)
             loss, accuracy = (total.item() / seen for total in (totals.loss, totals.right))
         share_buffers(net)
         if not _finite(net, loss):
             raise FloatingPointError(f"diverged in epoch {number} (training loss {loss:g})")
+        counts = net
+        if average:
+            average.after_epoch(net, number)
+            if number == recipe.epochs or (evaluation and _validates(regime, number)):
+                counts = average.network(net, data.train, number)
+                share_buffers(counts)
         val = None
         if evaluation and _validates(regime, number):
-            val = from_first(validate(net, data.val, regime, evaluation))
+            val = from_first(validate(counts, data.val, regime, evaluation))
             if best is None or _score(val, regime) >= _score(best.scores, regime):
-                best = Best(number, val, snapshot(net))
+                best = Best(number, val, snapshot(counts))
         if evaluation and regime.attack and regime.containment:
-            shown = probe(net, data.val, regime.attack, regime.containment, seed=0)
+            shown = probe(counts, data.val, regime.attack, regime.containment, seed=0)
             history.append(from_first(shown))
+        if number == recipe.epochs and counts is not net:
+            net.load_state_dict(counts.state_dict())
         yield Epoch(
             number,
             loss=loss,
@@ -173,7 +193,9 @@ def fit(
             signals=history[-1] if history else None,
             collapsed=collapsed(history, regime.containment, len(data.val)),
             best=best,
-            progress=partial(_progress, net, optimizer, number, regime, tuple(history), best),
+            progress=partial(
+                _progress, net, optimizer, number, regime, tuple(history), best, average
+            ),
             execution=steps.execution,
         )
 
@@ -192,29 +214,25 @@ def _with_alpha(regime: Regime, alpha: float | None) -> Regime:
     return regime.model_copy(update={"attack": attack})
 
 
+def _in_epoch(regime: Regime, number: int) -> Regime:
+    """The regime as it is in an epoch."""
+    if regime.awp is None or number >= regime.awp.start:
+        return regime
+    return regime.model_copy(update={"awp": None})
+
+
 def _progress(
     net: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     epoch: int,
     regime: Regime,
     history: tuple[Signals, ...],
     best: Best | None,
+    average: Average | None,
 ) -> Progress:
-    momentum = {
-        name: optimizer.state[parameter]["momentum_buffer"].detach().cpu().clone()
-        for name, parameter in net.named_parameters()
-        if optimizer.state[parameter].get("momentum_buffer") is not None
-    }
     alpha = regime.attack.alpha if regime.attack else None
-    return Progress(epoch, snapshot(net), momentum, alpha, history, best)
-
-
-def _restore(net: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
-    net.load_state_dict(progress.state)
-    for name, parameter in net.named_parameters():
-        if name in progress.momentum:
-            buffer = torch.empty_like(parameter).copy_(progress.momentum[name])
-            optimizer.state[parameter]["momentum_buffer"] = buffer
+    state, averaged = state_of(net, optimizer), average.by_name if average else {}
+    return Progress(epoch, snapshot(net), state, alpha, history, best, averaged)
 
 
 def _finite(net: nn.Module, loss: float) -> bool:

@@ -44,8 +44,9 @@ def probe(
     part = images[: containment.probe_images]
     steps = containment.probe_steps
     alpha = min(1.0, 2.5 * attack.epsilon / steps)
-    pgd = Attack(kind="pgd", epsilon=attack.epsilon, alpha=alpha, steps=steps)
-    fgsm = Attack(kind="fgsm", epsilon=attack.epsilon, alpha=attack.alpha)
+    same = {"epsilon": attack.epsilon, "norm": attack.norm}
+    pgd = Attack(kind="pgd", alpha=alpha, steps=steps, **same)
+    fgsm = Attack(kind="fgsm", alpha=attack.alpha, **same)
     return Signals(
         fgsm=_under(model, part, fgsm, seed),
         pgd=_under(model, part, pgd, seed),

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from search_spaces.regimes import Constant, Recipe, Regime
+from search_spaces.regimes import Constant, Ema, Recipe, Regime
 from search_spaces.spec import Augmentation
 from trainables.data.images import Images, augment
 from trainables.pruning.masks import ones
@@ -51,12 +51,13 @@ class Totals:
 
 def steps_of(
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     kept: Mapping[str, Tensor],
     augmentation: Augmentation,
+    recipe: Recipe,
 ) -> Steps:
     """The steps of a training of `model` (a network or its DistributedDataParallel), with its
-    optimiser, its mask's factors and the augmentation of its images."""
+    optimiser, its mask's factors, the augmentation of its images and its recipe."""
     net = bare(model).train()
     reason = ""
     device = next(net.parameters()).device
@@ -66,10 +67,15 @@ def steps_of(
             reason = ": several processes exchange gradients"
         elif compilation() != "off":
             reason = ": compiled kernels have graphs of their own"
+        elif not isinstance(optimizer, torch.optim.SGD):
+            reason = f": {recipe.optimizer}'s state is not kept in place"
+        elif isinstance(recipe.averaging, Ema):
+            reason = ": an average after each step is taken of the training's own weights"
         else:
             reason = ": the network holds what cannot be pickled"
             place = workspace_for(net, device, TrainingPlace, capture())
         if place is not None:
+            assert isinstance(optimizer, torch.optim.SGD), "others have no place"
             return StepsInPlace(net, optimizer, kept, augmentation, place)
     compile_(net)
     return OwnSteps(model, optimizer, kept, augmentation, EAGER + reason)
@@ -101,7 +107,7 @@ class OwnSteps:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.SGD,
+        optimizer: torch.optim.Optimizer,
         kept: Mapping[str, Tensor],
         augmentation: Augmentation,
         execution: str,
@@ -228,7 +234,13 @@ def _without_what_changes(regime: Regime) -> Regime:
     """A regime without what changes from step to step or matters between epochs: those that agree
     in the rest have steps in common."""
     recipe = regime.recipe.model_copy(
-        update={"epochs": 1, "lr": 1.0, "schedule": Constant(), "validate_from": 1}
+        update={
+            **{"epochs": 1, "lr": 1.0, "schedule": Constant(), "validate_from": 1},
+            **{"warmup": 0, "averaging": None},
+        }
     )
+    awp = regime.awp and regime.awp.model_copy(update={"start": 1})
     attack = regime.attack and regime.attack.model_copy(update={"alpha": 0.0})
-    return regime.model_copy(update={"recipe": recipe, "attack": attack, "containment": None})
+    return regime.model_copy(
+        update={"recipe": recipe, "attack": attack, "containment": None, "awp": awp}
+    )

@@ -6,7 +6,13 @@ from search_spaces.regimes import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of optimiser step `step` (from 0)."""
+    """The learning rate of optimiser step `step` (from 0), warm-up included."""
+    rising = recipe.warmup * steps_per_epoch
+    rate = _scheduled(recipe, step, steps_per_epoch)
+    return rate * (step + 1) / rising if step < rising else rate
+
+
+def _scheduled(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     schedule = recipe.schedule
     total = recipe.epochs * steps_per_epoch
     if schedule.kind == "multistep":

@@ -5,15 +5,16 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from search_spaces.regimes import Regime
 from trainables.pruning.masks import apply_
-from trainables.runtime.precision import autocast, full_precision
+from trainables.runtime.precision import autocast
 from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
 from trainables.training.evaluation import evaluating
+from trainables.training.objectives import batch_loss, climbed
+from trainables.training.perturbation import perturbed
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -40,7 +41,9 @@ def train_step(
     alpha: see attacks.perturb. The optimiser's own settings, its learning rate among them, are the
     caller's.
     """
-    loss, right = gradients(model, x, y, regime, rng, weight, alpha)
+    loss, right = gradients(model, x, y, regime, rng, weight, alpha, kept)
+    if regime.recipe.clip is not None:
+        _clip(bare(model), kept, regime.recipe.clip)
     optimizer.step()
     apply_(bare(model), kept)
     return loss, right
@@ -54,13 +57,15 @@ def gradients(
     rng: torch.Generator,
     weight: float = 1.0,
     alpha: Tensor | None = None,
+    kept: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(mean loss, number of images classified correctly) of a batch; leaves the mean loss's
     gradient, times `weight`, in the parameters. Ranks average their gradients: one with more than
     its equal share of the images weighs as much more.
 
     With the recipe's `micro_batch`, the gradients of micro-batches add up to the batch's, but each
-    is attacked and, in train mode, normalised by itself.
+    is attacked, weights are perturbed for it and, in train mode, it is normalised by itself. kept:
+    the mask's `factors`, which a perturbation of weights keeps to.
     """
     net = bare(model)
     net.zero_grad(set_to_none=True)
@@ -69,15 +74,23 @@ def gradients(
     for number, (images, labels) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True), 1):
         with autocast(x.device):
             attacked = _attacked(net, images, labels, regime, rng, alpha)
-        with _exchange(model, now=number == len(sizes)):
+        share = len(labels) / len(y)
+        moved = _moved(net, images, attacked, labels, regime, kept or {}, weight)
+        with moved, _exchange(model, now=number == len(sizes)):
             with autocast(x.device):
-                logits = model(attacked)
-            loss = F.cross_entropy(full_precision(logits), labels)
-            share = len(labels) / len(y)
+                loss, logits = batch_loss(model, images, attacked, labels, regime.loss)
             (loss * (share * weight)).backward()
         total += loss.detach() * share
         right += correct(logits, labels).sum()
     return total, right
+
+
+def _clip(net: nn.Module, kept: Mapping[str, Tensor], longest: float) -> None:
+    """Shortens the gradient of the weights that a mask keeps to an L2 norm of at most `longest`."""
+    slopes = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    for name in kept.keys() & slopes.keys():
+        slopes[name].mul_(kept[name])
+    nn.utils.clip_grad_norm_(net.parameters(), longest)
 
 
 def micro_batches(images: int, size: int | None) -> list[int]:
@@ -109,4 +122,24 @@ def _attacked(
     if regime.attack is None:
         return x
     with evaluating(net) if regime.attack_mode == "eval" else nullcontext():
-        return perturb(net, x, y, regime.attack, rng, alpha)
+        return perturb(net, x, y, regime.attack, rng, alpha, climbed(net, x, regime.loss))
+
+
+def _moved(
+    net: nn.Module,
+    x: Tensor,
+    attacked: Tensor,
+    y: Tensor,
+    regime: Regime,
+    kept: Mapping[str, Tensor],
+    weight: float,
+) -> AbstractContextManager[None]:
+    """Inside, weights are where the regime takes the gradient."""
+    if regime.awp is None:
+        return nullcontext()
+
+    def loss(model: nn.Module) -> Tensor:
+        with autocast(x.device):
+            return batch_loss(model, x, attacked, y, regime.loss)[0] * weight
+
+    return perturbed(net, loss, regime.awp.gamma, kept)

@@ -3,14 +3,17 @@
 Imports torch only where a study uses published sets or weights.
 """
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 from search_spaces import own
+from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.networks import Model, is_users
 from search_spaces.spec import Checkpoint, Dataset
-from search_spaces.study import ChosenCheck, PruningPlan, Study
+from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
     EMBEDDED,
     TORCHVISION,
@@ -25,6 +28,8 @@ from tuner.storage import digests, fitting
 SPARSE = 0.01
 # Where named folders lie below the data folder.
 HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
+
+S = TypeVar("S", bound=Spec)
 
 
 def resolve(study: Study, root: Path) -> Study:
@@ -73,7 +78,6 @@ def _resolved(study: Study, root: Path) -> Study:
         )
         for task in study.downstream
     )
-    pruning = {name: _with_source(name, plan) for name, plan in study.pruning.items()}
     channels = channels_and_classes(source.dataset)[0]
     scale = source.model.normalisation
     if scale is not None and len(scale.mean) != channels:
@@ -88,20 +92,40 @@ def _resolved(study: Study, root: Path) -> Study:
                 f"downstream.{number}: {task.dataset.title} has {own_channels} colour channels, "
                 f"the source {source.dataset.title} has {channels}: tickets need the same number"
             )
-    found = {"source": source, "pruning": pruning, "downstream": downstream}
-    return study.model_copy(update=found)
+    return _sourced(study.model_copy(update={"source": source, "downstream": downstream}))
 
 
-def _with_source(name: str, plan: PruningPlan) -> PruningPlan:
-    """A pruning whose criterion is known by its source, where it is the user's own."""
-    if not own.is_own(plan.method):
-        return plan
-    try:
-        sha256 = own.digest(plan.method)
-        same("its criterion", own.source(plan.method), plan.sha256, sha256)
-    except InputError as error:
-        raise InputError(f"pruning.{name}.method: {error}") from None
-    return plan.model_copy(update={"sha256": sha256})
+def _sourced(spec: S, place: str = "") -> S:
+    """A spec with the digest of the user's own code, wherever it names some."""
+    found: dict[str, Any] = {}
+    for name in type(spec).model_fields:
+        value, inside = getattr(spec, name), f"{place}{name}."
+        if isinstance(value, Spec):
+            found[name] = _sourced(value, inside)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Spec):
+            found[name] = tuple(_sourced(each, f"{inside}{i}.") for i, each in enumerate(value))
+        elif isinstance(value, dict) and any(isinstance(each, Spec) for each in value.values()):
+            found[name] = {k: _sourced(each, f"{inside}{k}.") for k, each in value.items()}
+    if code := getattr(spec, "own", None):
+        try:
+            found["sha256"] = own.digest(code)
+            same("its source", own.source(code), spec.sha256, found["sha256"])  # type: ignore[attr-defined]
+        except InputError as error:
+            raise InputError(f"{place.removesuffix('.')}: {error}") from None
+    changed = {name: value for name, value in found.items() if value != getattr(spec, name)}
+    return spec.model_copy(update=changed) if changed else spec
+
+
+def _own_code(spec: Spec) -> Iterator[tuple[str, str | None]]:
+    """(name, digest) of all of the user's own code in a spec."""
+    if code := getattr(spec, "own", None):
+        yield code, spec.sha256  # type: ignore[attr-defined]
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        parts = value.values() if isinstance(value, dict) else value
+        for part in parts if isinstance(value, dict | tuple) else (value,):
+            if isinstance(part, Spec):
+                yield from _own_code(part)
 
 
 def _located(dataset: Dataset, root: Path) -> Dataset:
@@ -202,11 +226,10 @@ def check(study: Study) -> list[str]:
                 f"dataset {dataset.title}: {rotated} of its images have a rotation in their EXIF, "
                 "which is not applied: rotate the pixels themselves if it is meant"
             )
-    for plan in study.pruning.values():
-        if own.is_own(plan.method):
-            from trainables.runtime.own import load
+    for code, sha256 in dict.fromkeys(_own_code(study)):
+        from trainables.runtime.own import load
 
-            load(plan.method, plan.sha256)
+        load(code, sha256)
     fitting.check_networks(study)
     for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:

@@ -104,7 +104,7 @@ def test_another_source_is_another_ticket_and_a_stale_one_is_refused(mine, tmp_p
     with pytest.raises(InputError, match=r"mine:taylor.*has changed"):
         made(before, tmp_path / "results")
     stated = {**plan, "sha256": before.pruning["own"].sha256}
-    with pytest.raises(InputError, match=r"pruning\.own\.method"):
+    with pytest.raises(InputError, match=r"^pruning\.own: its source"):
         resolve(with_plans(own=stated), tmp_path)
 
 
