@@ -16,13 +16,13 @@ from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, drawing, generator
-from trainables.training.averages import Average
 from trainables.training.evaluation import evaluate
-from trainables.training.optimizers import optimizer_of, restore, state_of
 from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
+from trainables.training.recipes.averages import Average
+from trainables.training.recipes.optimizers import optimizer_of, restore, state_of
+from trainables.training.recipes.schedule import learning_rate
 from trainables.training.recorder import steps_of
-from trainables.training.schedule import learning_rate
 from trainables.training.step import bare
 
 

@@ -10,9 +10,9 @@ from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn, update_bn
 from search_spaces.regimes import Ema, Recipe, Regime, Swa
 from trainables.pruning import masks
 from trainables.runtime.seeding import generator
-from trainables.training.averages import Average, renew_statistics
 from trainables.training.evaluation import evaluate
 from trainables.training.loop import fit, snapshot
+from trainables.training.recipes.averages import Average, renew_statistics
 
 EMA = Ema(kind="ema", decay=0.9)
 SWA = Swa(kind="swa", start=2)

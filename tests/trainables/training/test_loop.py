@@ -29,7 +29,7 @@ from trainables.training.loop import batches, fit
 from trainables.training.loop import snapshot as weights
 from trainables.training.overfitting import Signals
 from trainables.training.ranks import Shard
-from trainables.training.schedule import learning_rate
+from trainables.training.recipes.schedule import learning_rate
 
 FGSM = Attack(kind="fgsm", epsilon=0.1, alpha=0.125)
 PGD = Attack(kind="pgd", epsilon=0.1, alpha=0.05, steps=3)

@@ -35,11 +35,11 @@ def test_weights_move_as_after_the_authors_proxy_step(net):
         change = after[name].detach() - old.detach()
         scaled = old.detach().norm() / (change.norm() + 1e-20) * change
         expected[name] = old.detach() + (0.02 * scaled if old.dim() > 1 else 0)
-    at_first = float(loss(copy.deepcopy(net)))
+    at_first = loss(copy.deepcopy(net)).item()
     with perturbed(net, loss, 0.02, {}):
         for name, parameter in net.named_parameters():
             torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-3, atol=2e-4)
-        assert float(loss(copy.deepcopy(net))) > at_first
+        assert loss(copy.deepcopy(net)).item() > at_first
 
 
 def test_afterwards_nothing_has_moved(net):

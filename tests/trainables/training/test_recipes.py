@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from search_spaces.regimes import Cosine, Recipe, Regime
 from trainables.pruning.masks import apply_, factors, ones, prune_by_magnitude
 from trainables.runtime.seeding import generator
-from trainables.training.optimizers import optimizer_of
-from trainables.training.schedule import learning_rate
+from trainables.training.recipes.optimizers import optimizer_of
+from trainables.training.recipes.schedule import learning_rate
 from trainables.training.step import train_step
 
 X = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -1,0 +1,1 @@
+"""What a recipe says, done: optimisers, learning rates, averages of weights."""
