@@ -17,6 +17,7 @@ from search_spaces.errors import InputError
 GROUPS = {
     "networks": "double_win.networks",
     "criteria": "double_win.criteria",
+    "attacks": "double_win.attacks",
 }
 """What can be offered -> the group of its entry points."""
 

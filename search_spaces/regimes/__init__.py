@@ -5,7 +5,7 @@ Images have pixels in [0, 1]; epsilons and step sizes are in those units and may
 fractions ("8/255"). May use: base, own.
 """
 
-from search_spaces.regimes.attacks import Attack, Norm
+from search_spaces.regimes.attacks import ATTACKS, Attack, Norm
 from search_spaces.regimes.containment import Containment
 from search_spaces.regimes.evaluation import Evaluation, Protocol
 from search_spaces.regimes.objectives import Awp, CrossEntropy, Loss, Mart, Trades
@@ -23,6 +23,7 @@ from search_spaces.regimes.recipes import (
 from search_spaces.regimes.regime import Regime, RegimeName
 
 __all__ = [
+    "ATTACKS",
     "Attack",
     "Averaging",
     "Awp",

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from search_spaces.base import LATER, Number, OwnOr, Sha256, Spec
 from search_spaces.own import is_own
 
-Kind = Annotated[str, OwnOr(("fgsm", "n_fgsm", "pgd"))]
+ATTACKS = ("fgsm", "n_fgsm", "pgd")
+Kind = Annotated[str, OwnOr(ATTACKS, "attacks")]
 Norm = Literal["linf", "l2"]
 Radius = Annotated[Number, Field(gt=0)]
 

@@ -16,6 +16,7 @@ from search_spaces.prunings import METHODS
 from search_spaces.reading.draft import Draft
 from search_spaces.reading.schema import json_schema, page
 from search_spaces.reading.studies import head_comment, shipped
+from search_spaces.regimes import ATTACKS
 from search_spaces.study import Study
 from tuner.estimate import drafting
 from tuner.estimate.cost import Estimate
@@ -34,7 +35,7 @@ def studies() -> None:
 
 
 def names() -> None:
-    """List what a study can name: networks and pruning criteria, the platform's and installed
+    """List what a study can name: networks, pruning criteria and attacks, the platform's and installed
     packages'."""
     for what, built_in in _BUILT_IN.items():
         typer.echo(f"{what}: {', '.join(built_in)}, package.module:object")
@@ -45,6 +46,7 @@ def names() -> None:
 _BUILT_IN = {
     "networks": [*RESNETS, *PREACTS, "wrn-DEPTH-WIDTH", *(f"{each}:NAME" for each in LIBRARIES)],
     "criteria": METHODS,
+    "attacks": ATTACKS,
 }
 
 
