@@ -35,7 +35,7 @@ def studies() -> None:
 
 
 def names() -> None:
-    """List what a study can name: networks, pruning criteria and attacks, the platform's and installed
+    """List what a study can name: networks, pruning criteria, attacks; the platform's and installed
     packages'."""
     for what, built_in in _BUILT_IN.items():
         typer.echo(f"{what}: {', '.join(built_in)}, package.module:object")
