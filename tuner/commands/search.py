@@ -4,6 +4,7 @@ import math
 import shlex
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from search_spaces.keys import key
 from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial, searched, task_place
-from trainables.store.ledger import open_ledger
+from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import Capacity, cluster
 from tuner.options import (
     AddressOpt,
@@ -53,6 +54,12 @@ def search(
     workers: WorkersOpt = None,
     cpus: CpusOpt = 1.0,
     gpus: GpusOpt = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an Optuna journal, as optuna-dashboard reads."
+        ),
+    ] = None,
 ) -> None:
     """Search better hyper-parameters on validation images, as the study's search: section says.
 
@@ -60,7 +67,14 @@ def search(
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
     origin = asked(study, overrides, fragments)
-    raise typer.Exit(search_study(load(origin, data), settings, origin, trials, minutes))
+    content = load(origin, data)
+    code = search_study(content, settings, origin, trials, minutes)
+    if journal is not None:
+        from tuner.search.sampler import write_journal
+
+        write_journal(content, Ledger(storage), journal)
+        typer.echo(f"wrote {journal}")
+    raise typer.Exit(code)
 
 
 def search_study(

@@ -1,7 +1,9 @@
 """Optuna, shown every finished trial of the ledger."""
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -9,6 +11,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from search_spaces import trials
+from search_spaces.errors import InputError
 from search_spaces.searches.spaces import (
     AnyDomain,
     Choice,
@@ -34,17 +37,7 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
     """
     search, known = trials.searched(study), state.trials(study, ledger)
     storage = optuna.storages.InMemoryStorage()
-    sampled = optuna.create_study(
-        storage=storage, study_name=study.name, directions=["maximize"] * len(search.objectives)
-    )
-    for finished in known:
-        sampled.add_trial(
-            optuna.trial.create_trial(
-                params=dict(finished.point),
-                distributions={n: distribution(search.space[n]) for n in finished.point},
-                values=[(finished.result["best"] or NOTHING)[o] for o in search.objectives],
-            )
-        )
+    sampled = _told(study, known, storage)
     points = [finished.point for finished in known]
     for point in trials.first_points(study):
         if point not in points:
@@ -75,6 +68,45 @@ def searcher(study: Study, ledger: Ledger, late: Callable[[], bool]) -> "UntilLa
     )
     continued.late = late
     return continued
+
+
+def write_journal(study: Study, ledger: Ledger, path: Path) -> None:
+    """Writes every finished trial of the study's search as an Optuna journal, in place of what is
+    at `path`: `optuna-dashboard PATH` and `optuna.storages.JournalStorage` read it. Raises
+    InputError if it cannot be written."""
+    from optuna.storages.journal import JournalFileBackend
+
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(fresh)))
+        _told(study, state.trials(study, ledger), storage)
+        fresh.replace(path)
+    except OSError as error:
+        raise InputError(f"--journal {path}: cannot be written: {error.strerror}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _told(
+    study: Study, known: Iterable[state.Finished], storage: optuna.storages.BaseStorage
+) -> optuna.Study:
+    """An Optuna study in `storage` that knows these trials."""
+    search = trials.searched(study)
+    told = optuna.create_study(
+        storage=storage, study_name=study.name, directions=["maximize"] * len(search.objectives)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        told.set_metric_names(list(search.objectives))
+    for finished in known:
+        told.add_trial(
+            optuna.trial.create_trial(
+                params=dict(finished.point),
+                distributions={n: distribution(search.space[n]) for n in finished.point},
+                values=[(finished.result["best"] or NOTHING)[o] for o in search.objectives],
+            )
+        )
+    return told
 
 
 class UntilLate(OptunaSearch):

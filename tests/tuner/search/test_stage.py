@@ -7,6 +7,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces import trials
+from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.reading import studies
 from search_spaces.trials import Trial
@@ -116,6 +117,20 @@ def test_optuna_knows_what_the_ledger_holds(ledger):
         best = finished.result["best"] or {"ra": 0.0, "sa": 0.0}
         assert trial.values == [best["ra"], best["sa"]]
         assert trial.state == optuna.trial.TrialState.COMPLETE
+
+
+def test_a_journal_tells_optuna_the_same(ledger, tmp_path):
+    study, path = read(objectives=["ra", "sa"]), tmp_path / "small.journal"
+    store(study, ledger, drawn(study, sampler.searcher(study, ledger, never), 3))
+    for _ in range(2):  # What is there is replaced.
+        sampler.write_journal(study, ledger, path)
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    told = optuna.load_study(study_name="small", storage=optuna.storages.JournalStorage(backend))
+    assert [t.params for t in told.trials] == [f.point for f in state.trials(study, ledger)]
+    assert told.metric_names == ["ra", "sa"] and len(told.best_trials) >= 1
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["small.journal"]
+    with pytest.raises(InputError, match="--journal"):
+        sampler.write_journal(study, ledger, tmp_path / "absent" / "small.journal")
 
 
 def test_a_search_that_knows_more_draws_better(ledger):
