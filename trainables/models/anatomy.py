@@ -48,12 +48,13 @@ def examined(
 ) -> Anatomy:
     """Head and prunable parameters.
 
-    The head is the last linear layer with as many outputs as classes, or the last convolution with
-    as many (SqueezeNet has no linear layer); `heads` names others. Pruned are the weights of
-    convolutions and linear layers, those inside attention among them, but the head's: norm layers,
-    biases, embeddings, positional parameters and class tokens are kept. `patterns` (* and ?) over
-    the names of all parameters of two dimensions and more choose others. Raises InputError where
-    there is no head, or nothing to prune, or a pattern matches nothing.
+    The head is what timm says of its networks; else the last linear layer with as many outputs as
+    classes, or the last convolution with as many (SqueezeNet has no linear layer); `heads` names
+    others. Pruned are the weights of convolutions and linear layers, those inside attention among
+    them, but the head's: norm layers, biases, embeddings, positional parameters and class tokens
+    are kept. `patterns` (* and ?) over the names of all parameters of two dimensions and more
+    choose others. Raises InputError where there is no head, or nothing to prune, or a pattern
+    matches nothing.
     """
     heads = tuple(heads) or _heads(net, classes)
     layers = _layer_weights(net)
@@ -80,6 +81,8 @@ def outputs(layer: nn.Linear | _ConvNd) -> int:
 
 
 def _heads(net: nn.Module, classes: int | None) -> tuple[str, ...]:
+    if stated := _stated(net):
+        return stated
     # Of an unknown number of classes, only a linear layer is surely a head.
     for kind in (nn.Linear, _ConvNd) if classes is not None else (nn.Linear,):
         layers = {name: module for name, module in net.named_modules() if isinstance(module, kind)}
@@ -92,6 +95,16 @@ def _heads(net: nn.Module, classes: int | None) -> tuple[str, ...]:
     if not linear:
         raise InputError("no head is found, a linear layer at its end: name it under head:")
     return (linear[-1],)
+
+
+def _stated(net: nn.Module) -> tuple[str, ...]:
+    """The heads that timm names of its networks; of those that learn from a teacher there are two.
+    () of others."""
+    known = getattr(net, "pretrained_cfg", None)
+    named = known.get("classifier") if isinstance(known, dict) else None
+    names = (named,) if isinstance(named, str) else tuple(named or ())
+    layers = dict(net.named_modules())
+    return names if all(isinstance(layers.get(n), nn.Linear | _ConvNd) for n in names) else ()
 
 
 def _layer_weights(net: nn.Module) -> set[str]:

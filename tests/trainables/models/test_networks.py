@@ -91,6 +91,14 @@ def test_timms_are_made_for_the_size_of_images():
     assert checked(net, model, 7, 3, 16).shape == (2, 7)
 
 
+def test_a_network_that_learns_from_a_teacher_has_two_heads():
+    pytest.importorskip("timm")
+    small = {"patch_size": 4, "depth": 1, "embed_dim": 12}
+    net = made(Model(arch="timm:deit_tiny_distilled_patch16_224", options=small), size=8)
+    assert anatomy(net).heads == ("head", "head_dist")
+    assert not any("head" in name for name in prunable(net))
+
+
 def test_grey_images_are_shown_three_times_to_a_network_of_colours():
     model = Model(arch="torchvision:squeezenet1_1")
     net = made(model, mean=[0.5], std=[0.25]).eval()
