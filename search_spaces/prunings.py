@@ -10,7 +10,8 @@ from search_spaces.own import is_own
 from search_spaces.regimes import Regime
 
 Scope = Literal["global", "layer", "erk"]
-METHODS = ("imp", "one_shot", "random", "snip", "grasp", "synflow")
+METHODS = ("imp", "one_shot", "random", "snip", "grasp", "synflow", "hydra")
+TRAINED = ("imp", "hydra")
 Method = Annotated[str, OwnOr(METHODS, "criteria")]
 UNSTRUCTURED = "unstructured"
 SEE_IMAGES = ("snip", "grasp")
@@ -27,6 +28,8 @@ class Pruning(Spec):
     snip:     by how much the loss changes with the weight, |w dL/dw| (Lee et al. 2019)
     grasp:    by how much the gradient's norm falls with the weight, w Hg (Wang et al. 2020)
     synflow:  by what flows through the weight, without data, in 100 rounds (Tanaka et al. 2020)
+    hydra:    by a score that is trained on the source while weights stay as they are, at each level
+              from theta (Sehwag et al. 2020)
 
     Or `package.module:criterion`, a function of the user's own: (network, data, rng) -> scores by
     parameter name; see docs/pruning.md.
@@ -34,7 +37,8 @@ class Pruning(Spec):
 
     method: Method = Field(
         description="imp: in rounds with re-training; one_shot: by magnitude, at once; random; "
-        "snip, grasp, synflow: by theta's gradients; or package.module:criterion, your own"
+        "snip, grasp, synflow: by theta's gradients; hydra: by trained scores; or "
+        "package.module:criterion, your own"
     )
     sha256: Sha256 | None = Field(
         None,
@@ -62,7 +66,8 @@ class Pruning(Spec):
         "most n are kept",
     )
     retraining: Regime | None = Field(
-        None, description="how imp trains between rounds, on the source"
+        None,
+        description="how imp trains between rounds, and hydra its scores, on the source",
     )
     images: int | None = Field(
         None,
@@ -100,8 +105,10 @@ class Pruning(Spec):
 
     @model_validator(mode="after")
     def _fields_are_for_methods(self) -> Self:
-        if (self.method == "imp") != (self.retraining is not None):
-            raise ValueError("retraining is needed for method imp, and only there")
+        if (self.method in TRAINED) != (self.retraining is not None):
+            raise ValueError("retraining is needed for methods imp and hydra, and only there")
+        if self.method == "hydra" and self.pattern:
+            raise ValueError("hydra learns no n:m structure: leave structure out")
         if self.sha256 and not is_own(self.method):
             raise ValueError(
                 f"sha256 is for a criterion of your own: leave it out of {self.method}"

@@ -139,7 +139,7 @@ def _source(study: Study, seconds: Mapping[str, float]) -> dict[tuple[str, str],
             own = (theta, name)
             made = [cell.key for cell in tickets if (cell.theta_cell, cell.pruning) == own]
             count, spent = costs.get((theta.pretraining, name), (0, 0.0))
-            count += trained + (len(made) if plan.method == "imp" else 0)
+            count += trained + (len(made) if plan.retraining else 0)
             spent += sum(seconds.get(key, 0.0) for key in (theta.key, *made))
             costs[theta.pretraining, name] = count, spent
     return costs

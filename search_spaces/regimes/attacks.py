@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from search_spaces.base import LATER, Number, OwnOr, Sha256, Spec
 from search_spaces.own import is_own
@@ -52,6 +52,13 @@ class Attack(Spec):
         """The user's own code that it names, if it does."""
         return self.kind if is_own(self.kind) else None
 
+    @field_validator("epsilon", "alpha")
+    @classmethod
+    def _within_the_pixels(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "linf" and value > 1:
+            raise ValueError("must be less than or equal to 1 for norm linf: pixels are in [0, 1]")
+        return value
+
     @model_validator(mode="after")
     def _one_step(self) -> Self:
         if self.kind in ("fgsm", "n_fgsm") and self.steps != 1:
@@ -60,7 +67,4 @@ class Attack(Spec):
             raise ValueError("n_fgsm is an attack of norm linf: use fgsm or pgd for l2")
         if self.sha256 and not self.own:
             raise ValueError(f"sha256 is for an attack of your own: leave it out of {self.kind}")
-        for name in ("epsilon", "alpha"):
-            if self.norm == "linf" and getattr(self, name) > 1:
-                raise ValueError(f"{name} is at most 1 for norm linf: pixels are in [0, 1]")
         return self

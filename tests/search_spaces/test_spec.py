@@ -141,7 +141,7 @@ def test_unknown_fields_are_refused_at_every_depth(path):
         (Model, {"arch": "resnet8"}, "arch", "vgg", "takes resnet8"),
         (Model, {"arch": "resnet8"}, "width", 0, "greater than or equal to 1"),
         (Model, {"arch": "resnet8"}, "stem", "vgg", "'imagenet', 'cifar' or 'half'"),
-        (Attack, PGD, "kind", "cw", "'fgsm', 'n_fgsm' or 'pgd'"),
+        (Attack, PGD, "kind", "cw", "fgsm, n_fgsm, pgd, or your own"),
         (Attack, PGD, "epsilon", 0, "greater than 0"),
         (Attack, PGD, "epsilon", 8, "less than or equal to 1"),  # 8 of 255 in the wrong units
         (Attack, PGD, "alpha", float("nan"), "finite number"),
@@ -254,7 +254,7 @@ def test_validation_defaults_to_the_attack():
 
 
 def test_retraining_is_for_imp_alone():
-    rule = "retraining is needed for method imp, and only there"
+    rule = "retraining is needed for methods imp and hydra, and only there"
     assert refusal(Pruning, {"method": "imp"})[1] == rule
     assert refusal(Pruning, {"method": "one_shot", "retraining": STANDARD})[1] == rule
     assert refusal(Pruning, {"method": "random", "retraining": STANDARD})[1] == rule
@@ -331,8 +331,8 @@ def test_a_transfers_fraction_is_a_share():
         ("standard", FGSM, "regime standard takes no attack, not fgsm"),
         ("fast_adversarial", PGD, "regime fast_adversarial takes fgsm or n_fgsm, not pgd"),
         ("fast_adversarial", None, "regime fast_adversarial takes fgsm or n_fgsm, not no attack"),
-        ("adversarial", FGSM, "regime adversarial takes pgd, not fgsm"),
-        ("adversarial", None, "regime adversarial takes pgd, not no attack"),
+        ("adversarial", FGSM, "regime adversarial takes pgd or your own, not fgsm"),
+        ("adversarial", None, "regime adversarial takes pgd or your own, not no attack"),
     ],
 )
 def test_regime_names_mean_what_they_say(name, attack, rule):

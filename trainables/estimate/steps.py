@@ -62,7 +62,9 @@ def training(spec: Theta | Ticket | Transfer) -> Training | None:
         case Theta():
             return Training(spec.model, spec.dataset, spec.pretraining.train, spec.evaluation)
         case Ticket(theta=theta, pruning=pruning, level=level):
-            if pruning is None or pruning.retraining is None or level < 2:
+            if pruning is None or pruning.retraining is None:
+                return None
+            if pruning.method == "imp" and level < 2:
                 return None
             return Training(theta.model, theta.dataset, pruning.retraining, None)
     return Training(

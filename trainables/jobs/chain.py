@@ -9,7 +9,7 @@ from search_spaces.base import Spec
 from search_spaces.spec import Theta, Ticket
 from search_spaces.study import PruningPlan
 from trainables.data import datasets
-from trainables.jobs import scoring
+from trainables.jobs import learning, scoring
 from trainables.jobs.outcome import Outcome, outcome
 from trainables.jobs.theta import Worker, checkpoint_of, distributed, make_theta, network
 from trainables.pruning import tickets
@@ -109,7 +109,9 @@ def _masks(
     """(level, mask, the re-training behind it, if there is one) for the absent levels."""
     spec = chain.theta
     behind: Outcome | None = None
-    if plan.method != "imp":
+    if plan.method == "hydra":
+        yield from learning.masks(spec, plan.pruning, theta, sorted(absent), worker)
+    elif plan.method != "imp":
         for k, mask in scoring.masks(net, spec, plan.pruning, theta, sorted(absent), worker):
             yield k, mask, behind
     else:

@@ -62,4 +62,5 @@ def _passes(chain: Chain) -> int:
 def _retrained(plan: PruningPlan) -> int:
     """Passes over the source's images in a pruning: what takes none comes first, for its transfers
     to start early."""
-    return ((plan.rounds or 1) - 1) * plan.retraining.passes if plan.retraining else 0
+    trainings = plan.rounds - 1 if plan.rounds else len(plan.made_levels)
+    return trainings * plan.retraining.passes if plan.retraining else 0

@@ -59,9 +59,12 @@ def made(study, folder):
 
 
 def test_every_criterion_at_two_levels_with_exact_counts(tmp_path):
-    study = with_plans(**{name: {"method": name, "levels": [3, 8]} for name in METHODS})
-    tickets = made(study, tmp_path)
-    assert len(tickets) == 2 * len(METHODS)
+    plans = {name: {"method": name, "levels": [3, 8]} for name in METHODS}
+    attack = {"kind": "pgd", "steps": 2, "epsilon": 0.1, "alpha": 0.1}
+    training = {"attack": attack, "recipe": {"epochs": 1, "batch_size": 32, "lr": 0.1}}
+    plans["hydra"] = {"method": "hydra", "levels": [3, 8], "retraining": training}
+    tickets = made(with_plans(**plans), tmp_path)
+    assert len(tickets) == 2 * len(plans)
     for (_, level), (mask, result) in tickets.items():
         kept, total = counts(mask)
         assert (result["kept"], result["total"]) == (kept, total)
@@ -71,7 +74,7 @@ def test_every_criterion_at_two_levels_with_exact_counts(tmp_path):
         for (_, level), (mask, _) in tickets.items()
         if level == 8
     }
-    assert len(distinct) == len(METHODS)
+    assert len(distinct) == len(plans)
 
 
 def test_what_is_cut_is_recorded(tmp_path):
