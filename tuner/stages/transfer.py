@@ -39,8 +39,8 @@ class QueueSearcher(Searcher):
 
     It ends early where that room shrinks: Tune would keep a process between two trials, whoever
     else may wait for its place. Where it grows, Tune starts further processes, and drops each again
-    for one at work that is free sooner: as many trials as were at work may end before one of them
-    is up. Trials so short that it takes longer are ended with, for all to start anew at once.
+    for one at work that is free sooner: as many trials as were at work, and one, may end before
+    one of them is up. Where trials are so short that more do, it ends, for all to start anew.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class QueueSearcher(Searcher):
             self._gives_way = True
         elif room > self._width:
             if self._left < CHUNK:
-                self._before = self._patience = self._width
+                self._before, self._patience = self._width, self._width + 1
             self._width = room
 
     @property
@@ -100,7 +100,7 @@ class QueueSearcher(Searcher):
     ) -> None:
         # If a process is being started, it comes too late for its trial: that takes this one's.
         self._patience -= len(self._jobs) > len(self._heard | {trial_id})
-        self._gives_way = self._gives_way or self._patience <= 0
+        self._gives_way = self._gives_way or self._patience < 1
         self._heard.discard(trial_id)
         job = self._jobs.pop(trial_id)
         # What the storage would not take of this one it will take of no other.

@@ -81,13 +81,14 @@ def test_room_that_grows_is_filled_beside_trials_that_last():
 
 def test_trials_that_end_before_a_process_is_up_all_start_anew():
     stage = crowd()
-    stage.on_trial_complete("1")
-    assert stage.suggest("4") == {"key": "d"}
-    stage.on_trial_result("3", {})
-    stage.on_trial_complete("2")
-    assert stage.suggest("5") == "FINISHED"
+    for ended, begun in ("14", "25"):
+        stage.on_trial_complete(ended)
+        assert stage.suggest(begun) == {"key": chr(ord("a") + int(begun) - 1)}
+        stage.on_trial_result(str(int(begun) - 1), {})
     stage.on_trial_complete("3")
+    assert stage.suggest("6") == "FINISHED"
     stage.on_trial_complete("4")
+    stage.on_trial_complete("5")
     assert stage.continues
 
 
