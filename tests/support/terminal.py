@@ -19,12 +19,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Shown(NamedTuple):
-    """What a program wrote to its terminal: code, its exit code; text, all of it; first, the
-    seconds until something was drawn."""
+    """What a program wrote to its terminal: code, its exit code; text, all of it."""
 
     code: int
     text: str
-    first: float
 
     @property
     def drawn(self) -> list[str]:
@@ -33,12 +31,13 @@ class Shown(NamedTuple):
         return [_ESCAPES.sub("", line) for line in re.split(r"[\r\n]+", self.text)]
 
 
-def run(*arguments: str, cwd: Path, columns: int, **more: str) -> Shown:
-    """Runs `python ARGUMENTS` to its end on a terminal of so many columns."""
+def run(*arguments: str, cwd: Path, columns: int, typed: str = "", **more: str) -> Shown:
+    """Runs `python ARGUMENTS` to its end on a terminal of so many columns; typed: what somebody
+    types before it asks. more: environment variables."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     own = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
-    begun, first = time.monotonic(), PATIENCE
+    begun = time.monotonic()
     program = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -49,18 +48,16 @@ def run(*arguments: str, cwd: Path, columns: int, **more: str) -> Shown:
         start_new_session=True,
     )
     os.close(theirs)
+    os.write(ours, typed.encode())
     content = b""
     while time.monotonic() - begun < 2 * PATIENCE:
         if not select.select([ours], [], [], 0.2)[0]:
             continue
         try:
-            piece = os.read(ours, 65536)
+            content += os.read(ours, 65536)
         except OSError:  # Nobody holds the other end any more.
             break
-        content += piece
-        if first == PATIENCE and _ESCAPES.sub("", content.decode(errors="replace")).strip():
-            first = time.monotonic() - begun
     else:
         program.kill()
     os.close(ours)
-    return Shown(program.wait(), content.decode(errors="replace"), first)
+    return Shown(program.wait(), content.decode(errors="replace"))

@@ -2,9 +2,11 @@
 one of one's own."""
 
 import json
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +25,8 @@ from tuner.estimate.cost import Estimate
 from tuner.estimate.drafting import DATA, NAMES
 from tuner.options import DataOpt, note
 from tuner.runtime.settings import Origin, Settings, named
+
+Answer = TypeVar("Answer")
 
 
 def studies() -> None:
@@ -89,24 +93,52 @@ def init(
     known = f"known: {', '.join(NAMES)}"
     if asks and (source is None or downstream is None):
         typer.echo(f"Data: {DATA}.\n({known})")
-    source = source or _asked("--source", "Find tickets on", asks)
-    downstream = downstream or _asked("--downstream", "Transfer them to", asks)
+    source = source or _data("--source", "Find tickets on", data, asks)
+    downstream = downstream or _data("--downstream", "Transfer them to", data, asks)
     tasks = drafting.tasks(source, downstream, data)
     usual = drafting.usual_arch(tasks[0].dataset.size)
     if asks and arch is None:
-        arch = typer.prompt("Network", usual)
+        arch = _prompt("Network", _arch, usual)
     if asks and minutes is None:
-        minutes = typer.prompt("Minutes for a run", 10.0, type=float)
+        minutes = _prompt("Minutes for a run", _minutes, "10")
     draft = Draft(drafting.name_of(file.stem), *tasks, _arch(arch or usual), minutes or 10.0)
     text, study, estimate = drafting.sized(draft, data, note)
     _write(file, text)
     _say(file, study, estimate, draft.minutes, data)
 
 
-def _asked(option: str, question: str, asks: bool) -> str:
+def _data(option: str, question: str, data: Path, asks: bool) -> str:
     if not asks:
         raise InputError(f"{option}: missing: {DATA} ({', '.join(NAMES)})")
-    return str(typer.prompt(question))
+
+    def there(text: str) -> str:
+        drafting.dataset(text, data)
+        return text
+
+    return _prompt(question, there)
+
+
+def _prompt(question: str, accept: Callable[[str], Answer], usual: str | None = None) -> Answer:
+    """An answer from the terminal, asked for until it is one that `accept` takes."""
+
+    def accepted(text: str) -> Answer:
+        try:
+            return accept(text)
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    answer: Answer = typer.prompt(question, usual, value_proc=accepted)
+    return answer
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 1 <= minutes < math.inf:
+        raise InputError(f"--minutes {text}: takes a number from 1")
+    return minutes
 
 
 def _arch(name: str) -> Arch:

@@ -44,7 +44,7 @@ def tasks(source: str, downstream: str, data: Path) -> tuple[Facts, Facts]:
     name or path. Raises InputError for what is not there or not to be read."""
     from trainables.data.catalogue import image_size
 
-    datasets = [_dataset(text, data) for text in (source, downstream)]
+    datasets = [dataset(text, data) for text in (source, downstream)]
     # The tickets' task decides: more pixels than it has would only take longer.
     size = image_size(_located(datasets[1], data))
     size = max(_SMALLEST, size if prices.gpu_names() else min(size, _ON_CPU))
@@ -61,9 +61,9 @@ def _facts(dataset: Dataset, data: Path) -> Facts:
     return Facts(dataset, channels_and_classes(located)[0], sizes.train, sizes.test)
 
 
-def _dataset(text: str, data: Path) -> Dataset:
+def dataset(text: str, data: Path) -> Dataset:
     """The data set that a name or a path means, with its path as a study writes it: from the data
-    folder, where it lies there."""
+    folder, where it lies there. Raises InputError if it is neither there nor a name."""
     if text in NAMES:
         return Dataset(name=text, size=_SMALLEST)
     path = Path(text).expanduser()
