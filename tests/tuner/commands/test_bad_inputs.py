@@ -96,7 +96,7 @@ YAML = [
 FIELDS = [
     ("pruning.imp.rounds=1000000", "pruning.imp.rounds", "less than or equal to 60"),
     ("pruning.imp.rate=1", "pruning.imp.rate", "less than 1"),
-    ("pruning.imp.method=magic", "pruning.imp.method", "'imp', 'one_shot' or 'random'"),
+    ("pruning.imp.method=magic", "pruning.imp.method", "imp, one_shot, random, snip, "),
     ("pruning={}", "downstream.0.levels: level 2", "add rounds or drop the level"),
     ("downstream.0.seeds=[]", "downstream.0.seeds", "at least 1 item"),
     ("downstream.0.seeds=[99999999999]", "downstream.0.seeds.0", "less than 4294967296"),
@@ -104,7 +104,7 @@ FIELDS = [
     ("downstream.0.regimes={}", "downstream.0.regimes", "at least 1 item"),
     ("evaluation.attack.epsilon=.inf", "evaluation.attack.epsilon", "a finite number"),
     ("evaluation.attack.epsilon=1/0", "evaluation.attack.epsilon", "a valid number"),
-    ("evaluation.attack.kind=fgms", "evaluation.attack.kind", "'fgsm', 'n_fgsm' or 'pgd'"),
+    ("evaluation.attack.kind=fgms", "evaluation.attack.kind", "fgsm, n_fgsm, pgd, or your own"),
     ("source.model.width=100000", "source.model.width", "less than or equal to 1024"),
     ("source.dataset.name=cifar11", "source.dataset.name", "'cifar10', 'cifar100'"),
     ("source.dataset.path=x", "mnist-mini comes with the program", "leave path: out"),
@@ -208,7 +208,7 @@ CHECKPOINTS = [
     Bad(
         f"run small.yaml --set {WEIGHTS.format('safetensors', 'path: w.pt')}",
         "load.format",
-        "'torchvision', 'robustness'",
+        "'torchvision', 'timm', ",
     ),
     Bad(
         f"run small.yaml --set {WEIGHTS.format('state_dict', 'path: ~nobody-here/w')}",
