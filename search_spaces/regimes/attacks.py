@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from search_spaces.base import LATER, Number, OwnOr, Sha256, Spec
 from search_spaces.own import is_own
@@ -11,6 +12,11 @@ ATTACKS = ("fgsm", "n_fgsm", "pgd")
 Kind = Annotated[str, OwnOr(ATTACKS, "attacks")]
 Norm = Literal["linf", "l2"]
 Radius = Annotated[Number, Field(gt=0)]
+# Of the JSON schema: what `_within_the_pixels` says.
+_WITHIN_THE_PIXELS: JsonDict = {
+    "if": {"properties": {"norm": {"const": "l2"}}, "required": ["norm"]},
+    "else": {"properties": {"epsilon": {"maximum": 1}, "alpha": {"maximum": 1}}},
+}
 
 
 class Attack(Spec):
@@ -25,6 +31,8 @@ class Attack(Spec):
     A step goes along the gradient's sign for L-infinity, along the gradient itself for L2. Or
     `package.module:attack`, a function of the user's own; see docs/regimes.md.
     """
+
+    model_config = ConfigDict(json_schema_extra=_WITHIN_THE_PIXELS)
 
     kind: Kind = Field(
         description="fgsm, n_fgsm (both one step) or pgd; or package.module:attack, your own"
