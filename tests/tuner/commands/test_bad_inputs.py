@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +22,6 @@ from tests.tuner.commands.test_cli import SMALL
 from tuner import cli
 from tuner.cluster import connection
 
-# Of processor time, which other work on the machine does not stretch.
-SECONDS = 5.0
 NPZ = '"downstream.0.dataset={name: npz, path: own.npz, size: 16}"'
 IMAGES = '"downstream.0.dataset={name: folder, path: own, size: 16}"'
 WEIGHTS = '"source.pretrainings={{standard: {{load: {{format: {}, {}}}}}}}"'
@@ -396,7 +393,7 @@ def test_bad_input_is_refused(bad, uri, cache, tmp_path, monkeypatch, capfd):
     for name, value in {**store, **bad.env}.items():
         monkeypatch.setenv(name, value)
     prepare(tmp_path, bad)
-    before, started = content(tmp_path), time.process_time()
+    before = content(tmp_path)
     if module == "analysis":
         code = analysis(arguments)
     else:
@@ -404,7 +401,6 @@ def test_bad_input_is_refused(bad, uri, cache, tmp_path, monkeypatch, capfd):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         code = ended.value.code
-    assert time.process_time() - started < SECONDS
     assert_refused(bad, code, *capfd.readouterr())
     assert content(tmp_path) == before
 
@@ -416,7 +412,7 @@ SEPARATE = [YAML[1], DATA[4], CHECKPOINTS[2], STORAGE[3], TRACKING[1], ARGUMENTS
 def test_bad_input_ends_a_process_with_code_2(bad, uri, cache, tmp_path):
     """As a user runs it: start-up included, and everything that it leaves behind."""
     prepare(tmp_path, bad)
-    before, started = content(tmp_path), os.times()
+    before = content(tmp_path)
     module, arguments = command(bad.line)
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -430,9 +426,6 @@ def test_bad_input_ends_a_process_with_code_2(bad, uri, cache, tmp_path):
         cwd=tmp_path,
         env=environment | bad.env,
     )
-    ended = os.times()
-    spent = ended.children_user + ended.children_system
-    assert spent - started.children_user - started.children_system < 2 * SECONDS
     assert_refused(bad, done.returncode, done.stdout, done.stderr)
     assert content(tmp_path) == before
 
