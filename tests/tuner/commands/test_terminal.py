@@ -19,7 +19,7 @@ def test_a_run_shows_its_stages_and_epochs_and_nothing_else(tmp_path, columns):
     assert shown.code == 0, shown.text
     assert not [word for word in STRANGERS if word in shown.text]
     assert any("theta standard: epoch" in line for line in shown.drawn)
-    assert any("digits standard seed" in line and ": epoch" in line for line in shown.drawn)
+    assert any("seed 0 " in line and ": epoch" in line for line in shown.drawn)
     assert any("transfers" in line and "left" in line for line in shown.drawn)
 
 
