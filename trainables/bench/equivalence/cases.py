@@ -59,6 +59,11 @@ def _data(device: torch.device) -> Splits:
     return Splits(train, val, test, 10, (0.5,) * 3, (0.25,) * 3).to(device)
 
 
+def _objective(**fields: object) -> Regime:
+    """A regime with PGD and another loss."""
+    return Regime.model_validate({**_regime(PGD).model_dump(), **fields})
+
+
 def _regime(attack: Attack | None = None, mode: str = "train", **recipe: object) -> Regime:
     whole = {"epochs": 2, "batch_size": 32, "lr": 0.05, **recipe}
     content = {"recipe": whole, "attack": attack, "attack_mode": mode}
@@ -174,6 +179,11 @@ CASES: dict[str, Case] = {
     "schedule": partial(_trained, _regime(schedule=OneCycle(kind="one_cycle"), epochs=3)),
     "smaller batches": partial(_trained, _regime(PGD, batch_size=48)),
     "micro-batches": partial(_trained, _regime(PGD, micro_batch=12)),
+    "label smoothing": partial(
+        _trained, _objective(loss={"kind": "cross_entropy", "smoothing": 0.1})
+    ),
+    "trades": partial(_trained, _objective(loss="trades")),
+    "mart": partial(_trained, _objective(loss="mart")),
     WAITING: _with_a_network_that_waits,
     "another alpha": _alphas,
     "alpha lowered": _watched,
