@@ -71,7 +71,10 @@ def _download(kind: Any, arguments: dict[str, str], url: str, file: Path) -> Non
 def _kept_inside() -> Iterator[None]:
     """Archives are unpacked below their folder only: a member with another path, a link that leads
     out of it or a device ends the unpacking. (torchvision checks what the archive is before that.)
+    Raises RuntimeError where Python has no such check.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise RuntimeError("Python unpacks archives unchecked before 3.11.4")
     before = tarfile.TarFile.extraction_filter
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:

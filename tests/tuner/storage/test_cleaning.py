@@ -10,6 +10,7 @@ from search_spaces import grid
 from search_spaces.errors import InputError
 from tests.support import made_up, studies
 from trainables.store.ledger import open_ledger
+from tuner.runtime.console import volume
 from tuner.runtime.lock import only_run
 from tuner.storage import cleaning, failures
 from tuner.storage.entries import transfer_entry
@@ -122,7 +123,7 @@ def test_yes_removes_and_says_how_much(clean, ledger):
     size = sum(kind.size for kind in cleaning.remains(ledger))
     code, out, err = clean("--yes")
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == f"removed: {size / 1000:.1f} kB"
+    assert out.splitlines()[-1] == f"removed: {volume(size)}"
     assert cleaning.remains(ledger) == []
     code, out, _ = clean("--yes")
     assert code == 0 and "removed" not in out
