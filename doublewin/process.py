@@ -1,4 +1,4 @@
-"""A command of the platform in a process of its own, its progress heard by a callback."""
+"""A run in a process of its own, its progress heard by a callback."""
 
 import json
 import os
@@ -25,13 +25,10 @@ class Ended(NamedTuple):
     printed: str
 
 
-def command(
-    name: str, arguments: Sequence[str], progress: Callable[[Progress], object] | None
-) -> Ended:
-    """Runs `python -m tuner NAME ARGUMENTS` to its end; `progress` hears of every change, on this
-    thread.
+def run(arguments: Sequence[str], progress: Callable[[Progress], object] | None) -> Ended:
+    """`python -m tuner run ARGUMENTS` to its end; `progress` hears of every change, on this thread.
 
-    An interruption here (KeyboardInterrupt, as a notebook's stop button raises it) ends the command
+    An interruption here (KeyboardInterrupt, as a notebook's stop button raises it) ends the run
     in order, as Ctrl-C does, and goes on from here; so does an exception of `progress`. Raises
     InputError with the command's own line if it refused its input.
     """
@@ -39,7 +36,7 @@ def command(
     with open(heard, encoding="utf-8") as events:
         try:
             running = subprocess.Popen(
-                [sys.executable, "-m", "tuner", name, f"--events=/dev/fd/{told}", *arguments],
+                [sys.executable, "-m", "tuner", "run", f"--events=/dev/fd/{told}", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=(printed := _scratch()),
                 stderr=subprocess.STDOUT,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 import search_spaces.study
-from doublewin.process import command
+from doublewin import process
 from doublewin.results import Results
 from search_spaces.reading import studies
 from trainables.store.ledger import Ledger
@@ -95,7 +95,7 @@ class Study:
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
         options += [f"--set={override}" for override in self.origin.overrides]
         options += ["--settle"] * settle + ["--retry-failed"] * retry_failed
-        ended = command("run", [*options, "--", self.origin.study], progress)
+        ended = process.run([*options, "--", self.origin.study], progress)
         if ended.code:
             warnings.warn(f"{self.content.name} is not complete:\n{ended.printed}", stacklevel=2)
         return self.results(storage)

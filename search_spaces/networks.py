@@ -7,7 +7,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from search_spaces import own
 from search_spaces.base import Name, Sha256, Spec
-from search_spaces.own import is_own
 
 RESNETS = (
     *("resnet8", "resnet18", "resnet20", "resnet32"),
@@ -31,7 +30,7 @@ def library_and_name(arch: str) -> tuple[str | None, str]:
 
 def is_users(arch: str) -> bool:
     """Is an architecture the user's own factory?"""
-    return is_own(arch) and library_and_name(arch)[0] is None
+    return own.is_own(arch) and library_and_name(arch)[0] is None
 
 
 def depth_and_width(arch: str) -> tuple[int, int] | None:
@@ -142,6 +141,11 @@ class Model(Spec):
         None,
         description="of the source file of your factory; default: found out by the run",
     )
+
+    @property
+    def own(self) -> str | None:
+        """The user's own code that it names, if it does."""
+        return self.arch if is_users(self.arch) else None
 
     @model_validator(mode="after")
     def _fields_are_of_this_network(self) -> Self:

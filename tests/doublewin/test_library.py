@@ -3,7 +3,7 @@
 import pytest
 
 from doublewin import InputError, Progress, Study
-from doublewin.process import command
+from doublewin.process import run
 from search_spaces import grid
 from tests.support import made_up
 from tests.support.studies import write
@@ -72,7 +72,7 @@ def test_a_run_of_what_is_complete_ends_without_a_word(folder, capfd):
 
 def test_a_command_that_refuses_its_input_raises_its_line(folder):
     with pytest.raises(InputError, match=r"study nothing\.yaml"):
-        command("run", ["nothing.yaml"], None)
+        run(["nothing.yaml"], None)
 
 
 def test_progress_reads_as_a_line():

@@ -46,7 +46,7 @@ def _trained(
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
             distributed(scored, worker),
-            datasets.splits(spec.dataset),
+            datasets.splits_on(spec.dataset, worker.device),
             regime,
             derived(pruning.seed, "hydra", level),
             augmentation=spec.dataset.augment,

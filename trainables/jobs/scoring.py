@@ -66,8 +66,8 @@ def criterion_of(pruning: Pruning) -> Criterion:
 def shown(spec: Theta, pruning: Pruning, device: torch.device) -> Batches:
     """The training images that a criterion sees, balanced over classes, drawn by the pruning's seed
     and the same at every level."""
-    splits = datasets.splits(spec.dataset)
-    images: ImageSet = splits.train.to(device)
+    splits = datasets.splits_on(spec.dataset, device)
+    images: ImageSet = splits.train
     count = pruning.images or _OF_EACH_CLASS * splits.classes
     order = balanced(images.y.cpu(), generator(pruning.seed, "pruning-images"))[:count]
     batches = images.stream(order.to(device).split(_AT_ONCE), None)

@@ -1,7 +1,8 @@
 """Loading code of the user's own, named package.module:object in a study."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -42,9 +43,16 @@ def packages(names: Iterable[str]) -> dict[str, str]:
     tops = {name: name.partition(":")[0].partition(".")[0] for name in names}
     if not tops:
         return {}
-    installed = packages_distributions()
+    installed = _installed(tuple(sys.path))
     return {
         name: f"{installed[top][0]} {version(installed[top][0])}"
         for name, top in tops.items()
         if top in installed
     }
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Top-level module -> the packages that it is of, on a path of Python's: looked for once, as
+    every result asks."""
+    return packages_distributions()

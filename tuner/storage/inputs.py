@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from search_spaces import own
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
-from search_spaces.networks import Model, is_users
+from search_spaces.networks import Model
 from search_spaces.spec import Checkpoint, Dataset
 from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
@@ -65,7 +65,6 @@ def _resolved(study: Study, root: Path) -> Study:
     source = study.source.model_copy(
         update={
             "dataset": located(study.source.dataset),
-            "model": digested(study.source.model),
             "pretrainings": pretrainings,
         }
     )
@@ -157,15 +156,6 @@ def same(what: str, path: Path, stated: str | None, sha256: str) -> None:
         )
 
 
-def digested(model: Model) -> Model:
-    """A network with the checksum of its source, where that is the user's own."""
-    if not is_users(model.arch):
-        return model
-    sha256 = own.digest(model.arch)
-    same(f"network {model.arch}", own.source(model.arch), model.sha256, sha256)
-    return model.model_copy(update={"sha256": sha256})
-
-
 def _below(root: Path, path: str) -> Path:
     """An absolute path; relative ones start at the data folder."""
     try:
@@ -179,7 +169,7 @@ def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
     if check.kind != "transfer_attack":
         return chosen
     load = _weights_file(check.load, check.model, root)
-    check = check.model_copy(update={"load": load, "model": digested(check.model)})
+    check = check.model_copy(update={"load": load})
     return chosen.model_copy(update={"check": check})
 
 

@@ -6,8 +6,8 @@ import torch
 from search_spaces import grid
 from search_spaces.evidence import MaskEvidence
 from search_spaces.reading import studies
+from tests.support.pages import blocks
 from tests.trainables.jobs.test_chain_and_transfer import chain_of, worker
-from tests.tuner.commands.test_networks import block
 from trainables.evidence import masks as evidence
 from trainables.jobs import transfer
 from trainables.jobs.chain import run_chain
@@ -47,7 +47,7 @@ MODELS = {
 def test_theta_tickets_and_transfers(kind, tmp_path, monkeypatch):
     if kind == "vit":
         pytest.importorskip("timm")
-    (tmp_path / "page_net.py").write_text(block("python"))
+    (tmp_path / "page_net.py").write_text(*blocks("networks.md", "python"))
     monkeypatch.syspath_prepend(tmp_path)
     content = studies.parse(YAML.replace("{arch: resnet8}", MODELS[kind]), "others")
     study = resolve(studies.validate(content, "others"), tmp_path)

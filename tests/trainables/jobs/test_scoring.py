@@ -1,14 +1,12 @@
 """Tickets by every criterion, the user's own among them, in a chain."""
 
-import sys
-
 import pytest
 import torch
 import yaml
 
 from search_spaces.errors import InputError
 from search_spaces.study import PruningPlan
-from tests.support.pages import blocks
+from tests.support.pages import as_mine, blocks
 from tests.support.studies import tiny
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.scoring import shown
@@ -26,12 +24,7 @@ METHODS = ["one_shot", "random", "snip", "grasp", "synflow"]
 def mine(tmp_path, monkeypatch):
     """The page's own criterion, as a user has it."""
     (code,) = blocks("pruning.md", "python")
-    (tmp_path / "mine.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("mine", None)
-    yield tmp_path / "mine.py"
-    sys.modules.pop("mine", None)
+    yield from as_mine(code, tmp_path, monkeypatch)
 
 
 def with_plans(**plans):

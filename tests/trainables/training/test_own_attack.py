@@ -1,7 +1,5 @@
 """The page's own attack: in training and evaluation, its source in the key."""
 
-import sys
-
 import pytest
 import torch
 import yaml
@@ -10,7 +8,7 @@ from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.regimes import Attack, Regime
 from tests.conftest import striped
-from tests.support.pages import blocks
+from tests.support.pages import as_mine, blocks
 from tests.support.studies import tiny
 from trainables.runtime.seeding import generator
 from trainables.training.attacks import perturb
@@ -22,12 +20,7 @@ from tuner.storage.inputs import check, resolve
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     (code,) = blocks("regimes.md", "python")
-    (tmp_path / "mine.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("mine", None)
-    yield tmp_path / "mine.py"
-    sys.modules.pop("mine", None)
+    yield from as_mine(code, tmp_path, monkeypatch)
 
 
 @pytest.fixture

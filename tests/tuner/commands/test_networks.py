@@ -1,30 +1,19 @@
 """Networks of libraries and of the user's own, as commands take them; the page that shows how."""
 
-import re
 import shlex
-import sys
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.pages import as_mine, blocks
 
-PAGE = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
-
-
-def block(kind):
-    return re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL).group(1)
+PAGE = "networks.md"
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """The page's file, in the working folder."""
-    file = tmp_path / "mine.py"
-    file.write_text(block("python"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    yield file
-    sys.modules.pop("mine", None)
+    (code,) = blocks(PAGE, "python")
+    yield from as_mine(code, tmp_path, monkeypatch)
 
 
 def planned(tuner, *overrides):
@@ -34,7 +23,8 @@ def planned(tuner, *overrides):
 
 def test_the_pages_own_network_is_short_and_can_be_planned(mine, tuner):
     assert len(mine.read_text().splitlines()) <= 20
-    *command, study, _, setting = shlex.split(block("sh"))
+    (line,) = blocks(PAGE, "sh")
+    *command, study, _, setting = shlex.split(line)
     assert command == ["python", "-m", "tuner", "run"] and study == "quickstart"
     code, out, err = planned(tuner, setting)
     assert (code, err) == (0, "") and "refuses" not in out
