@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.errors import InputError
 from search_spaces.keys import key
 from search_spaces.study import PruningPlan, Study
 from search_spaces.trials import RATE, Trial, searched, task_place
@@ -67,6 +68,8 @@ def search(
     """
     settings = Settings(storage, data, address, workers, cpus, gpus)
     origin = asked(study, overrides, fragments)
+    if journal is not None and not journal.parent.is_dir():
+        raise InputError(f"--journal {journal}: there is no folder {journal.parent}: make it first")
     content = load(origin, data)
     code = search_study(content, settings, origin, trials, minutes)
     if journal is not None:

@@ -275,6 +275,7 @@ RESOURCES = [
     Bad("evidence --cpus-per-trial 9999", "--cpus-per-trial 9999: the cluster has", "ask for less"),
     Bad("evidence --gpus-per-trial 9999", "--gpus-per-trial 9999: the cluster has", "ask for less"),
     Bad("search --workers 9999", "--workers 9999: the cluster has", "ask for less"),
+    Bad("search --journal absent/x.journal", "--journal absent/x.journal", "make it first"),
     Bad("run --cpus-per-trial 1.5", "--cpus-per-trial 1.5", "only whole numbers"),
     Bad("run --address 127.0.0.1:9", "--address 127.0.0.1:9: nobody listens", "ray start --head"),
     Bad("search --address head:99999", "--address head:99999: nobody listens", "correct it"),
