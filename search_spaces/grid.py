@@ -17,8 +17,8 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class ThetaCell:
-    """A pre-training of a study under the name the study gives it. first: is it that of the first
-    source seed?"""
+    """A pre-training of a study under the name the study gives it, or a network that it trains for
+    a check. first: is it that of the first source seed?"""
 
     pretraining: str
     theta: Theta
@@ -120,8 +120,9 @@ class TransferCell:
 
 @dataclass(frozen=True)
 class Grid:
-    """All that a study may ask for, by content key, in the study's order: pre-trainings, pruned
-    tickets, and transfers, also those that its level searches may never choose."""
+    """All that a study may ask for, by content key, in the study's order: pre-trainings and what is
+    trained for checks, pruned tickets, and transfers, also those that its level searches may never
+    choose."""
 
     thetas: dict[str, ThetaCell]
     tickets: dict[str, TicketCell]
@@ -134,12 +135,23 @@ class Grid:
         return thetas | {name: cell.ticket for name, cell in self.tickets.items()}
 
     @cached_property
-    def behind(self) -> dict[str, str]:
-        """By a transfer's key, that of the ticket it starts from; of a dense one, its theta's."""
-        cells = {name: cell.ticket_cell for name, cell in self.transfers.items()}
-        dense = {c.key: c.ticket.theta for c in cells.values() if not c.level}
+    def behind(self) -> dict[str, tuple[str, ...]]:
+        """By a transfer's key, those of all that it waits for: the ticket that it starts from (its
+        theta, where it is dense), and the networks trained for its checks."""
+        cells = self.transfers.items()
+        dense = {
+            c.ticket_cell.key: c.ticket_cell.ticket.theta
+            for _, c in cells
+            if not c.ticket_cell.level
+        }
         thetas = {name: key(theta) for name, theta in dense.items()}
-        return {name: thetas.get(cell.key, cell.key) for name, cell in cells.items()}
+        return {
+            name: (
+                thetas.get(cell.ticket_cell.key, cell.ticket_cell.key),
+                *map(key, cell.transfer.surrogates),
+            )
+            for name, cell in cells
+        }
 
     @property
     def keys(self) -> set[str]:
@@ -150,10 +162,11 @@ class Grid:
 def expand(study: Study) -> Grid:
     """Every pre-training, ticket and transfer of a study. Ten thousand transfers take a second:
     expand once, and hand it down."""
+    every = transfers(study)
     return Grid(
-        {cell.key: cell for cell in thetas(study)},
+        {cell.key: cell for cell in [*thetas(study), *_surrogates(every)]},
         {cell.key: cell for cell in tickets(study)},
-        {cell.key: cell for cell in transfers(study)},
+        {cell.key: cell for cell in every},
     )
 
 
@@ -222,6 +235,17 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                             checks=tuple(checks) or None,
                         )
                         yield TransferCell(cell, name, transfer, task)
+
+
+def _surrogates(cells: list[TransferCell]) -> list[ThetaCell]:
+    """What is trained for the checks of some transfers, each once. Its name is no pre-training's:
+    theirs have no blanks."""
+    named = {
+        theta: f"surrogate for {theta.dataset.title}"
+        for cell in cells
+        for theta in cell.transfer.surrogates
+    }
+    return [ThetaCell(name, theta) for theta, name in named.items()]
 
 
 def margin(study: Study, dataset: str, fraction: float) -> float:

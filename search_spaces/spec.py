@@ -28,6 +28,9 @@ DatasetName = Literal[
 ]
 
 
+View = Literal["resize", "crop", "wide_crop"]
+
+
 class Augmentation(Spec):
     """Random changes to training images, drawn anew every time an image is seen."""
 
@@ -39,7 +42,9 @@ class Dataset(Spec):
     """Images and labels by name, brought to `size` x `size` pixels.
 
     view resize: the whole image, scaled. view crop, as for ImageNet: a random resized crop (area 8
-    to 100 %, aspect 3/4 to 4/3) in training, the central 7/8 otherwise.
+    to 100 %, aspect 3/4 to 4/3) in training, the central 7/8 otherwise. view wide_crop, as Chen et
+    al. see VisDA-17: a random resized crop of 75 to 133 % of the area in training, drawn anew
+    while it does not fit, the whole image otherwise.
 
     `npz` (arrays train_x, train_y, test_x, test_y; images (N, H, W, C) uint8) and `folder` (images
     in SPLIT/CLASS/FILE, splits train and val, optionally test) are files of the user's own: `path`
@@ -54,10 +59,10 @@ class Dataset(Spec):
         ge=8, le=512, description="height and width that images are brought to, in pixels"
     )
     augment: Augmentation = Field(Augmentation(), description="random changes to training images")
-    view: Literal["resize", "crop"] = Field(
+    view: View = Field(
         "resize",
         description="resize: the whole image, scaled; crop: a random part of it in training, its "
-        "centre otherwise",
+        "centre otherwise; wide_crop: most of it in training, the whole otherwise",
     )
     limit: int | None = Field(None, ge=16, description="use only this many images of each split")
     label: Name | None = Field(None, description="what tables call it; default: its name")
@@ -199,18 +204,29 @@ class AutoAttackCheck(Spec):
 
 
 class TransferAttackCheck(Spec):
-    """Test images attacked on another, unseen model: does the transferred network withstand them?
+    """Test images attacked on another network, which the transferred one has never seen: does it
+    withstand them?
 
-    The surrogate is a network for the same classes, with published weights.
+    The other network, the surrogate, is one for the same classes: with published weights (`load`),
+    or trained by the study (`train`), once, on all training images of the task, from seed 0.
     """
 
     kind: Literal["transfer_attack"] = Field(description="images attacked on another network")
     attack: Attack = Field(description="on the other network")
     model: Model = Field(description="the other network")
-    load: Checkpoint = Field(description="its published weights")
+    load: Checkpoint | None = Field(None, description="its published weights; either this or train")
+    train: Regime | None = Field(
+        None, description="how the study trains it on the task; either this or load"
+    )
     images: int | None = Field(
         None, ge=1, description="the first so many test images; default: all"
     )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.train is None) == (self.load is None):
+            raise ValueError("a transfer_attack has either train: or load:")
+        return self
 
 
 Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="kind")]
@@ -232,6 +248,22 @@ class Transfer(Spec):
     checks: tuple[Check, ...] | None = Field(
         None, min_length=1, description="further evaluations of the trained network"
     )
+
+    def surrogate(self, check: Check) -> Theta | None:
+        """The network that the study trains for one of the checks; None where it trains none."""
+        if check.kind != "transfer_attack" or check.train is None:
+            return None
+        return Theta(
+            dataset=self.dataset,
+            model=check.model,
+            pretraining=Pretraining(train=check.train),
+            evaluation=self.evaluation,
+        )
+
+    @property
+    def surrogates(self) -> tuple[Theta, ...]:
+        """The networks that the study trains for the checks."""
+        return tuple(filter(None, map(self.surrogate, self.checks or ())))
 
 
 class Scores(Spec):

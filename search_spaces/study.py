@@ -285,8 +285,11 @@ class Study(Spec):
         return tuple(dict.fromkeys(seed for task in self.downstream for seed in task.all_seeds))
 
     def prunings(self, pretraining: str, source_seed: int) -> dict[str, PruningPlan]:
-        """The prunings that start from a theta, by their names. Each source seed prunes by seeds of
-        its own, or masks drawn at random would be the same for all."""
+        """The prunings that start from a theta, by their names; none from a check's surrogate. Each
+        source seed prunes by seeds of its own, or masks drawn at random would be the same for all.
+        """
+        if pretraining not in self.source.pretrainings:
+            return {}
         count, named = source_seed - self.source.seeds[0], self.pruning.items()
         return {name: plan.moved(count) for name, plan in named if plan.starts_from(pretraining)}
 

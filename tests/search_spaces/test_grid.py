@@ -2,6 +2,7 @@
 
 from collections import Counter
 from copy import deepcopy
+from itertools import product
 
 import pytest
 
@@ -314,6 +315,36 @@ def test_the_papers_figure_3_is_1080_transfers(name):
         assert set(Counter(labels[label] for labels in found).values()) == {1080 // count}
 
 
+@pytest.mark.parametrize("name", ["paper", "paper-as-code"])
+def test_the_papers_figures_4_and_5_have_every_panel(name):
+    found = [cell.labels for cell in grid.transfers(studies.load(name))]
+    tasks = {"cifar10", "cifar100", "svhn"}
+    fig4 = {
+        (row["pruning"], row["dataset"], row["regime"])
+        for row in found
+        if row["theta"] == "adversarial" and row["fraction"] == 1
+    }
+    prunings = {"dense", "imp", "imp-adversarial", "one-shot", "random"}
+    assert fig4 == set(product(prunings, tasks, ("standard", "adversarial")))
+    few = [row for row in found if row["fraction"] < 1]
+    fig5 = {(row["theta"], row["dataset"], row["fraction"], row["level"]) for row in few}
+    thetas = {"standard", "fast_adversarial", "adversarial"}
+    assert fig5 == set(product(thetas, tasks, (0.1, 0.01), range(20)))
+    assert {(row["pruning"], row["regime"]) for row in few} == {
+        ("dense", "adversarial"),
+        ("imp", "adversarial"),
+    }
+
+
+def test_further_tasks_take_over_the_papers_tickets():
+    further, paper = (grid.expand(studies.load(name)) for name in ("paper-a10", "paper"))
+    assert further.sources.keys() < paper.sources.keys()
+    assert {cell.transfer.dataset.name for cell in further.transfers.values()} == {
+        "cub200",
+        "visda17",
+    }
+
+
 # Levels that a search chooses
 
 
@@ -441,4 +472,26 @@ def test_behind_a_transfer_is_its_ticket_or_its_theta():
     whole = grid.expand(with_source(seeds=[0, 5]))
     for name, cell in whole.transfers.items():
         ticket = cell.transfer.ticket
-        assert whole.sources[whole.behind[name]] == (ticket if ticket.level else ticket.theta)
+        (behind,) = whole.behind[name]
+        assert whole.sources[behind] == (ticket if ticket.level else ticket.theta)
+
+
+def test_a_trained_surrogate_is_a_theta_behind_the_transfers_that_it_checks():
+    surrogate = {
+        "kind": "transfer_attack",
+        "attack": PGD,
+        "model": {"arch": "resnet8", "width": 2},
+        "train": {"recipe": RECIPE},
+    }
+    of = checked({"check": surrogate, "only": {"pruning": ["imp"]}})
+    whole, before = grid.expand(of), grid.expand(study())
+    (name,) = whole.thetas.keys() - before.thetas.keys()
+    theta = whole.thetas[name].theta
+    assert theta.dataset == of.downstream[0].dataset
+    assert (theta.model.width, theta.seed) == (2, 0)
+    assert whole.tickets == before.tickets
+    assert of.plans(whole.thetas[name].pretraining, 0) == ()
+    waiting = {cell.regime for key, cell in whole.transfers.items() if name in whole.behind[key]}
+    assert waiting == {"adversarial"}
+    checks = {k for k, cell in whole.transfers.items() if cell.transfer.checks}
+    assert checks == {key for key in whole.transfers if name in whole.behind[key]}

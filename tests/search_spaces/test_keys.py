@@ -101,6 +101,8 @@ FULL = {
         {"kind": "transfer_attack", "attack": PGD, "model": MODEL, "load": FILE, "images": 8},
     ],
 }
+SURROGATE = {"kind": "transfer_attack", "attack": PGD, "model": MODEL, "train": REGIME}
+CHECKED = {**FULL, "checks": [SURROGATE]}
 STANDARD = {"recipe": {"epochs": 1, "lr": 0.1}}
 STUDY = {
     "name": "small",
@@ -191,6 +193,7 @@ def test_a_key_is_16_hexadecimal_digits():
 
 WHOLE = {
     "transfer": Transfer(**FULL),
+    "checked transfer": Transfer(**CHECKED),
     "loaded theta": Theta(**LOADED),
     "named weights": Checkpoint(**NAMED),
     "hosted weights": Checkpoint(**HOSTED),
@@ -239,6 +242,17 @@ def test_further_checks_enter_a_key_only_where_there_are_any():
     assert "checks" not in canonical(Transfer(**without))
     assert key(Transfer(**without, checks=None)) == key(Transfer(**without))
     assert key(Transfer(**without)) != key(Transfer(**FULL))
+
+
+def test_a_surrogate_is_trained_once_for_all_transfers_that_it_checks():
+    transfer = Transfer(**{**CHECKED, "regime": STANDARD})
+    (theta,) = transfer.surrogates
+    for changes in ({"seed": 9}, {"fraction": 0.25}, {"regime": transfer.regime}):
+        assert key(transfer.model_copy(update=changes).surrogates[0]) == key(theta)
+    longer = {**REGIME, "recipe": {**RECIPE, "epochs": 9}}
+    other = Transfer(**{**CHECKED, "checks": [{**SURROGATE, "train": longer}]})
+    assert key(other.surrogates[0]) != key(theta)
+    assert Transfer(**FULL).surrogates == ()
 
 
 def test_a_childs_key_changes_with_its_parents():

@@ -133,7 +133,7 @@ def test_unknown_fields_are_refused_at_every_depth(path):
         (Augmentation, {}, "crop", -1, "greater than or equal to 0"),
         (Augmentation, {}, "crop", 33, "less than or equal to 32"),
         (Dataset, TASK["dataset"], "name", "digit", "'mnist-mini', 'digits'"),
-        (Dataset, TASK["dataset"], "view", "zoom", "'resize' or 'crop'"),
+        (Dataset, TASK["dataset"], "view", "zoom", "'resize', 'crop' or 'wide_crop'"),
         (Dataset, TASK["dataset"], "label", "my digits", "match pattern"),
         (Dataset, TASK["dataset"], "sha256", "A" * 64, "match pattern"),
         (Dataset, TASK["dataset"], "size", 7, "greater than or equal to 8"),

@@ -32,7 +32,7 @@ def replay(work: Worklist, seconds: Mapping[str, float], slots: int) -> dict[str
         return capacity.beside(min(len(making), at_once)) if making else float("inf")
 
     def ready(job: str) -> bool:
-        return not any(work.grid.behind[job] in chain for chain in making)
+        return not any(name in chain for chain in making for name in work.grid.behind[job])
 
     def chunk() -> QueueSearcher:
         return QueueSearcher(work.queue, lambda job: {"key": job}, ready, room, lambda: None)
@@ -74,6 +74,6 @@ def bound(work: Worklist, seconds: Mapping[str, float], slots: int) -> float:
     longest = 0.0
     for chain in chains.unfinished(work):
         names = [key(spec) for spec in chain.results]
-        last = [seconds[name] for name, source in behind.items() if source == names[-1]]
+        last = [seconds[name] for name, sources in behind.items() if names[-1] in sources]
         longest = max(longest, sum(seconds[name] for name in names) + max(last, default=0.0))
     return max(longest, sum(seconds.values()) / slots)

@@ -76,8 +76,8 @@ def _seen(images: ImageSet, dataset: Dataset) -> ImageSet:
     """Images as the dataset's view and size want them; files see to that while they are read."""
     if not isinstance(images, Images):
         return images
-    if dataset.view == "crop":
-        return replace(images, crop=dataset.size)
+    if dataset.view != "resize":
+        return replace(images, crop=dataset.size, view=dataset.view)
     return _sized(images, dataset.size)
 
 

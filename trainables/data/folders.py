@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from search_spaces.errors import InputError
+from search_spaces.spec import View
 from trainables.data.image_files import rgb
-from trainables.data.images import Images, central_box, random_boxes
+from trainables.data.images import Images, random_boxes, still_box
 from trainables.runtime.seeding import generator
 
 WORKERS = "DOUBLE_WIN_LOADER_WORKERS"
@@ -27,8 +28,9 @@ class Folder:
 
     names: all files of the split, relative to root, as bytes (one array, so that loader processes
     share its memory); place: (N,) where this set's images stand in it; y: (N,) int64 labels.
-    view resize: whole images, scaled. view crop: random resized crops of an image, each drawn from
-    the stream's seed and the image's place alone; without a seed the central 7/8.
+    view resize: whole images, scaled. Other views: random resized crops of an image, each drawn
+    from the stream's seed and the image's place alone; without a seed what is evaluated
+    (`images.still_box`).
     """
 
     root: Path
@@ -36,7 +38,7 @@ class Folder:
     place: Tensor
     y: Tensor
     size: int
-    view: Literal["resize", "crop"]
+    view: View
 
     def __len__(self) -> int:
         return len(self.y)
@@ -70,7 +72,7 @@ class Folder:
         """One image (3, size, size), by its place in names."""
         path = self.root / os.fsdecode(self.names[place])
         rng = None
-        if self.view == "crop" and seed is not None:
+        if self.view != "resize" and seed is not None:
             rng = generator(seed, "view", place)
         return decode(path, self.size, self.view, rng)
 
@@ -139,7 +141,7 @@ def folder(
     root: Path,
     listing: Sequence[tuple[str, int]],
     size: int,
-    view: Literal["resize", "crop"],
+    view: View,
 ) -> Folder:
     """A set of image files from (name relative to root, label) pairs."""
     names = np.array([os.fsencode(name) for name, _ in listing], dtype=np.bytes_)
@@ -147,15 +149,13 @@ def folder(
     return Folder(root, names, torch.arange(len(listing)), labels, size, view)
 
 
-def decode(
-    path: Path, size: int, view: Literal["resize", "crop"], rng: torch.Generator | None
-) -> NDArray[np.uint8]:
-    """An image file as (3, size, size): scaled whole (view resize), or (view crop) a random resized
-    crop drawn from `rng`, without it the central 7/8. Raises InputError where it can't be read."""
+def decode(path: Path, size: int, view: View, rng: torch.Generator | None) -> NDArray[np.uint8]:
+    """An image file as (3, size, size): scaled whole (view resize), or a random resized crop drawn
+    from `rng`, without it what is evaluated. Raises InputError where it can't be read."""
     try:
         with Image.open(path) as file:
             image = rgb(file)
-            box = _box(image, rng) if view == "crop" else None
+            box = None if view == "resize" else _box(image, view, rng)
             seen = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     except InputError as error:
         raise InputError(f"image {path}: {error}") from error
@@ -166,10 +166,15 @@ def decode(
     return np.asarray(seen).transpose(2, 0, 1)
 
 
-def _box(image: Image.Image, rng: torch.Generator | None) -> tuple[float, float, float, float]:
+def _box(
+    image: Image.Image, view: View, rng: torch.Generator | None
+) -> tuple[float, float, float, float]:
     """(left, top, right, bottom) of the part of an image that is seen."""
     width, height = image.size
-    box = central_box(height, width) if rng is None else random_boxes(1, height, width, rng)[0]
+    if rng is None:
+        box = still_box(height, width, view)
+    else:
+        box = random_boxes(1, height, width, rng, view)[0]
     left, top, w, h = box.tolist()
     # Rounding must not leave the image by a hair.
     return left, top, min(left + w, width), min(top + h, height)

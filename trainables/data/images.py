@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from search_spaces.spec import Augmentation
+from search_spaces.spec import Augmentation, View
 from trainables.runtime.seeding import generator
 
-MIN_AREA = 0.08
+AREAS: dict[View, tuple[float, float]] = {"crop": (0.08, 1.0), "wide_crop": (0.75, 1.33)}
+"""Of views with random crops: the least and the most share of the image's area."""
 MAX_ASPECT = 4 / 3
 TRIES = 10
 
@@ -43,20 +44,21 @@ class ImageSet(Protocol):
 @dataclass(frozen=True)
 class Images:
     """x: (N, C, H, W) uint8; y: (N,) int64. crop: side in pixels of the square view that `pixels`
-    cuts out of each image; None: images are seen whole, as they are."""
+    cuts out of each image, as `view` wants it; None: images are seen whole, as they are."""
 
     x: Tensor
     y: Tensor
     crop: int | None = None
+    view: View = "crop"
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: Tensor | slice) -> "Images":
-        return Images(self.x[index], self.y[index], self.crop)
+        return replace(self, x=self.x[index], y=self.y[index])
 
     def to(self, device: torch.device | str) -> "Images":
-        return Images(self.x.to(device), self.y.to(device), self.crop)
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def stream(self, batches: Sequence[Tensor], seed: int | None) -> Iterator["Images"]:
         """Batches by their indices. Views are cut later, in `pixels`, so `seed` has no effect."""
@@ -66,15 +68,15 @@ class Images:
         """(N, C, H, W) float32 in [0, 1], channels last.
 
         With `crop`, (N, C, crop, crop): a random resized crop drawn from `rng` (on x's device), or
-        without it the central square of 7/8 of the short side. Without `crop`, draws nothing.
+        without it what is evaluated (`still_box`). Without `crop`, draws nothing.
         """
         if self.crop is None:
             return pixels(self.x)
         n, _, height, width = self.x.shape
         if rng is None:
-            boxes = central_box(height, width).to(self.x.device).expand(n, 4)
+            boxes = still_box(height, width, self.view).to(self.x.device).expand(n, 4)
         else:
-            boxes = random_boxes(n, height, width, rng)
+            boxes = random_boxes(n, height, width, rng, self.view)
         return cut(pixels(self.x), boxes, self.crop)
 
 
@@ -99,15 +101,18 @@ def pixels(x: Tensor) -> Tensor:
     return x.to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def random_boxes(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
+def random_boxes(
+    n: int, height: int, width: int, rng: torch.Generator, view: View = "crop"
+) -> Tensor:
     """n boxes (left, top, width, height), in pixels and fractions, inside a height x width image.
 
-    As torchvision's RandomResizedCrop: area uniform in 8 to 100 % of the image, aspect log-uniform
-    in 3/4 to 4/3, anew up to ten times while the box does not fit; after that the largest central
+    As torchvision's RandomResizedCrop: area uniform in the view's AREAS, aspect log-uniform in 3/4
+    to 4/3, anew up to ten times while the box does not fit; after that the largest central
     box of an allowed aspect. On the generator's device.
     """
     area, aspect, x, y = torch.rand(4, n, TRIES, generator=rng, device=rng.device)
-    area = (MIN_AREA + (1 - MIN_AREA) * area) * (height * width)
+    least, most = AREAS[view]
+    area = (least + (most - least) * area) * (height * width)
     aspect = (math.log(MAX_ASPECT) * (2 * aspect - 1)).exp()
     w, h = (area * aspect).sqrt(), (area / aspect).sqrt()
     tries = torch.stack([x * (width - w), y * (height - h), w, h], dim=-1)
@@ -119,8 +124,11 @@ def random_boxes(n: int, height: int, width: int, rng: torch.Generator) -> Tenso
     return torch.where(fits.any(1, keepdim=True), chosen, fallback)
 
 
-def central_box(height: int, width: int) -> Tensor:
-    """(left, top, width, height) of the central square of 7/8 of the short side."""
+def still_box(height: int, width: int, view: View = "crop") -> Tensor:
+    """(left, top, width, height) of what is evaluated: of view crop the central square of 7/8 of
+    the short side, of wide_crop the whole image."""
+    if view == "wide_crop":
+        return torch.tensor([0.0, 0.0, width, height])
     side = min(height, width) * 7 / 8
     return torch.tensor([(width - side) / 2, (height - side) / 2, side, side])
 

@@ -1,7 +1,7 @@
 """Further checks of a transferred network: AutoAttack, and attacks made on another network."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,17 +20,20 @@ from trainables.training.attacks import perturb
 from trainables.training.evaluation import BATCH, evaluating, first_images
 
 
-def run(check: Check, net: nn.Module, data: Splits) -> tuple[dict[str, Any], Tensor]:
+def run(
+    check: Check, net: nn.Module, data: Splits, surrogate: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Any], Tensor]:
     """(record, per-image correctness) of a check on the test images, in eval mode and float32.
 
-    record: `kind`, `images`, `ra` (accuracy in [0, 1]) and `warnings`, the library's own words.
+    surrogate: the weights of the other network, where the study has trained it. record: `kind`,
+    `images`, `ra` (accuracy in [0, 1]) and `warnings`, the library's own words.
     """
     messages: list[str] = []
     with evaluating(net), _overheard("auto-attack", messages):
         if check.kind == "autoattack":
             right = _autoattack(check, net, data)
         else:
-            right = _transfer_attack(check, net, data)
+            right = _transfer_attack(check, net, data, surrogate)
     record = {
         "kind": check.kind,
         "images": len(right),
@@ -76,13 +79,21 @@ def _autoattack(check: AutoAttackCheck, net: nn.Module, data: Splits) -> Tensor:
     return torch.cat(right)
 
 
-def _transfer_attack(check: TransferAttackCheck, net: nn.Module, data: Splits) -> Tensor:
+def _transfer_attack(
+    check: TransferAttackCheck,
+    net: nn.Module,
+    data: Splits,
+    weights: Mapping[str, Tensor] | None,
+) -> Tensor:
     """(N,) bool: which images stay correct when attacked on the surrogate?"""
     own = check.model.normalisation
     mean, std = (own.mean, own.std) if own else (data.mean, data.std)
     size = first_images(data.test, 1)[0].shape[-1]
     surrogate = networks.build(check.model, data.classes, mean, std, seed=0, size=size)
-    surrogate.load_state_dict(formats.state_for(check.load, check.model, surrogate))
+    if check.load is not None:
+        weights = formats.state_for(check.load, check.model, surrogate)
+    assert weights is not None, "trained before its transfers are"
+    surrogate.load_state_dict(weights)
     surrogate.to(next(net.parameters()).device)
     return withstands_other(net, surrogate, data.test[slice(0, check.images)], check.attack)
 

@@ -1,14 +1,14 @@
 """One transfer: a ticket trained on a downstream task, then evaluated once on its test images."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from search_spaces.spec import Transfer
+from search_spaces.spec import Check, Theta, Transfer
 from trainables.data import datasets
 from trainables.data.images import Splits
 from trainables.jobs import checks
@@ -28,17 +28,19 @@ from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, valid
 
 @dataclass(frozen=True)
 class Task:
-    """A transfer made ready: the rewound network with a new head, its mask and its data."""
+    """A transfer made ready: the rewound network with a new head, its mask and its data, and the
+    weights of the networks that the study has trained for its checks."""
 
     spec: Transfer
     net: nn.Module
     mask: Mask | None
     data: Splits
     started: Moment
+    surrogates: Mapping[Theta, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
-    """Reads theta and mask from the ledger; the head is drawn from the transfer's seed.
+    """Reads theta, mask and surrogates from the ledger; the head is drawn from the transfer's seed.
 
     Without test images, their place in the task is empty, and they are not touched."""
     started = now()
@@ -54,7 +56,9 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     missing = load_body(net, theta, mask or ones(net))
     if any(not anatomy(net).in_head(name) for name in missing):
         raise ValueError(f"theta lacks the weights {missing}")
-    return Task(spec, net.to(device), mask, data, started)
+    others = spec.surrogates if with_test else ()
+    surrogates = {each: read(ledger.file(each, "weights.safetensors")) for each in others}
+    return Task(spec, net.to(device), mask, data, started, surrogates)
 
 
 def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[str]:
@@ -121,7 +125,7 @@ def conclude(
     if not diverged and best.epoch != reached.last["number"]:
         task.net.load_state_dict(best.state)
         evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
-    further = [checks.run(check, task.net, task.data) for check in spec.checks or ()]
+    further = [_check(check, task) for check in spec.checks or ()]
     result = {
         "state": reached.state,
         "test": evaluated.scores.model_dump(),
@@ -138,6 +142,12 @@ def conclude(
         result["reason"] = reached.reason
     bits = _bits(evaluated) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
     return result, {"correct.safetensors": to_bytes(bits)}
+
+
+def _check(check: Check, task: Task) -> tuple[dict[str, Any], Tensor]:
+    surrogate = task.spec.surrogate(check)
+    weights = None if surrogate is None else task.surrogates[surrogate]
+    return checks.run(check, task.net, task.data, weights)
 
 
 def _bits(results: ImageResults) -> dict[str, Tensor]:

@@ -82,7 +82,9 @@ class Estimate:
 def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
     """What is left of a study and what is known of its cost on this host."""
     model, ledger = work.study.source.model.model_copy(update={"normalisation": None}), work.ledger
-    thetas = [cell.theta for name, cell in work.grid.thetas.items() if name in work.complete]
+    complete = (cell.theta for name, cell in work.grid.thetas.items() if name in work.complete)
+    # A check's surrogate may be another network.
+    thetas = [theta for theta in complete if theta.model == work.study.source.model]
     sizes = (ledger.folder(theta) / "weights.safetensors" for theta in thetas)
     weights = next((path.stat().st_size // 4 for path in sizes if path.exists()), None)
     return Outlook(model, left(work), finished(work, device), capacity, weights)

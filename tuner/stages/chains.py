@@ -48,7 +48,14 @@ def beyond_reach(work: Worklist, given_up: Collection[str]) -> set[str]:
     waiting = (
         name
         for name, cell in work.grid.transfers.items()
-        if cell.transfer.ticket.theta in lost or cell.transfer.ticket in lost
+        if any(
+            spec in lost
+            for spec in (
+                cell.transfer.ticket.theta,
+                cell.transfer.ticket,
+                *cell.transfer.surrogates,
+            )
+        )
     )
     return {*given_up, *lost.values(), *waiting}
 

@@ -159,19 +159,21 @@ def run(
 ) -> None:
     """Runs what the worklist's queue hands out, each transfer as soon as its ticket is there and it
     has room beside the chains of `sources`; calls `made` or `failed` with its key as it ends.
-    Transfers whose ticket the source stage could not make are passed over."""
+    Transfers whose ticket, or what their checks need, the source stage could not make are passed
+    over."""
     watcher, ledger = _TransferWatcher(made, failed), work.ledger
 
     def config(job: str) -> dict[str, str] | None:
         transfer = work.grid.transfers[job].transfer
         ticket = transfer.ticket
-        if not (ledger.has(ticket.theta) and (ticket.level == 0 or ledger.has(ticket))):
+        needed = [ticket.theta, *([ticket] if ticket.level else []), *transfer.surrogates]
+        if not all(map(ledger.has, needed)):
             return None
         spec = transfer.model_dump_json()
         return {"key": job, "transfer": spec, "storage": str(ledger.root)}
 
     def ready(job: str) -> bool:
-        return not sources.makes(work.grid.behind[job])
+        return not any(map(sources.makes, work.grid.behind[job]))
 
     def room() -> float:
         sources.look()

@@ -166,7 +166,7 @@ def _below(root: Path, path: str) -> Path:
 
 def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
     check = chosen.check
-    if check.kind != "transfer_attack":
+    if check.kind != "transfer_attack" or check.load is None:
         return chosen
     load = _weights_file(check.load, check.model, root)
     check = check.model_copy(update={"load": load})
@@ -231,7 +231,7 @@ def check(study: Study) -> list[str]:
                 )
     for task in study.downstream:
         for chosen in task.checks:
-            if chosen.check.kind == "transfer_attack":
+            if chosen.check.kind == "transfer_attack" and chosen.check.load is not None:
                 fitting.sparsity(chosen.check.load, chosen.check.model, task.dataset)
     for place, task in enumerate(study.downstream):
         if all(chosen.check.kind != "autoattack" for chosen in task.checks):

@@ -13,10 +13,10 @@ from trainables.data.images import (
     Splits,
     augment,
     balanced,
-    central_box,
     held_out,
     pixels,
     random_boxes,
+    still_box,
 )
 from trainables.runtime.seeding import generator
 
@@ -235,13 +235,29 @@ def test_random_boxes_are_torchvisions(height, width):
         assert area.mean() == pytest.approx(torchvision_area(height), abs=0.01)
 
 
-def torchvision_area(side):
+def test_wide_crops_are_torchvisions_too():
+    """RandomResizedCrop(scale=(0.75, 1.33)): what is larger than the image is drawn anew."""
+    boxes = random_boxes(20_000, 32, 32, generator(0, "test"), "wide_crop").double()
+    areas = boxes[:, 2] * boxes[:, 3] / 32**2
+    assert 0.75 - 1e-6 <= areas.min() < 0.755 and areas.max() <= 1 + 1e-6
+    assert areas.mean() == pytest.approx(torchvision_area(32, (0.75, 1.33)), abs=0.005)
+
+
+def test_wide_crops_are_evaluated_whole():
+    x = ramp(12, 12)
+    images = Images(x, torch.zeros(len(x)), crop=12, view="wide_crop")
+    assert torch.allclose(images.pixels(), pixels(x), atol=1e-6)
+    assert not torch.allclose(images.pixels(generator(0, "test")), pixels(x), atol=1e-3)
+    assert images[:1].view == images.to("cpu").view == "wide_crop"
+
+
+def torchvision_area(side, scale=(0.08, 1.0)):
     from torchvision.transforms import RandomResizedCrop
 
     torch.manual_seed(0)
     image, areas = torch.empty(1, side * 32, side * 32), []
     for _ in range(4000):
-        _, _, h, w = RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3))
+        _, _, h, w = RandomResizedCrop.get_params(image, scale, (3 / 4, 4 / 3))
         areas.append(h * w / (side * 32) ** 2)
     return sum(areas) / len(areas)
 
@@ -254,4 +270,4 @@ def test_boxes_that_never_fit_become_the_largest_central_one():
     assert fallback.all()
     assert torch.allclose(left[fallback], torch.tensor((400 - 10 * 4 / 3) / 2))
     assert (top + h).max() <= 10 + 1e-5
-    assert math.isclose(central_box(16, 24)[2], 14)
+    assert math.isclose(still_box(16, 24)[2], 14)

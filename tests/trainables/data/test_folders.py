@@ -44,7 +44,7 @@ def noisy(tmp_path):
     return lambda view: folder(tmp_path, listing, 8, view)
 
 
-@pytest.mark.parametrize("view", ["resize", "crop"])
+@pytest.mark.parametrize("view", ["resize", "crop", "wide_crop"])
 def test_the_number_of_loader_processes_changes_nothing(noisy, view, monkeypatch):
     images = noisy(view)
     batches = torch.randperm(12).split(5)
@@ -99,6 +99,9 @@ def test_views_by_hand(tmp_path):
     assert whole[0, :, 0].tolist() == [0] * 8 and whole[0, :, 7].tolist() == [255] * 8
     # The central 14 x 14 spans columns 9 to 23; seen at its own scale it is copied pixel by pixel.
     assert np.array_equal(decode(path, 14, "crop", None)[0], pixels[1:15, 9:23, 0])
+    whole = decode(path, 14, "resize", None)
+    assert np.array_equal(decode(path, 14, "wide_crop", None), whole)
+    assert not np.array_equal(decode(path, 14, "wide_crop", generator(0, "test")), whole)
     views = {decode(path, 8, "crop", generator(seed, "test")).tobytes() for seed in range(20)}
     assert len(views) > 10
 
@@ -232,7 +235,7 @@ def test_loader_workers(monkeypatch):
             loader_workers()
 
 
-@pytest.mark.parametrize("view", ["resize", "crop"])
+@pytest.mark.parametrize("view", ["resize", "crop", "wide_crop"])
 def test_training_and_judging_read_folders(tmp_path, view, evaluation):
     for k in range(60):
         split = "train" if k < 40 else "val"

@@ -4,13 +4,16 @@ from functools import partial
 
 import pytest
 import torch
+import yaml
 
 from search_spaces import grid
 from search_spaces.reading import studies
-from trainables.jobs import transfer, transfer_trial
+from search_spaces.study import Downstream
+from trainables.jobs import checks, transfer, transfer_trial
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.outcome import outcome
 from trainables.jobs.theta import Worker
+from trainables.models import networks
 from trainables.pruning import masks
 from trainables.store.ledger import open_ledger
 from trainables.store.tensors import read
@@ -190,3 +193,35 @@ def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monk
     assert {path: path.read_bytes() for path in folder.iterdir()} == first
     assert reports[-1] == reports[-2]
     assert [report["ends"] for report in reports] == [False, True, True]
+
+
+SURROGATE = """
+kind: transfer_attack
+attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
+model: {arch: resnet8, width: 2}
+train:
+  attack: {kind: pgd, steps: 2, epsilon: 0.1, alpha: 0.1}
+  recipe: {epochs: 1, batch_size: 16, lr: 0.05}
+"""
+
+
+def test_a_transfer_is_checked_by_a_surrogate_that_the_study_trains(study, done):
+    """The whole way: the surrogate is a chain of its own, and its weights make the images."""
+    check = {"check": yaml.safe_load(SURROGATE), "only": {"levels": [0]}}
+    (task,) = study.downstream
+    task = Downstream.model_validate({**task.model_dump(), "checks": [check]})
+    whole = grid.expand(study.model_copy(update={"downstream": (task,)}))
+    (cell,) = (c for c in whole.transfers.values() if c.transfer.checks)
+    (surrogate,) = cell.transfer.surrogates
+    list(run_chain(Chain(theta=surrogate, plans=()), done))
+    trained = transfer.prepare(cell.transfer, done.ledger, torch.device("cpu"))
+    list(transfer.run(trained, done.ledger))
+    (found,) = done.ledger.result(cell.transfer)["checks"]
+    assert (found["kind"], found["images"]) == ("transfer_attack", 96)
+    weights = read(done.ledger.file(surrogate, "weights.safetensors"))
+    data = trained.data
+    other = networks.build(surrogate.model, data.classes, data.mean, data.std, seed=3)
+    other.load_state_dict(weights)
+    check = cell.transfer.checks[0]
+    right = checks.withstands_other(trained.net.eval(), other, data.test, check.attack)
+    assert found["ra"] == right.double().mean().item()

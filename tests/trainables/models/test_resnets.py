@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
+from search_spaces.reading import studies
 from search_spaces.spec import Model
 from tests.support.paths import ROOT
 from trainables.models.folding import folded
@@ -99,6 +100,7 @@ def test_narrow_networks_train_on_cpus_without_avx512(width):
     away. A process of its own: it died of a signal."""
     script = f"""
 import torch
+from search_spaces.reading import studies
 from search_spaces.spec import Model
 from trainables.models.networks import build
 torch.set_num_threads(1)
@@ -118,3 +120,29 @@ def test_a_strided_1x1_convolution_is_one(channels, size):
     x = torch.rand(3, channels, size, size, dtype=torch.float64)
     expected = nn.functional.conv2d(x, convolution.weight, stride=2)
     torch.testing.assert_close(convolution(x), expected)
+
+
+def unseen(arch, size):
+    """The share of convolution weights that no image of a size reaches. With positive weights and
+    pixels nothing cancels and no unit is off: what gets no gradient is not connected."""
+    net = build(Model(arch=arch), 10, [0.0] * 3, [1.0] * 3, seed=0).eval()
+    weights = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d)]
+    for weight in weights:
+        nn.init.constant_(weight, 1 / weight[0].numel())
+    nn.init.ones_(net.fc.weight)
+    net(torch.ones(1, 3, size, size)).sum().backward()
+    dead = sum(int((weight.grad == 0).sum()) for weight in weights)
+    return dead / sum(weight.numel() for weight in weights)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-as-code", "paper-a10"])
+def test_the_papers_network_sees_all_images_at_one_size(name):
+    study = studies.load(name)
+    datasets = [study.source.dataset, *(task.dataset for task in study.downstream)]
+    assert {(study.source.model.arch, dataset.size) for dataset in datasets} == {("resnet50", 224)}
+
+
+@pytest.mark.parametrize(("size", "share"), [(224, 0), (32, 0.235)])
+def test_no_weight_of_the_papers_network_is_dead_at_its_resolution(size, share):
+    """At 32 pixels the last stage sees one pixel: of its 3 x 3 kernels, most weights see none."""
+    assert unseen("resnet50", size) == pytest.approx(share, abs=5e-4)

@@ -53,7 +53,8 @@ def test_a_recorded_study_takes_little_longer_than_it_must(work, seconds, slots,
 def test_transfers_begin_between_their_ticket_and_the_last_one(work, seconds, slots):
     spans = replay(work, seconds, slots)
     begins = {name: spans[name].begin for name in work.grid.transfers}
-    assert all(begins[name] >= spans[ticket].end for name, ticket in work.grid.behind.items())
+    behind = work.grid.behind.items()
+    assert all(begins[name] >= spans[each].end for name, all_ in behind for each in all_)
     assert min(begins.values()) < max(spans[name].end for name in work.grid.sources)
 
 

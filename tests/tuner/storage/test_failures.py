@@ -14,6 +14,7 @@ from ray.train.v2._internal.exceptions import (
 from search_spaces import grid
 from search_spaces.errors import InputError
 from search_spaces.keys import key
+from search_spaces.study import ChosenCheck
 from tests.support import made_up
 from tests.support.mlflow_store import empty_store
 from tests.support.studies import write
@@ -155,6 +156,27 @@ def test_what_waits_for_a_failure_is_beyond_reach_and_nothing_else(study, ledger
         *(c.key for c in grid.tickets(study) if c.pruning == "random"),
     }
     assert tickets["imp", 2] in chain_keys(study, ledger, set())
+
+
+def test_without_its_surrogate_a_checked_transfer_is_beyond_reach(study, ledger):
+    attack = {"kind": "pgd", "epsilon": 0.1, "alpha": 0.1}
+    train = {"recipe": {"epochs": 1, "lr": 0.1}}
+    check = {"kind": "transfer_attack", "attack": attack, "model": {"arch": "resnet8"}}
+    chosen = ChosenCheck(check={**check, "train": train}, only={"levels": [1]})
+    task = study.downstream[0].model_copy(update={"checks": (chosen,)})
+    checked = study.model_copy(update={"downstream": (task,)})
+    work = worklist(checked, ledger)
+    surrogate, waiting = (
+        {
+            n
+            for n, cell in work.grid.thetas.items()
+            if cell.pretraining not in study.source.pretrainings
+        },
+        {n for n, cell in work.grid.transfers.items() if cell.transfer.checks},
+    )
+    assert len(surrogate) == 1 and waiting
+    assert surrogate < chain_keys(checked, ledger, set())
+    assert chains.beyond_reach(work, surrogate) == surrogate | waiting
 
 
 def test_another_study_s_failures_are_none_of_this_one_s(study, ledger, fail, cell):
