@@ -95,8 +95,8 @@ class Results:
         return [name for name, cell in self._cells.items() if self.work.ledger.has(_spec(cell))]
 
     def ticket(self, name: str) -> "nn.Module":
-        """A network before its transfer: theta, or theta under a ticket's mask, with the source
-        task's head, in evaluation mode on the CPU. It takes images in [0, 1], N x C x H x W.
+        """A network before its transfer: theta, or a ticket's weights under its mask, with the
+        source task's head, in evaluation mode on the CPU. It takes images in [0, 1], N x C x H x W.
 
         Raises InputError if there is none of that name."""
         import torch
@@ -109,7 +109,7 @@ class Results:
             known = ", ".join(self.tickets) or "none yet"
             raise InputError(f"ticket {name}: not there: {known}")
         ticket, ledger = self._cells[name].ticket, self.work.ledger
-        state_of = read(ledger.file(ticket.theta, "weights.safetensors"))
+        state_of = read(ledger.file(ticket.start, "weights.safetensors"))
         if ticket.level:
             state_of = rewind(state_of, read(ledger.file(ticket, "mask.safetensors")))
         net = network(ticket.theta, torch.device("cpu"))

@@ -14,6 +14,7 @@ METHODS = ("imp", "one_shot", "random", "snip", "grasp", "synflow", "hydra")
 TRAINED = ("imp", "hydra")
 Method = Annotated[str, OwnOr(METHODS, "criteria")]
 UNSTRUCTURED = "unstructured"
+Rewind = Literal["theta", "late", "none", "learning_rate"]
 SEE_IMAGES = ("snip", "grasp")
 
 
@@ -33,6 +34,15 @@ class Pruning(Spec):
 
     Or `package.module:criterion`, a function of the user's own: (network, data, rng) -> scores by
     parameter name; see docs/pruning.md.
+
+    What the weights under a mask are, in rounds of imp and in transfers, is the rewinding:
+
+    theta:         theta's (Chen et al. 2022)
+    late:          those after epoch `rewind_epoch` of theta's pre-training (Frankle et al. 2020)
+    none:          those that imp has pruned; its re-training goes on from there at the last
+                   learning rate of its schedule: fine-tuning (Han et al. 2015)
+    learning_rate: those that imp has pruned; its re-training goes on from there with its schedule
+                   from the beginning (Renda et al. 2020)
     """
 
     method: Method = Field(
@@ -65,6 +75,18 @@ class Pruning(Spec):
         description="unstructured; or n:m, as 2:4: of every m consecutive inputs of an output, at "
         "most n are kept",
     )
+    rewind: Rewind = Field(
+        "theta",
+        json_schema_extra=LATER,
+        description="which weights a ticket has under its mask: theta's; late, its pre-training's "
+        "after rewind_epoch; of imp also none, those that it has pruned, re-trained at the last "
+        "learning rate; learning_rate, the same re-trained with the whole schedule",
+    )
+    rewind_epoch: int | None = Field(
+        None,
+        ge=0,
+        description="of rewind late: after which epoch of the pre-training; 0: its initialisation",
+    )
     retraining: Regime | None = Field(
         None,
         description="how imp trains between rounds, and hydra its scores, on the source",
@@ -94,6 +116,11 @@ class Pruning(Spec):
         n, m = map(int, self.structure.split(":"))
         return n, m
 
+    @property
+    def goes_on(self) -> bool:
+        """Do imp's rounds go on from the weights that they have pruned?"""
+        return self.rewind in ("none", "learning_rate")
+
     def fits(self, level: int) -> bool:
         """Can so many weights as a level keeps lie in the pattern?"""
         return self.pattern is None or density(level, self.rate) <= self._most * (1 + 1e-9)
@@ -115,6 +142,23 @@ class Pruning(Spec):
             )
         if self.images and not (is_own(self.method) or self.method in SEE_IMAGES):
             raise ValueError(f"method {self.method} sees no images: leave images out")
+        return self
+
+    @model_validator(mode="after")
+    def _rewinds_to_what_there_is(self) -> Self:
+        if (self.rewind == "late") != (self.rewind_epoch is not None):
+            raise ValueError("rewind_epoch is needed for rewind late, and only there")
+        if self.goes_on and self.method != "imp":
+            raise ValueError(
+                f"rewind {self.rewind} goes on from re-trained weights, which {self.method} has "
+                "not: leave rewind out, or write late"
+            )
+        kind = self.retraining.recipe.schedule.kind if self.retraining else None
+        if self.rewind == "none" and kind in ("cosine", "one_cycle"):
+            raise ValueError(
+                f"rewind none re-trains at the schedule's last learning rate, of {kind} 0: choose "
+                "constant, multistep or rewind: learning_rate"
+            )
         return self
 
     @field_validator("structure")

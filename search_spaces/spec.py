@@ -178,13 +178,21 @@ class Theta(Spec):
 
 
 class Ticket(Spec):
-    """A mask and the theta it rewinds to. Level 0 is the dense network and has no pruning."""
+    """A mask, and the weights that are under it: theta's, unless its pruning rewinds to others.
+    Level 0 is the dense network and has no pruning."""
 
-    theta: Theta = Field(description="what it rewinds to")
+    theta: Theta = Field(description="what is pruned")
     pruning: Pruning | None = Field(
         None, description="how its mask is found; default: none, for level 0"
     )
     level: int = Field(ge=0, description="pruning rounds; 0 is the dense network")
+
+    @property
+    def start(self) -> "Theta | Ticket":
+        """Whose result holds the weights that it starts from: theta, or itself where its pruning
+        does not rewind to theta."""
+        rewinds = self.pruning is None or self.pruning.rewind == "theta"
+        return self.theta if rewinds else self
 
     @model_validator(mode="after")
     def _dense_has_no_pruning(self) -> Self:

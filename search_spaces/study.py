@@ -306,6 +306,7 @@ class Study(Spec):
             _check_known(
                 f"pruning.{name}.pretrainings", plan.pretrainings, self.source.pretrainings
             )
+            self._check_rewinding(f"pruning.{name}", plan)
         tasks = [(task.dataset.title, f) for task in self.downstream for f in task.fractions]
         if len(set(tasks)) != len(tasks):
             names = [task.dataset.title for task in self.downstream]
@@ -316,6 +317,20 @@ class Study(Spec):
         for place, task in enumerate(self.downstream):
             self._check_task(f"downstream.{place}", task, made)
         return self
+
+    def _check_rewinding(self, place: str, plan: PruningPlan) -> None:
+        epoch, pretrainings = plan.rewind_epoch, self.source.pretrainings
+        for name in filter(plan.starts_from, pretrainings if epoch is not None else ()):
+            pretraining = pretrainings[name]
+            if pretraining.train is None:
+                raise ValueError(
+                    f"{place}.rewind: {name} is loaded, its earlier weights are not there: name "
+                    "trained thetas under pretrainings, or rewind to theta"
+                )
+            if (epoch or 0) > (last := pretraining.train.recipe.epochs):
+                raise ValueError(
+                    f"{place}.rewind_epoch: {epoch} is beyond the {last} epochs of {name}: lower it"
+                )
 
     def _check_task(self, place: str, task: Downstream, made: set[int]) -> None:
         if task.adaptive and len(self.source.seeds) > 1:

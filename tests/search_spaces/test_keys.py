@@ -75,6 +75,8 @@ OWN = {
     "sha256": HASH,
     "scope": "erk",
     "structure": "2:4",
+    "rewind": "late",
+    "rewind_epoch": 1,
     "images": 64,
 }
 THETA = {

@@ -1,7 +1,7 @@
 """A chain: one theta and all the tickets that start from it, computed in one go."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,15 +11,23 @@ from search_spaces.study import PruningPlan
 from trainables.data import datasets
 from trainables.jobs import learning, scoring
 from trainables.jobs.outcome import Outcome, outcome
-from trainables.jobs.theta import Worker, checkpoint_of, distributed, make_theta, network
+from trainables.jobs.theta import (
+    Worker,
+    after_epoch,
+    checkpoint_of,
+    distributed,
+    make_theta,
+    network,
+)
 from trainables.pruning import tickets
 from trainables.pruning.collapse import empty_layers, is_cut
 from trainables.pruning.masks import Mask, State, counts, layer_sparsity, ones
 from trainables.runtime.seeding import derived
 from trainables.store.records import now, provenance
 from trainables.store.tensors import read, to_bytes
-from trainables.training.loop import Epoch, Progress, fit
+from trainables.training.loop import Epoch, Progress, fit, snapshot
 from trainables.training.ranks import from_first
+from trainables.training.recipes.schedule import at_its_end
 
 
 class Chain(Spec):
@@ -85,55 +93,101 @@ def _prune(
         return
     net, size = network(chain.theta, worker.device), chain.theta.dataset.size
     shape = (len(datasets.splits(chain.theta.dataset).mean), size, size)
-    for level, mask, behind in _masks(net, chain, plan, theta, absent, worker):
+    for made in _tickets(net, chain, plan, theta, absent, worker):
+        ticket = by_level[made.level]
         if worker.shard.rank == 0:
-            records = behind.records if behind else []
-            made = provenance(started, worker.device, worker.shard.world, records)
-            cut = is_cut(net, theta, mask, shape)
-            result = {**_mask_record(mask, cut), **_remark(behind), **made}
-            files = {"mask.safetensors": to_bytes(mask)}
-            worker.ledger.write(by_level[level], result, files)
-            checkpoint_of(by_level[level], worker).remove()
-        yield by_level[level]
+            behind = made.behind.records if made.behind else []
+            result = {
+                **_mask_record(made.mask, is_cut(net, made.weights, made.mask, shape)),
+                **_remark(made.behind),
+                **({"rewound": made.rewound} if made.rewound else {}),
+                **provenance(started, worker.device, worker.shard.world, behind),
+            }
+            files = {"mask.safetensors": to_bytes(made.mask)}
+            if ticket.start is ticket:
+                files["weights.safetensors"] = to_bytes(made.weights)
+            worker.ledger.write(ticket, result, files)
+            checkpoint_of(ticket, worker).remove()
+        yield ticket
         started = now()
 
 
-def _masks(
+class _Made(NamedTuple):
+    """A ticket as it is made. weights: of which it has those under the mask; behind: the
+    re-training behind it, if there is one; rewound: what its result says of late weights."""
+
+    level: int
+    mask: Mask
+    weights: Mapping[str, Tensor]
+    rewound: dict[str, Any] | None
+    behind: Outcome | None = None
+
+
+def _tickets(
     net: nn.Module,
     chain: Chain,
     plan: PruningPlan,
     theta: State,
     absent: set[int],
     worker: Worker,
-) -> Iterator[tuple[int, Mask, Outcome | None]]:
-    """(level, mask, the re-training behind it, if there is one) for the absent levels."""
-    spec = chain.theta
-    behind: Outcome | None = None
+) -> Iterator[_Made]:
+    """The tickets of the absent levels; of imp, of all levels from the first that is absent."""
+    spec, levels = chain.theta, sorted(absent)
+    if plan.method == "imp":
+        yield from _in_rounds(net, chain, plan, theta, levels, worker)
+        return
+    weights, rewound = _rewound(spec, plan, theta, worker)
     if plan.method == "hydra":
-        yield from learning.masks(spec, plan.pruning, theta, sorted(absent), worker)
-    elif plan.method != "imp":
-        for k, mask in scoring.masks(net, spec, plan.pruning, theta, sorted(absent), worker):
-            yield k, mask, behind
+        for level, mask, behind in learning.masks(spec, plan.pruning, theta, levels, worker):
+            yield _Made(level, mask, weights, rewound, behind)
+        return
+    for level, mask in scoring.masks(net, spec, plan.pruning, theta, levels, worker):
+        yield _Made(level, mask, weights, rewound)
+
+
+def _in_rounds(
+    net: nn.Module,
+    chain: Chain,
+    plan: PruningPlan,
+    theta: State,
+    levels: list[int],
+    worker: Worker,
+) -> Iterator[_Made]:
+    spec, ledger = chain.theta, worker.ledger
+    behind: Outcome | None = None
+    if last := levels[0] - 1:
+        ticket = Ticket(theta=spec, pruning=plan.pruning, level=last)
+        mask, weights = (
+            read(ledger.file(each, name))
+            for each, name in ((ticket, "mask.safetensors"), (ticket.start, "weights.safetensors"))
+        )
+        rewound = ledger.result(ticket).get("rewound")
     else:
-        last = min(absent) - 1
-        start = None
-        if last:
-            ticket = Ticket(theta=spec, pruning=plan.pruning, level=last)
-            start = last, read(worker.ledger.file(ticket, "mask.safetensors"))
+        mask, (weights, rewound) = ones(net), _rewound(spec, plan, theta, worker)
 
-        def retrain(weights: State, mask: Mask, level: int) -> Mapping[str, Tensor]:
-            nonlocal behind
-            trained, behind = _retrain(spec, plan, weights, mask, level, worker)
-            return trained
+    def retrain(weights: State, mask: Mask, level: int) -> State:
+        nonlocal behind
+        trained, behind = _retrain(spec, plan, weights, mask, level, worker)
+        return trained
 
-        made = tickets.imp(theta, ones(net), plan.pruning, max(absent), retrain, start, from_first)
-        for k, mask in made:
-            yield k, mask, behind
+    start = tickets.Found(last, mask, weights)
+    for found in tickets.imp(theta, start, plan.pruning, levels[-1], retrain, from_first):
+        yield _Made(*found, rewound, behind)
+
+
+def _rewound(
+    spec: Theta, plan: PruningPlan, theta: State, worker: Worker
+) -> tuple[State, dict[str, Any] | None]:
+    """(weights that a theta's tickets have at first, what their results say of them)."""
+    if plan.rewind_epoch is None:
+        return theta, None
+    weights, repeated = after_epoch(spec, plan.rewind_epoch, worker)
+    return weights, {"epoch": plan.rewind_epoch, "repeats_pretraining": repeated}
 
 
 def _retrain(
     spec: Theta, plan: PruningPlan, weights: State, mask: Mask, level: int, worker: Worker
-) -> tuple[Mapping[str, Tensor], Outcome]:
+) -> tuple[State, Outcome]:
     """(weights after one round's re-training on the source, its outcome): its last weights, or,
     where it ended in catastrophic overfitting, those of its best epoch. Raises
     FloatingPointError, saying which, if it diverges."""
@@ -141,6 +195,8 @@ def _retrain(
     net = network(spec, worker.device)
     net.load_state_dict(weights)
     regime, seed = plan.retraining, derived(plan.seed, "imp", level)
+    if plan.rewind == "none":
+        regime = regime.model_copy(update={"recipe": at_its_end(regime.recipe)})
 
     def train(resume: Progress | None) -> Iterator[Epoch]:
         return fit(
@@ -166,7 +222,7 @@ def _retrain(
         )
     if reached.collapsed and reached.best:
         return reached.best.state, reached
-    return net.state_dict(), reached
+    return snapshot(net), reached
 
 
 def _remark(behind: Outcome | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from search_spaces.regimes import Regime
 from search_spaces.spec import Checkpoint, Theta, Ticket
 from trainables.checkpoints import formats
 from trainables.data import datasets
-from trainables.jobs.outcome import outcome
+from trainables.jobs.outcome import Training, outcome, outcomes
 from trainables.models import networks
 from trainables.pruning.masks import State
 from trainables.runtime.seeding import derived
@@ -20,7 +20,7 @@ from trainables.store.ledger import Ledger
 from trainables.store.records import now, provenance
 from trainables.store.tensors import to_bytes
 from trainables.training.evaluation import evaluate_test
-from trainables.training.loop import Epoch, Progress, fit
+from trainables.training.loop import Epoch, Progress, fit, snapshot
 from trainables.training.ranks import Shard
 
 
@@ -68,23 +68,9 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
     """Trains a theta, writes its best state by validation with its scores, and returns it. One that
     diverges counts by its best state before."""
     started = now()
-    data = datasets.splits_on(spec.dataset, worker.device)
     net = network(spec, worker.device)
     checkpoint = checkpoint_of(spec, worker)
-
-    def train(resume: Progress | None) -> Iterator[Epoch]:
-        return fit(
-            distributed(net, worker),
-            data,
-            regime,
-            spec.seed,
-            evaluation=spec.evaluation,
-            augmentation=spec.dataset.augment,
-            shard=worker.shard,
-            resume=resume,
-        )
-
-    reached = outcome(train, regime, checkpoint)
+    reached = outcome(_training(net, spec, regime, worker), regime, checkpoint)
     best = reached.best
     if best is None:
         raise FloatingPointError(
@@ -93,6 +79,7 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         )
     if worker.shard.rank == 0:
         net.load_state_dict(best.state)
+        data = datasets.splits_on(spec.dataset, worker.device)
         results = evaluate_test(net, data.test, spec.evaluation)
         result = {
             "state": reached.state,
@@ -105,6 +92,42 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
         checkpoint.remove()
     return best.state
+
+
+def _training(net: nn.Module, spec: Theta, regime: Regime, worker: Worker) -> Training:
+    def train(resume: Progress | None) -> Iterator[Epoch]:
+        return fit(
+            distributed(net, worker),
+            datasets.splits_on(spec.dataset, worker.device),
+            regime,
+            spec.seed,
+            evaluation=spec.evaluation,
+            augmentation=spec.dataset.augment,
+            shard=worker.shard,
+            resume=resume,
+        )
+
+    return train
+
+
+def after_epoch(spec: Theta, epoch: int, worker: Worker) -> tuple[State, bool]:
+    """(weights after an epoch of a theta's pre-training, 0 being its initialisation; is it the
+    pre-training that made theta, by its losses bit for bit?). They are not kept with a theta: the
+    epochs up to there are trained again, and come out the same on the same kind of machine. Raises
+    FloatingPointError where the pre-training has ended before."""
+    regime = spec.pretraining.train
+    assert regime is not None, "the study demands it for late rewinding"
+    net, losses = network(spec, worker.device), list[float]()
+    for reached in outcomes(_training(net, spec, regime, worker), regime) if epoch else ():
+        losses = [record["loss"] for record in reached.records]
+        if len(losses) == epoch:
+            break
+        if reached.ended:
+            raise FloatingPointError(
+                f"rewind: the pre-training ended in epoch {len(losses)}: lower rewind_epoch"
+            )
+    then = [record["loss"] for record in worker.ledger.result(spec)["epochs"]]
+    return snapshot(net), losses == then[:epoch]
 
 
 def checkpoint_of(spec: Theta | Ticket, worker: Worker) -> TrainingCheckpoint:

@@ -40,7 +40,7 @@ class Task:
 
 
 def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
-    """Reads theta, mask and surrogates from the ledger; the head is drawn from the transfer's seed.
+    """Reads ticket and surrogates from the ledger; the head is drawn from the transfer's seed.
 
     Without test images, their place in the task is empty, and they are not touched."""
     started = now()
@@ -51,19 +51,19 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     seed = derived(spec.seed, "head")
     model, size = ticket.theta.model, spec.dataset.size
     net = networks.build(model, data.classes, data.mean, data.std, seed, size)
-    theta = read(ledger.file(ticket.theta, "weights.safetensors"))
+    weights = read(ledger.file(ticket.start, "weights.safetensors"))
     mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
-    missing = load_body(net, theta, mask or ones(net))
+    missing = load_body(net, weights, mask or ones(net))
     if any(not anatomy(net).in_head(name) for name in missing):
-        raise ValueError(f"theta lacks the weights {missing}")
+        raise ValueError(f"the ticket lacks the weights {missing}")
     others = spec.surrogates if with_test else ()
     surrogates = {each: read(ledger.file(each, "weights.safetensors")) for each in others}
     return Task(spec, net.to(device), mask, data, started, surrogates)
 
 
-def load_body(net: nn.Module, theta: Mapping[str, Tensor], mask: Mask) -> list[str]:
-    """Puts theta under the mask into `net`, all but the head; returns what theta did not set."""
-    whole, parts = rewind(theta, mask), anatomy(net)
+def load_body(net: nn.Module, weights: Mapping[str, Tensor], mask: Mask) -> list[str]:
+    """Puts weights under the mask into `net`, all but the head; returns what they did not set."""
+    whole, parts = rewind(weights, mask), anatomy(net)
     state = {name: value for name, value in whole.items() if not parts.in_head(name)}
     return list(net.load_state_dict(state, strict=False).missing_keys)
 

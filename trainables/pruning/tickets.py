@@ -1,6 +1,7 @@
 """Finding tickets: iterative magnitude pruning, and pruning at once by any criterion."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -10,41 +11,49 @@ from trainables.pruning.criteria import Batches, Criterion, rounds
 from trainables.pruning.masks import Mask, State, counts, in_pattern, keep, magnitudes, rewind
 from trainables.runtime.seeding import generator
 
-Retrain = Callable[[State, Mask, int], Mapping[str, Tensor]]
-"""(rewound weights, mask, level) -> weights after re-training on the source."""
+Retrain = Callable[[State, Mask, int], State]
+"""(weights under the mask, mask, level) -> weights after re-training on the source."""
+
+
+class Found(NamedTuple):
+    """A ticket: its level, its mask, and the weights of which it has those under the mask."""
+
+    level: int
+    mask: Mask
+    weights: Mapping[str, Tensor]
 
 
 def imp(
     theta: Mapping[str, Tensor],
-    dense: Mask,
+    start: Found,
     pruning: Pruning,
     last: int,
     retrain: Retrain,
-    resumed: tuple[int, Mask] | None = None,
     agreed: Callable[[Mask], Mask] = lambda mask: mask,
-) -> Iterator[tuple[int, Mask]]:
-    """Iterative magnitude pruning with rewinding to theta, yielding (level, mask) round by round up
-    to the `last`.
+) -> Iterator[Found]:
+    """Iterative magnitude pruning, yielding a ticket round by round up to the `last` level.
 
-    Each round prunes `pruning.rate` of the remaining weights by magnitude, rewinds the rest to
-    theta and re-trains them on the source; the next round prunes by those magnitudes. The first
-    round prunes theta itself, and the last round's weights, which nothing reads, are not
-    re-trained. `resumed` is the last ticket of an earlier, interrupted run: a mask is all that the
-    next round needs, so the rounds after it come out as if there had been no interruption.
-    `agreed`: what several processes that do this together make of each one's mask, before any of
-    them goes on with it.
+    Each round prunes `pruning.rate` of the remaining weights by magnitude and re-trains the ticket
+    on the source; the next round prunes by those magnitudes. The first round prunes theta itself,
+    and the last round's ticket, whose trained weights nothing reads, is not re-trained. A ticket
+    has the `start`'s weights, theta's or earlier ones, or, where the pruning does not rewind, those
+    that the round has pruned. `start`: the dense network, level 0, or the last ticket of an
+    earlier, interrupted run: it is all that the next round needs, so the rounds after it come out
+    as if there had been no interruption. `agreed`: what several processes that do this together
+    make of each one's mask, before any of them goes on with it.
 
     Source: Chen et al., ICML 2022, section 3; the order prune, rewind, train is that of the
     authors' published scripts.
     """
-    level, mask = resumed or (0, dense)
-    total = counts(dense)[1]
+    level, mask, weights = start
+    total = counts(mask)[1]
     while level < last:
-        weights = theta if level == 0 else retrain(rewind(theta, mask), mask, level)
+        pruned = theta if level == 0 else retrain(rewind(weights, mask), mask, level)
         level += 1
-        scores, count = magnitudes(weights, mask), kept(total, level, pruning.rate)
+        scores, count = magnitudes(pruned, mask), kept(total, level, pruning.rate)
         mask = agreed(keep(scores, mask, count, pruning.scope, pruning.structure))
-        yield level, mask
+        weights = pruned if pruning.goes_on else weights
+        yield Found(level, mask, weights)
 
 
 def at_once(

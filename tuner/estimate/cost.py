@@ -145,6 +145,6 @@ def _size(ahead: Outlook, known: Prices) -> float | None:
             assert piece.training is not None, "a transfer trains"
             each = 2 * split_sizes(piece.training.dataset).test
         else:
-            each = (4 if piece.stage == "pre-training" else 2) * weights
+            each = (4 * piece.weights + 2 * (piece.stage == "tickets")) * weights
         total += count * (each + _RESULT)
     return total

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from search_spaces.errors import InputError
 from search_spaces.grid import ThetaCell, TicketCell
+from search_spaces.spec import Theta, Ticket
 from trainables.estimate.steps import Training, training
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import seconds
@@ -18,13 +19,14 @@ _ENOUGH = 20
 
 class Piece(NamedTuple):
     """Equal work: the stage and the kind that people see it under, the chain that does it (None of
-    transfers, which wait for nobody), and the training behind each result (None: none to speak
-    of)."""
+    transfers, which wait for nobody), the training behind each result (None: none to speak of), and
+    whether each holds a network's weights."""
 
     stage: str
     what: str
     chain: str | None
     training: Training | None
+    weights: bool = False
 
 
 def left(work: Worklist) -> Counter[Piece]:
@@ -32,7 +34,9 @@ def left(work: Worklist) -> Counter[Piece]:
     missing: Counter[Piece] = Counter()
     for (stage, what), cell, done in pieces(work):
         if not done:
-            missing[Piece(stage, what, _chain(cell), training(spec(cell)))] += 1
+            made = spec(cell)
+            holds = isinstance(made, Theta) or (isinstance(made, Ticket) and made.start is made)
+            missing[Piece(stage, what, _chain(cell), training(made), holds)] += 1
     return missing + _to_come(work)
 
 

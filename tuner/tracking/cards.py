@@ -37,10 +37,12 @@ class Winner:
 
 @dataclass(frozen=True)
 class Files:
-    """What of a ticket is on disk: `result`, its own; weights: where theta's are, if they are too
-    large to lie beside the mask; weights_sha256: their checksum."""
+    """What of a ticket is on disk: `result`, its own; name: what its weights are called, theta or,
+    where it does not rewind to theta, weights; weights: where they are, if they are too large to
+    lie beside the mask; weights_sha256: their checksum."""
 
     result: Mapping[str, Any]
+    name: str
     weights: str | None
     weights_sha256: str
 
@@ -63,6 +65,7 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
         elsewhere=shown["status"] == "confirmed" and shown["level"] != won["level"],
         stages=stages,
         snippet=snippet(winner.model, files),
+        weights_name=files.name,
         weights_sha256=files.weights_sha256,
         links=links,
     )
@@ -70,11 +73,12 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
 
 def snippet(model: str, files: Files) -> str:
     """Python that makes the ticket's state dict, `ticket`."""
-    theta = '"' + files.weights + '"' if files.weights else 'folder + "/theta.safetensors"'
+    name = files.name
+    path = f'"{files.weights}"' if files.weights else f'folder + "/{name}.safetensors"'
     return f"""\
 from mlflow.artifacts import download_artifacts
 from safetensors.torch import load_file
 
 folder = download_artifacts("models:/{model}@{ALIAS}").rstrip("/")
-theta, mask = load_file({theta}), load_file(folder + "/mask.safetensors")
-ticket = {{name: w * mask[name] if name in mask else w for name, w in theta.items()}}"""
+{name}, mask = load_file({path}), load_file(folder + "/mask.safetensors")
+ticket = {{name: w * mask[name] if name in mask else w for name, w in {name}.items()}}"""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERSION = "study_version"
 """The tag of a ticket in the registry that says which version of the study it wins in."""
 SMALL = 16 * 2**20
-"""Weights of theta up to so many bytes lie beside the mask."""
+"""Weights up to so many bytes lie beside the mask."""
 _LONGEST = 5000  # characters that MLflow's tables hold of a description
 
 
@@ -130,15 +130,16 @@ def _version(tracker: Tracker, winner: Winner) -> str:
 
 
 def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
-    """The files that a version adds to its ticket's: the card, and theta's weights if small."""
+    """The files that a version adds to its ticket's: the card, and the weights if small."""
     ledger, ticket = tracker.work.ledger, winner.cell.ticket
-    path = ledger.file(ticket.theta, "weights.safetensors")
+    path = ledger.file(ticket.start, "weights.safetensors")
+    name = "theta" if ticket.start == ticket.theta else "weights"
     weights = path.read_bytes()
     small = len(weights) <= SMALL
     result, digest = ledger.result(ticket), hashlib.sha256(weights).hexdigest()
-    files = Files(result, None if small else str(path), digest)
+    files = Files(result, name, None if small else str(path), digest)
     text = card(winner, files, dict(_links(tracker, winner)))
-    beside = {"theta.safetensors": weights} if small else {}
+    beside = {f"{name}.safetensors": weights} if small else {}
     return {_card_file(winner): text.encode(), **beside}
 
 

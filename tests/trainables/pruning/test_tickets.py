@@ -13,7 +13,7 @@ from trainables.runtime.seeding import generator
 
 IMP = Pruning(method="imp", retraining=Regime(recipe=Recipe(epochs=1, lr=0.1)))
 THETA = {"a": torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]), "b": torch.tensor([7.0])}
-DENSE = {"a": torch.ones(5, dtype=torch.bool)}
+DENSE = tickets.Found(0, {"a": torch.ones(5, dtype=torch.bool)}, THETA)
 
 
 def reversing(calls):
@@ -29,13 +29,14 @@ def reversing(calls):
 def test_prunes_theta_first_then_by_retrained_magnitudes():
     calls = []
     found = list(tickets.imp(THETA, DENSE, IMP, 3, reversing(calls)))
-    assert [level for level, _ in found] == [1, 2, 3]
+    assert [ticket.level for ticket in found] == [1, 2, 3]
     # Round 1 drops theta's smallest (1); later rounds theta's largest, the re-trained smallest.
-    assert [m["a"].int().tolist() for _, m in found] == [
+    assert [ticket.mask["a"].int().tolist() for ticket in found] == [
         [1, 1, 1, 1, 0],
         [0, 1, 1, 1, 0],
         [0, 1, 1, 1, 0],
     ]
+    assert all(ticket.weights is THETA for ticket in found)
     # Every re-training starts from theta under the mask; the last round needs none.
     assert calls == [
         (1, [5.0, 4.0, 3.0, 2.0, 0.0], [True, True, True, True, False]),
@@ -43,14 +44,40 @@ def test_prunes_theta_first_then_by_retrained_magnitudes():
     ]
 
 
-def test_resuming_from_a_ticket_gives_the_same_rounds():
-    whole = list(tickets.imp(THETA, DENSE, IMP, 6, reversing([])))
+def test_late_rewinding_prunes_theta_and_trains_earlier_weights():
+    calls, early = [], {"a": -THETA["a"], "b": torch.tensor([1.0])}
+    first, second = tickets.imp(THETA, DENSE._replace(weights=early), IMP, 2, reversing(calls))
+    assert first.mask["a"].tolist() == [True, True, True, True, False]
+    assert first.weights is second.weights is early
+    assert calls == [(1, [-5.0, -4.0, -3.0, -2.0, -0.0], [True, True, True, True, False])]
+
+
+@pytest.mark.parametrize("rewind", ["none", "learning_rate"])
+def test_without_rewinding_a_round_goes_on_from_what_it_has_pruned(rewind):
     calls = []
-    resumed = list(tickets.imp(THETA, DENSE, IMP, 6, reversing(calls), resumed=whole[2]))
-    assert [level for level, _ in resumed] == [4, 5, 6]
-    assert all(
-        torch.equal(a["a"], b["a"]) for (_, a), (_, b) in zip(whole[3:], resumed, strict=True)
-    )
+    on = IMP.model_copy(update={"rewind": rewind})
+    found = list(tickets.imp(THETA, DENSE, on, 3, reversing(calls)))
+    assert [ticket.weights["a"].tolist() for ticket in found] == [
+        [5.0, 4.0, 3.0, 2.0, 1.0],
+        [5.0, 6.0, 7.0, 8.0, 0.0],
+        [0.0, 4.0, 3.0, 2.0, 0.0],
+    ]
+    assert [(level, weights) for level, weights, _ in calls] == [
+        (1, [5.0, 4.0, 3.0, 2.0, 0.0]),
+        (2, [0.0, 6.0, 7.0, 8.0, 0.0]),
+    ]
+
+
+@pytest.mark.parametrize("rewind", ["theta", "learning_rate"])
+def test_resuming_from_a_ticket_gives_the_same_rounds(rewind):
+    pruning = IMP.model_copy(update={"rewind": rewind})
+    whole = list(tickets.imp(THETA, DENSE, pruning, 6, reversing([])))
+    calls = []
+    resumed = list(tickets.imp(THETA, whole[2], pruning, 6, reversing(calls)))
+    assert [ticket.level for ticket in resumed] == [4, 5, 6]
+    for one, other in zip(whole[3:], resumed, strict=True):
+        assert torch.equal(one.mask["a"], other.mask["a"])
+        assert torch.equal(one.weights["a"], other.weights["a"])
     assert [level for level, *_ in calls] == [3, 4, 5]
 
 
@@ -73,13 +100,14 @@ def test_every_method_keeps_the_same_number_at_a_level(net, shown):
     dense = masks.ones(net)
     total = masks.counts(dense)[1]
     for level in (1, 5, 9):
-        *_, (_, imp) = tickets.imp(theta, dense, IMP, level, lambda weights, mask, level: weights)
+        start = tickets.Found(0, dense, theta)
+        *_, last = tickets.imp(theta, start, IMP, level, lambda weights, mask, level: weights)
         made = {method: at_once(net, method, level, shown) for method in CRITERIA}
         expected = round(total * 0.8**level)
         kept = {method: masks.counts(mask)[0] for method, mask in made.items()}
         assert kept == dict.fromkeys(made, expected)
         # Without re-training, rounds of pruning are one pruning.
-        assert all(torch.equal(imp[name], made["one_shot"][name]) for name in imp)
+        assert all(torch.equal(last.mask[name], kept) for name, kept in made["one_shot"].items())
         net.load_state_dict(theta)
 
 

@@ -126,6 +126,14 @@ def test_disk_is_weights_masks_and_records(study, tmp_path):
     assert weights < size < weights + results * 60_000
 
 
+def test_tickets_that_do_not_rewind_to_theta_hold_weights_of_their_own(study, tmp_path):
+    imp = study.pruning["imp"].model_copy(update={"rewind": "learning_rate"})
+    on = study.model_copy(update={"pruning": {**study.pruning, "imp": imp}})
+    sizes = [estimated(each, Ledger(tmp_path)).size for each in (study, on)]
+    tickets = sum(cell.pruning == "imp" for cell in grid.tickets(study))
+    assert sizes[1] - sizes[0] == 4 * 78_000 * tickets
+
+
 def test_ten_thousand_transfers_are_estimated_in_proportion(tmp_path):
     def seconds(seeds):
         study = studies.load("quickstart", [f"downstream.0.seeds={list(range(seeds))}"])

@@ -2,7 +2,7 @@
 
 import math
 
-from search_spaces.regimes import Recipe
+from search_spaces.regimes import Constant, Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -10,6 +10,12 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     rising = recipe.warmup * steps_per_epoch
     rate = _scheduled(recipe, step, steps_per_epoch)
     return rate * (step + 1) / rising if step < rising else rate
+
+
+def at_its_end(recipe: Recipe) -> Recipe:
+    """The recipe with the last learning rate of its schedule, constant or multistep, throughout."""
+    last = learning_rate(recipe, recipe.epochs - 1, 1)
+    return recipe.model_copy(update={"lr": last, "schedule": Constant(), "warmup": 0})
 
 
 def _scheduled(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
