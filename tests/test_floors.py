@@ -51,6 +51,7 @@ ROOMS = {
     ],
     "trainables": [
         *("runtime", "models", "data", "pruning", "training", "store", "checkpoints", "jobs"),
+        "export",
         *("evidence", "estimate", "bench"),
     ],
     "tuner": [
