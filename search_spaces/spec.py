@@ -6,12 +6,21 @@ pruning rounds (0 = dense).
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from search_spaces.base import UNHASHED, Name, Pixels, Seed, Sha256, Spec
+from search_spaces.base import LATER, UNHASHED, Name, Seed, Sha256, Spec
 from search_spaces.networks import Model
 from search_spaces.prunings import Pruning
-from search_spaces.regimes import Attack, Evaluation, Regime
+from search_spaces.regimes import (
+    WITHIN_THE_PIXELS,
+    Attack,
+    Evaluation,
+    Norm,
+    Radius,
+    Regime,
+    ball,
+    within_the_pixels,
+)
 
 DatasetName = Literal[
     "mnist-mini",
@@ -204,11 +213,23 @@ class Ticket(Spec):
 class AutoAttackCheck(Spec):
     """AutoAttack (Croce and Hein 2020) on the first `images` test images (default: all)."""
 
+    model_config = ConfigDict(json_schema_extra=WITHIN_THE_PIXELS)
+
     kind: Literal["autoattack"] = Field(description="AutoAttack, the standard ensemble")
-    epsilon: Pixels = Field(description="radius of the L-infinity ball, in pixels of [0, 1]")
+    norm: Norm = Field(
+        "linf", json_schema_extra=LATER, description="of the ball: linf, or l2 over all pixels"
+    )
+    epsilon: Radius = Field(description="radius of the ball, in pixels of [0, 1]")
     images: int | None = Field(
         None, ge=1, description="the first so many test images; default: all"
     )
+
+    _length = field_validator("epsilon")(within_the_pixels)
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return f"AutoAttack ({ball(self.norm, self.epsilon)})"
 
 
 class TransferAttackCheck(Spec):
@@ -235,6 +256,11 @@ class TransferAttackCheck(Spec):
         if (self.train is None) == (self.load is None):
             raise ValueError("a transfer_attack has either train: or load:")
         return self
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return f"{self.attack.title} on {self.model.arch}"
 
 
 Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="kind")]

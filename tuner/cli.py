@@ -11,6 +11,7 @@ from search_spaces.errors import InputError
 from tuner.commands.bench import bench
 from tuner.commands.clean import clean
 from tuner.commands.data import data
+from tuner.commands.evaluate import evaluate
 from tuner.commands.evidence import evidence
 from tuner.commands.plan import plan
 from tuner.commands.run import run
@@ -30,6 +31,7 @@ for command in (
     init,
     run,
     search,
+    evaluate,
     evidence,
     plan,
     status,

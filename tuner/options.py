@@ -36,8 +36,18 @@ GpusOpt = Annotated[
         "but in run and plan on this machine the part that measures best.",
     ),
 ]
-
-
+NormOpt = Annotated[str, typer.Option(help="Of the attack's ball: linf or l2.")]
+EpsilonOpt = Annotated[
+    str | None, typer.Option(help="Its radius, in [0, 1] pixels; default: 8/255, of l2 0.5.")
+]
+AlphaOpt = Annotated[
+    str | None, typer.Option(help="Size of a step; default: a quarter of the radius.")
+]
+StepsOpt = Annotated[int, typer.Option(help="PGD's steps.")]
+RestartsOpt = Annotated[int, typer.Option(help="PGD's random starts: all have to fail.")]
+ProtocolOpt = Annotated[
+    str, typer.Option(help="plain: PGD's last iterate decides; worst_iterate: all of them.")
+]
 EventsOpt = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file or pipe that takes progress as JSON lines."),

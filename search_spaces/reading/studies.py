@@ -58,7 +58,7 @@ def load(study: str, overrides: Sequence[str] = (), fragments: Sequence[Path] = 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
     """YAML text to a mapping, by the safe loader; `origin` names it in errors."""
-    data = _yaml(text, f"{origin}: not valid YAML")
+    data = yaml_value(text, f"{origin}: not valid YAML")
     if not isinstance(data, dict):
         raise InputError(f"{origin}: a study is a YAML mapping with name, source, downstream, ...")
     return data
@@ -69,7 +69,7 @@ def validate(data: dict[str, Any], origin: str) -> Study:
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{origin}: {_explain(error)}") from None
+        raise InputError(f"{origin}: {explain(error)}") from None
     try:
         fitting.check(study)
     except InputError as error:
@@ -77,7 +77,8 @@ def validate(data: dict[str, Any], origin: str) -> Study:
     return study
 
 
-def _yaml(text: str, what: str) -> Any:
+def yaml_value(text: str, what: str) -> Any:
+    """What YAML says, by the safe loader; `what` begins the refusal of text that is not YAML."""
     try:
         return bounded_yaml.load(text)
     except Exception as error:  # PyYAML lets out what a wrong date or deep nesting raises inside.
@@ -109,7 +110,7 @@ def _read(path: Path, place: str) -> str:
 
 def _fragment(path: Path) -> dict[str, Any]:
     """A file of overrides: a YAML mapping PATH: VALUE, as a search writes it."""
-    data = _yaml(_read(path, f"--with {path}"), f"--with {path}: not valid YAML")
+    data = yaml_value(_read(path, f"--with {path}"), f"--with {path}: not valid YAML")
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise InputError(
             f"--with {path}: must map paths to values, as in downstream.0.seeds: [0, 1]"
@@ -121,7 +122,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"--set {override}: write PATH=VALUE, as in downstream.0.seeds=[0,1]")
-    value = _yaml(text, f"--set {override}: the value is not valid YAML")
+    value = yaml_value(text, f"--set {override}: the value is not valid YAML")
     _put(data, path, value, f"--set {override}")
 
 
@@ -160,7 +161,8 @@ def _child(node: Any, part: str, place: str) -> Any:
     raise InputError(f"{place}: no field {part} there (known: {known})")
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """The place and the rule of the first fault, and how many more there are."""
     first, *others = error.errors(include_url=False)
     place = ".".join(str(part) for part in first["loc"] if part not in (LISTED, SEARCHED))
     message = first["msg"].removeprefix("Value error, ")

@@ -5,7 +5,15 @@ Images have pixels in [0, 1]; epsilons and step sizes are in those units and may
 fractions ("8/255"). May use: base, own.
 """
 
-from search_spaces.regimes.attacks import ATTACKS, Attack, Norm
+from search_spaces.regimes.attacks import (
+    ATTACKS,
+    WITHIN_THE_PIXELS,
+    Attack,
+    Norm,
+    Radius,
+    ball,
+    within_the_pixels,
+)
 from search_spaces.regimes.containment import Containment
 from search_spaces.regimes.evaluation import Evaluation, Protocol
 from search_spaces.regimes.objectives import Awp, CrossEntropy, Loss, Mart, Trades
@@ -24,6 +32,7 @@ from search_spaces.regimes.regime import Regime, RegimeName
 
 __all__ = [
     "ATTACKS",
+    "WITHIN_THE_PIXELS",
     "Attack",
     "Averaging",
     "Awp",
@@ -39,10 +48,13 @@ __all__ = [
     "Norm",
     "OneCycle",
     "Protocol",
+    "Radius",
     "Recipe",
     "Regime",
     "RegimeName",
     "Schedule",
     "Swa",
     "Trades",
+    "ball",
+    "within_the_pixels",
 ]

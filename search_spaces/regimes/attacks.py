@@ -12,11 +12,25 @@ ATTACKS = ("fgsm", "n_fgsm", "pgd")
 Kind = Annotated[str, OwnOr(ATTACKS, "attacks")]
 Norm = Literal["linf", "l2"]
 Radius = Annotated[Number, Field(gt=0)]
-# Of the JSON schema: what `_within_the_pixels` says.
-_WITHIN_THE_PIXELS: JsonDict = {
+# Of the JSON schema: what `within_the_pixels` says.
+WITHIN_THE_PIXELS: JsonDict = {
     "if": {"properties": {"norm": {"const": "l2"}}, "required": ["norm"]},
     "else": {"properties": {"epsilon": {"maximum": 1}, "alpha": {"maximum": 1}}},
 }
+
+
+def ball(norm: Norm, epsilon: float) -> str:
+    """A ball in a few words: 'Linf 8/255', 'L2 0.5'."""
+    whole = round(255 * epsilon)
+    exact = whole and abs(255 * epsilon - whole) < 1e-6 and norm == "linf"
+    return f"{norm.capitalize()} {f'{whole}/255' if exact else f'{epsilon:g}'}"
+
+
+def within_the_pixels(value: float, info: ValidationInfo) -> float:
+    """A length, validated after the norm that it is of."""
+    if info.data.get("norm") == "linf" and value > 1:
+        raise ValueError("must be less than or equal to 1 for norm linf: pixels are in [0, 1]")
+    return value
 
 
 class Attack(Spec):
@@ -32,7 +46,7 @@ class Attack(Spec):
     `package.module:attack`, a function of the user's own; see docs/regimes.md.
     """
 
-    model_config = ConfigDict(json_schema_extra=_WITHIN_THE_PIXELS)
+    model_config = ConfigDict(json_schema_extra=WITHIN_THE_PIXELS)
 
     kind: Kind = Field(
         description="fgsm, n_fgsm (both one step) or pgd; or package.module:attack, your own"
@@ -56,16 +70,19 @@ class Attack(Spec):
     )
 
     @property
+    def title(self) -> str:
+        """What tables call it: 'PGD-20 (Linf 8/255)'."""
+        kind = self.own or self.kind.upper().replace("_", "-")
+        steps = f"-{self.steps}" if self.steps > 1 else ""
+        often = f" x {self.restarts}" if self.restarts > 1 else ""
+        return f"{kind}{steps}{often} ({ball(self.norm, self.epsilon)})"
+
+    @property
     def own(self) -> str | None:
         """The user's own code that it names, if it does."""
         return self.kind if is_own(self.kind) else None
 
-    @field_validator("epsilon", "alpha")
-    @classmethod
-    def _within_the_pixels(cls, value: float, info: ValidationInfo) -> float:
-        if info.data.get("norm") == "linf" and value > 1:
-            raise ValueError("must be less than or equal to 1 for norm linf: pixels are in [0, 1]")
-        return value
+    _lengths = field_validator("epsilon", "alpha")(within_the_pixels)
 
     @model_validator(mode="after")
     def _one_step(self) -> Self:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.errors import InputError
+from search_spaces.keys import canonical
 from search_spaces.networks import RESNETS
 from search_spaces.reading import studies
 from search_spaces.regimes import (
@@ -22,6 +23,7 @@ from search_spaces.regimes import (
 from search_spaces.searches.adaptive import Adaptive
 from search_spaces.spec import (
     Augmentation,
+    AutoAttackCheck,
     Checkpoint,
     Dataset,
     DatasetName,
@@ -631,3 +633,11 @@ def test_a_study_survives_its_own_yaml(levels, without_none):
     content = study.model_dump(mode="json", exclude_none=without_none)
     text = yaml.safe_dump(content, sort_keys=False)
     assert studies.validate(studies.parse(text, "study.yaml"), "study.yaml") == study
+
+
+def test_autoattack_has_a_norm_and_linf_is_the_one_it_had():
+    old = AutoAttackCheck(kind="autoattack", epsilon=0.1)
+    assert "norm" not in canonical(old)
+    assert AutoAttackCheck(kind="autoattack", norm="l2", epsilon=1.5).epsilon == 1.5
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        AutoAttackCheck(kind="autoattack", epsilon=1.5)

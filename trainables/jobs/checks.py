@@ -68,7 +68,10 @@ def _autoattack(check: AutoAttackCheck, net: nn.Module, data: Splits) -> Tensor:
     if data.classes < 4:
         raise InputError(f"check autoattack: its losses need 4 classes, there are {data.classes}")
     device = next(net.parameters()).device
-    adversary = AutoAttack(net, eps=check.epsilon, device=device, seed=0, version="standard")
+    norm = {"linf": "Linf", "l2": "L2"}[check.norm]
+    adversary = AutoAttack(
+        net, norm=norm, eps=check.epsilon, device=device, seed=0, version="standard"
+    )
     # Its targeted attacks aim at nine other classes, where there are as many.
     targets = min(9, data.classes - 1)
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets

@@ -199,9 +199,11 @@ def _autoattacks(
         if channels_and_classes(cell.transfer.dataset)[1] < 4:
             skipped.append(f"autoattack: needs 4 classes: {cell.transfer.dataset.title} has fewer")
             continue
+        attack = cell.transfer.evaluation.attack
         check = AutoAttackCheck(
             kind="autoattack",
-            epsilon=cell.transfer.evaluation.attack.epsilon,
+            norm=attack.norm,
+            epsilon=attack.epsilon,
             images=wish.autoattack_images,
         )
         probes.append(AutoAttackEvidence(network=networks[cell.key], check=check))

@@ -111,10 +111,10 @@ class StageProgress:
         elif self._said != self._line():
             self._say()
 
-    def advance(self, left: int | None = None, note: str = "") -> None:
-        """One more is done; `left` says how many are to come, where that has changed; `note` what
-        is worth knowing by now."""
-        self._done += 1
+    def advance(self, left: int | None = None, note: str = "", count: int = 1) -> None:
+        """So many more are done; `left` says how many are to come, where that has changed; `note`
+        what is worth knowing by now."""
+        self._done += count
         self._note = note
         if left is not None:
             self._total = self._done + left

@@ -12,7 +12,7 @@ from search_spaces import own
 from search_spaces.base import Spec
 from search_spaces.errors import InputError
 from search_spaces.networks import Model
-from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.spec import Check, Checkpoint, Dataset
 from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
     EMBEDDED,
@@ -51,27 +51,27 @@ def resolve(study: Study, root: Path) -> Study:
 def _resolved(study: Study, root: Path) -> Study:
     known: dict[Dataset, Dataset] = {}
 
-    def located(dataset: Dataset) -> Dataset:
+    def once(dataset: Dataset) -> Dataset:
         if dataset not in known:
-            known[dataset] = _located(dataset, root)
+            known[dataset] = located(dataset, root)
         return known[dataset]
 
     pretrainings = {
-        name: p.model_copy(update={"load": _weights_file(p.load, study.source.model, root)})
+        name: p.model_copy(update={"load": weights_file(p.load, study.source.model, root)})
         if p.load
         else p
         for name, p in study.source.pretrainings.items()
     }
     source = study.source.model_copy(
         update={
-            "dataset": located(study.source.dataset),
+            "dataset": once(study.source.dataset),
             "pretrainings": pretrainings,
         }
     )
     downstream = tuple(
         task.model_copy(
             update={
-                "dataset": located(task.dataset),
+                "dataset": once(task.dataset),
                 "checks": tuple(_with_surrogate(chosen, root) for chosen in task.checks),
             }
         )
@@ -127,7 +127,9 @@ def _own_code(spec: Spec) -> Iterator[tuple[str, str | None]]:
                 yield from _own_code(part)
 
 
-def _located(dataset: Dataset, root: Path) -> Dataset:
+def located(dataset: Dataset, root: Path) -> Dataset:
+    """A data set with its absolute path and, of the user's own, the checksum. Raises InputError
+    where its files are not there or not what they should be."""
     if dataset.name in EMBEDDED | TORCHVISION:
         if dataset.sha256 is not None:
             raise InputError(f"dataset {dataset.title}: sha256 is for files of your own: leave it")
@@ -168,12 +170,12 @@ def _with_surrogate(chosen: ChosenCheck, root: Path) -> ChosenCheck:
     check = chosen.check
     if check.kind != "transfer_attack" or check.load is None:
         return chosen
-    load = _weights_file(check.load, check.model, root)
+    load = weights_file(check.load, check.model, root)
     check = check.model_copy(update={"load": load})
     return chosen.model_copy(update={"check": check})
 
 
-def _weights_file(load: Checkpoint, model: Model, root: Path) -> Checkpoint:
+def weights_file(load: Checkpoint, model: Model, root: Path) -> Checkpoint:
     """A checkpoint with its file's absolute path and checksum."""
     if load.path is None and load.format == "torchvision":
         return load
@@ -234,18 +236,21 @@ def check(study: Study) -> list[str]:
             if chosen.check.kind == "transfer_attack" and chosen.check.load is not None:
                 fitting.sparsity(chosen.check.load, chosen.check.model, task.dataset)
     for place, task in enumerate(study.downstream):
-        if all(chosen.check.kind != "autoattack" for chosen in task.checks):
-            continue
-        if find_spec("pyautoattack") is None:
-            raise InputError(
-                f"downstream.{place}.checks: pyautoattack is not installed: "
-                "pip install '.[autoattack]'"
-            )
-        if channels_and_classes(task.dataset)[1] < 4:
-            raise InputError(
-                f"downstream.{place}.checks: autoattack needs at least 4 classes: leave it out"
-            )
+        for chosen in task.checks:
+            classes = channels_and_classes(task.dataset)[1]
+            check_possible(chosen.check, classes, f"downstream.{place}.checks")
     return remarks
+
+
+def check_possible(check: Check, classes: int, place: str) -> None:
+    """Raises InputError, which names the place, where a check needs a library that is not installed
+    or more classes than there are."""
+    if check.kind != "autoattack":
+        return
+    if find_spec("pyautoattack") is None:
+        raise InputError(f"{place}: pyautoattack is not installed: pip install '.[autoattack]'")
+    if classes < 4:
+        raise InputError(f"{place}: autoattack needs at least 4 classes: leave it out")
 
 
 def _rotated(dataset: Dataset) -> int:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import nn
 
 from search_spaces.regimes import Attack, Recipe, Regime
@@ -11,7 +12,7 @@ from trainables.data.images import Images
 from trainables.evidence.calibration import answers
 from trainables.jobs.checks import withstands_other
 from trainables.runtime.seeding import generator
-from trainables.training.accuracy import commonest, correct
+from trainables.training.accuracy import commonest, correct, interval
 from trainables.training.evaluation import evaluate
 from trainables.training.overfitting import gradient_cosine
 from trainables.training.step import gradients
@@ -70,3 +71,19 @@ def test_nothing_counts_a_broken_network_as_right(bad, protocol):
 )
 def test_the_commonest_class(labels, expected):
     assert commonest(torch.tensor(labels)) == expected
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 5), (3, 5), (90, 100), (100, 100)])
+def test_intervals_are_wilsons(right, images):
+    theirs = binomtest(right, images).proportion_ci(method="wilson")
+    ours = interval(torch.arange(images) < right)
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_the_interval_of_shares_tends_to_the_means():
+    """Of many images with several versions each, the mean plus and minus 1.96 of its errors."""
+    shares = torch.rand(100_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = interval(shares)
+    half = 1.96 * shares.std().item() / len(shares) ** 0.5
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-3)
+    assert (high + low) / 2 == pytest.approx(shares.mean().item(), abs=1e-4)

@@ -327,9 +327,27 @@ QUERIES = [
     ("curves --tracking-uri sqlite:///gone.db", "there is no such file", "pass --tracking-uri"),
 ]
 QUERIES = [Bad(f"analysis {line}", *words) for line, *words in QUERIES]
+NETWORK = "evaluate --weights w.pt --arch resnet8 --dataset digits"
+STRANGERS = [
+    Bad("evaluate --arch resnet8 --dataset digits", "--weights", "Missing option"),
+    Bad(NETWORK, "no weights file", "put the file there"),
+    Bad(NETWORK, "which is not read", "convert", {"w.pt": torch_file({"a": Runs()})}),
+    Bad(NETWORK, "does not fit", "choose a model", {"w.pt": torch_file({"a": torch.ones(2)})}),
+    Bad(f"{NETWORK} --epsilon 2", "attack: epsilon", "less than or equal to 1"),
+    Bad(f"{NETWORK} --norm l1", "attack: norm", "'linf' or 'l2'"),
+    Bad(f"{NETWORK} --steps 0", "attack: steps", "greater than or equal to 1"),
+    Bad(f"{NETWORK} --mean 0", "--mean and --std", "give both"),
+    Bad(f"{NETWORK} --mean 0,0,0 --std 1", "--mean 0,0,0", "one for all"),
+    Bad(f"{NETWORK} --model 8", "--model 8", "map fields to values"),
+    Bad(f"{NETWORK} --model '{{widht: 8}}'", "network: widht", "unknown field"),
+    Bad(f"{NETWORK} --json gone/out.json", "there is no folder gone", "make it first"),
+    Bad(f"{NETWORK} --format timm", "format timm: resnet8", "choose timm:NAME"),
+    Bad("evaluate --weights w.pt --arch resnet9 --dataset digits", "resnet9", "takes resnet8"),
+    Bad("evaluate --weights w.pt --arch resnet8 --dataset gone", "data gone", "none of mnist-mini"),
+]
 TABLE = [
     *(YAML + FIELDS + FRAGMENTS + DATA + CHECKPOINTS),
-    *(STORAGE + TRACKING + RESOURCES + ARGUMENTS + QUERIES),
+    *(STORAGE + TRACKING + RESOURCES + ARGUMENTS + QUERIES + STRANGERS),
 ]
 
 

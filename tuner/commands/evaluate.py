@@ -1,0 +1,256 @@
+"""python -m tuner evaluate: a stranger's network, judged by the platform's protocol."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from search_spaces import own
+from search_spaces.errors import InputError
+from search_spaces.networks import TAKES, Model
+from search_spaces.reading import parts
+from search_spaces.regimes import Evaluation
+from search_spaces.spec import BY_NAME, AutoAttackCheck, Check, Checkpoint, Dataset
+from trainables.data.catalogue import TORCHVISION, channels_and_classes, image_size
+from tuner.estimate import drafting
+from tuner.options import AlphaOpt, DataOpt, EpsilonOpt, NormOpt, ProtocolOpt, RestartsOpt, StepsOpt
+from tuner.runtime.console import duration
+from tuner.runtime.progress import StageProgress
+from tuner.runtime.settings import Settings
+from tuner.storage import inputs
+
+if TYPE_CHECKING:
+    from trainables.jobs.strangers import Score, Stranger
+
+WeightsOpt = Annotated[
+    str, typer.Option(metavar="FILE", help="The weights; of published ones by name, their name.")
+]
+FormatOpt = Annotated[
+    str, typer.Option("--format", help=f"state_dict, robustness, ... or {', '.join(BY_NAME)}.")
+]
+OnlyOpt = Annotated[
+    str | None, typer.Option(metavar="PREFIX", help="Of several networks in a file, this one.")
+]
+ArchOpt = Annotated[str, typer.Option(help=f"The network: {TAKES}.")]
+ModelOpt = Annotated[
+    str, typer.Option("--model", metavar="YAML", help="Its further fields: '{width: 8, ...}'.")
+]
+MeanOpt = Annotated[
+    str | None,
+    typer.Option(help="Of pixels in [0, 1], as 0.5,0.5,0.5; default: the file's, else the data's."),
+]
+StdOpt = Annotated[str | None, typer.Option(help="Likewise; --mean 0 --std 1 leaves pixels be.")]
+DatasetOpt = Annotated[str, typer.Option(help=f"The test images: {drafting.DATA}.")]
+SizeOpt = Annotated[
+    int | None, typer.Option(help="Pixels that images are brought to; default: as they are.")
+]
+ImagesOpt = Annotated[
+    int | None, typer.Option(min=1, help="The first so many test images; default: all.")
+]
+AutoAttackOpt = Annotated[bool, typer.Option("--autoattack", help="AutoAttack too, in the ball.")]
+BatchOpt = Annotated[int | None, typer.Option(help="Images at a time; default: 256.")]
+JsonOpt = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write settings and scores there.")
+]
+
+
+def evaluate(
+    weights: WeightsOpt,
+    arch: ArchOpt,
+    dataset: DatasetOpt,
+    layout: FormatOpt = "state_dict",
+    only: OnlyOpt = None,
+    model: ModelOpt = "{}",
+    mean: MeanOpt = None,
+    std: StdOpt = None,
+    size: SizeOpt = None,
+    images: ImagesOpt = None,
+    norm: NormOpt = "linf",
+    epsilon: EpsilonOpt = None,
+    alpha: AlphaOpt = None,
+    steps: StepsOpt = 20,
+    restarts: RestartsOpt = 1,
+    protocol: ProtocolOpt = "plain",
+    autoattack: AutoAttackOpt = False,
+    batch_size: BatchOpt = None,
+    data: DataOpt = Settings.data,
+    output: JsonOpt = None,
+) -> None:
+    """Judge published weights on a data set's test images as the platform judges a transfer: clean,
+    under PGD-20, and on demand under AutoAttack.
+
+    Files may have any layout that a study can load; nothing in them is executed.
+    """
+    attack = parts.pgd(norm, epsilon, alpha, steps, restarts)
+    judgement = {"attack": attack, "protocol": protocol, "batch_size": batch_size}
+    checks: list[Check] = []
+    if autoattack:
+        radius = {"norm": attack.norm, "epsilon": attack.epsilon}
+        checks.append(
+            parts.valid(AutoAttackCheck, "--autoattack", {"kind": "autoattack", **radius})
+        )
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError(f"--json {output}: there is no folder {output.parent}: make it first")
+    shown = _dataset(dataset, size, data)
+    network = _model(arch, model, parts.statistics(mean, std, channels_and_classes(shown)[0]))
+    asked = Asked(
+        load=_load(weights, layout, only, network, data),
+        model=network,
+        dataset=shown,
+        images=images,
+        evaluation=parts.valid(Evaluation, "evaluate", judgement),
+        checks=tuple(checks),
+    )
+    asked.execute(output)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network, and how it is to be judged. images: the first so many; None: all."""
+
+    load: Checkpoint
+    model: Model
+    dataset: Dataset
+    images: int | None
+    evaluation: Evaluation
+    checks: Sequence[Check]
+
+    def execute(self, output: Path | None) -> None:
+        """Judges the network, prints a table, and writes all of it to `output`, if there is one."""
+        from trainables.jobs import strangers
+
+        began = time.monotonic()
+        judged = self._stranger()
+        for check in self.checks:
+            inputs.check_possible(check, judged.data.classes, "--autoattack")
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        watch = partial(_progress, console)
+        scores = list(strangers.scores(judged, self.evaluation, self.checks, watch))
+        self._print(judged, scores, time.monotonic() - began)
+        if output is not None:
+            _write(output, self._record(judged, scores))
+
+    def _stranger(self) -> "Stranger":
+        import torch
+
+        from trainables.jobs.strangers import stranger
+        from trainables.runtime.allocation import keep_freed
+
+        keep_freed()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return stranger(self.load, self.model, self.dataset, device).on(self.images)
+
+    def _print(self, judged: "Stranger", scores: "Sequence[Score]", seconds: float) -> None:
+        name = Path(self.load.path or "").name or self.load.weights
+        count, side = len(judged.data.test), self.dataset.size
+        typer.echo(f"{name}: {self.model.arch} on {self.dataset.title}")
+        typer.echo(f"{count:,} test images of {side} x {side} pixels, {_pixels(judged)}")
+        typer.echo()
+        _table(scores)
+        attack, by = self.evaluation.attack, self.evaluation.protocol
+        iterate = "all iterates decide" if by == "worst_iterate" else "the last iterate decides"
+        typer.echo(f"\nPGD: steps of {attack.alpha:.4g}, {iterate}; {duration(seconds)}")
+        if scores[0].low <= judged.chance:
+            typer.echo(
+                "note: no better than naming the commonest class: is this the network's data, and "
+                "are pixels normalised as in its training? (--mean, --std)"
+            )
+
+    def _record(self, judged: "Stranger", scores: "Sequence[Score]") -> dict[str, Any]:
+        """What was judged, how, and what came out, as JSON."""
+        asked = {
+            "load": self.load,
+            "model": self.model,
+            "dataset": self.dataset,
+            "evaluation": self.evaluation,
+        }
+        mean, std = judged.normalisation
+        return {
+            **{name: s.model_dump(mode="json", exclude_none=True) for name, s in asked.items()},
+            "checks": [check.model_dump(mode="json", exclude_none=True) for check in self.checks],
+            "normalisation": {"mean": mean, "std": std},
+            "images": len(judged.data.test),
+            "chance": judged.chance,
+            "scores": [score.as_json() for score in scores],
+        }
+
+
+def _model(arch: str, further: str, statistics: dict[str, list[str]]) -> Model:
+    model = parts.model(arch, further, statistics)
+    return model.model_copy(update={"sha256": own.digest(model.own)}) if model.own else model
+
+
+def _load(weights: str, layout: str, only: str | None, model: Model, data: Path) -> Checkpoint:
+    if layout in BY_NAME:
+        asked = {"weights": weights}
+    else:
+        # As given from here, else from the data folder.
+        here = Path(weights).expanduser()
+        asked = {"path": str(here.absolute() if here.is_file() else here)}
+    checkpoint = parts.valid(Checkpoint, "weights", {"format": layout, "only": only, **asked})
+    return inputs.weights_file(checkpoint, model, data)
+
+
+def _dataset(text: str, size: int | None, data: Path) -> Dataset:
+    named = inputs.located(drafting.dataset(text, data), data)
+    if named.name in TORCHVISION:
+        from trainables.data.readers import require
+
+        require(named)
+    fields = named.model_dump() | {"size": size or max(8, image_size(named))}
+    return parts.valid(Dataset, "dataset", fields)
+
+
+def _pixels(judged: "Stranger") -> str:
+    """How pixels are normalised, in a few words."""
+    mean, std = judged.normalisation
+    if not any(mean) and set(std) == {1.0}:
+        return "not normalised"
+    shown = [", ".join(f"{x:.4g}" for x in each) for each in (mean, std)]
+    return "normalised by mean {}, std {}".format(*shown)
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many images have been looked at, which the value is told."""
+    left = total
+    with StageProgress(console, what, 0, total) as progress:
+
+        def seen(count: int) -> None:
+            nonlocal left
+            left -= count
+            progress.advance(count=count)
+
+        yield seen
+        # Images that are wrong when clean are not attacked.
+        progress.advance(count=left)
+
+
+def _table(scores: "Sequence[Score]") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("measure")
+    for title in ("accuracy", "95 % interval", "images"):
+        table.add_column(title, justify="right")
+    for score in scores:
+        low, high = (f"{100 * end:.2f}" for end in (score.low, score.high))
+        share = f"{100 * score.accuracy:.2f} %"
+        table.add_row(score.measure, share, f"{low} to {high}", f"{score.images:,}")
+    Console(highlight=False).print(table)
+
+
+def _write(output: Path, record: dict[str, Any]) -> None:
+    from trainables.store import atomic
+
+    try:
+        atomic.write(output, json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(f"--json {output}: cannot be written: {error.strerror}") from None
