@@ -11,8 +11,8 @@ from search_spaces.errors import InputError
 from tuner.commands.bench import bench
 from tuner.commands.clean import clean
 from tuner.commands.data import data
-from tuner.commands.evaluate import evaluate
 from tuner.commands.evidence import evidence
+from tuner.commands.networks.evaluate import evaluate
 from tuner.commands.plan import plan
 from tuner.commands.run import run
 from tuner.commands.search import search

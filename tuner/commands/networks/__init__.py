@@ -1,0 +1,1 @@
+"""Commands about single networks, rather than about a study as a whole."""
