@@ -29,6 +29,7 @@ DatasetName = Literal[
     "cifar10",
     "cifar100",
     "svhn",
+    "gtsrb",
     "imagenet",
     "cub200",
     "visda17",

@@ -25,6 +25,7 @@ CHANNELS_AND_CLASSES = {
     "cifar10": (3, 10),
     "cifar100": (3, 100),
     "svhn": (3, 10),
+    "gtsrb": (3, 43),
     "imagenet": (3, 1000),
     "cub200": (3, 200),
     "visda17": (3, 12),
@@ -46,7 +47,7 @@ SPLIT_SIZES = {
 SIZES = {
     "mnist-mini": 28,
     "digits": 8,
-    **dict.fromkeys(TORCHVISION, 32),
+    **dict.fromkeys((*TORCHVISION, "gtsrb"), 32),
     **dict.fromkeys(FOLDERS, 224),
 }
 """Height and width of images as published, in pixels; of photographs, as they are used."""
@@ -62,7 +63,7 @@ NORMALISATION: dict[str, Normalisation] = {
 }
 
 HOW_TO_GET = {
-    **dict.fromkeys(TORCHVISION, "fetch it with: python -m tuner data STUDY"),
+    **dict.fromkeys((*TORCHVISION, "gtsrb"), "fetch it with: python -m tuner data STUDY"),
     "imagenet": "get ILSVRC2012 from image-net.org (free account) and unpack it so that images "
     "are in train/WNID/ and val/WNID/, 1000 class folders each",
     "cub200": "get CUB_200_2011.tgz from vision.caltech.edu/datasets/cub_200_2011 and unpack it",

@@ -23,6 +23,7 @@ READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSe
     "cifar10": readers.torchvision_set,
     "cifar100": readers.torchvision_set,
     "svhn": readers.torchvision_set,
+    "gtsrb": readers.small_files,
     "imagenet": readers.folders,
     "cub200": readers.folders,
     "visda17": readers.folders,

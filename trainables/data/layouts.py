@@ -4,6 +4,7 @@ Each layout returns {split: [(file name relative to root, label), ...]} with tra
 val where the data has a validation split of its own.
 """
 
+import csv
 import os
 import zipfile
 from collections.abc import Callable
@@ -169,6 +170,36 @@ def _visda17(dataset: Dataset, root: Path) -> dict[str, Listing]:
     return splits
 
 
+def _gtsrb(dataset: Dataset, root: Path) -> dict[str, Listing]:
+    """torchvision's: GTSRB/Training/CLASS/TRACK_FRAME.ppm, GTSRB/Final_Test/Images and a table of
+    its classes. A track is one sign that comes nearer, thirty frames that are nearly alike: val has
+    a tenth of each class's tracks, its last ones, and train no frame of them."""
+    training, tests = Path("GTSRB", "Training"), Path("GTSRB", "Final_Test", "Images")
+    splits: dict[str, Listing] = {"train": [], "val": []}
+    for name in class_names(dataset, root / training):
+        label = _label(dataset, root / training, name, first=0)
+        files = sorted(file for _, names in walk(str(root / training / name)) for file in names)
+        tracks = sorted({file.split("_")[0] for file in files})
+        held = tracks[-held_out_of(len(tracks)) :] if len(tracks) > 1 else []
+        for file in files:
+            split = "val" if file.split("_")[0] in held else "train"
+            splits[split].append((str(training / name / file), label))
+    path = root / "GT-final_test.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as table:
+            rows = list(csv.DictReader(table, delimiter=";", skipinitialspace=True))
+        named = [(row["Filename"], row["ClassId"]) for row in rows]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise absent(dataset, path) from error
+    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"dataset {dataset.title}: {path}: no table of Filename and ClassId: fetch it again"
+        ) from error
+    splits["test"] = [(str(tests / name), _label(dataset, path, k, first=0)) for name, k in named]
+    _require(dataset, root, {"test": splits["test"]})
+    return splits
+
+
 def _require(dataset: Dataset, root: Path, splits: dict[str, Listing]) -> None:
     """Raises InputError if an image that is in a list is not in its folder."""
     for name, _ in chain.from_iterable(splits.values()):
@@ -212,4 +243,5 @@ LAYOUTS: dict[str, Callable[[Dataset, Path], dict[str, Listing]]] = {
     "imagenet": _imagenet,
     "cub200": _cub200,
     "visda17": _visda17,
+    "gtsrb": _gtsrb,
 }

@@ -32,6 +32,7 @@ from trainables.store import atomic
 PARTS = {
     "folder": ("train", "val", "test"),
     "imagenet": ("train", "val"),
+    "gtsrb": ("GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"),
     "cub200": ("images", "images.txt", "image_class_labels.txt", "train_test_split.txt"),
     "visda17": ("train", "train/image_list.txt", "validation", "validation/image_list.txt"),
 }

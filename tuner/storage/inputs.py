@@ -27,7 +27,10 @@ from tuner.storage import digests, fitting
 # Trained networks have hardly a weight that is exactly zero.
 SPARSE = 0.01
 # Where named folders lie below the data folder.
-HOMES = {"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"}
+HOMES = {
+    **{"imagenet": "imagenet", "cub200": "CUB_200_2011", "visda17": "visda17"},
+    "gtsrb": "gtsrb",
+}
 
 S = TypeVar("S", bound=Spec)
 
@@ -36,9 +39,9 @@ def resolve(study: Study, root: Path) -> Study:
     """The study with every file's absolute path, and the checksum of the user's own files.
 
     Relative paths start at `root`, the data folder.
-    Named datasets lie below `root`: CIFAR and SVHN as torchvision lays them out, the others in
-    imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there or
-    not what the study says it is, or if source and downstream images differ in channels.
+    Named datasets lie below `root`: CIFAR, SVHN and GTSRB as torchvision lays them out, the others
+    in imagenet/, CUB_200_2011/, visda17/. Raises InputError if one of the user's files is not there
+    or not what the study says it is, or if source and downstream images differ in channels.
     """
     try:
         return _resolved(study, root)

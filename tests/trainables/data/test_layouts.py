@@ -206,6 +206,59 @@ def test_visda17(tmp_path):
         splits(wanted(tmp_path, name="visda17", size=9))
 
 
+def traffic_signs(root, tracks=12, frames=3):
+    """GTSRB in torchvision's layout: two classes; an image's red is its track, its green the frame,
+    its blue the class."""
+    for label in (0, 42):
+        for track in range(tracks):
+            for frame in range(frames):
+                name = f"{label:05}/{track:05}_{frame:05}.ppm"
+                save(root / "GTSRB/Training" / name, (track, frame, label), (15 + track, 20))
+        (root / "GTSRB/Training" / f"{label:05}" / f"GT-{label:05}.csv").write_text("not read")
+    rows = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    for k in range(6):
+        save(root / "GTSRB/Final_Test/Images" / f"{k:05}.ppm", (k, 99, 0), (30, 18))
+        rows.append(f"{k:05}.ppm;30;18;5;5;20;10;{42 * (k % 2)}")
+    (root / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_gtsrb_holds_out_whole_tracks(tmp_path):
+    traffic_signs(tmp_path)
+    dataset = wanted(tmp_path, name="gtsrb", size=16)
+    data = splits(dataset)
+    assert data.classes == 43
+    assert data.train.x.shape == (2 * 11 * 3, 3, 16, 16)
+    tracks = [set(part.x[:, 0, 0, 0].tolist()) for part in (data.train, data.val)]
+    assert tracks == [set(range(11)), {11}]
+    for part in (data.train, data.val):
+        assert torch.equal(part.x[:, 2, 0, 0].long(), part.y)
+    assert data.val.y.bincount().tolist()[::42] == [3, 3]
+    x, y = read(data.test)
+    assert torch.equal(42 * (x[:, 0, 0, 0].long() % 2), y) and set(x[:, 1, 0, 0].tolist()) == {99}
+    assert split_sizes(dataset) == (len(data.train), len(data.val), len(data.test)) == (66, 6, 6)
+    assert 0 < data.mean[0] < 0.05, "measured on the training pixels"
+
+
+TABLE, SIGNS = "GT-final_test.csv", "GTSRB/Training"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        (lambda root: (root / TABLE).unlink(), f"{TABLE} not there: fetch it"),
+        (lambda root: (root / TABLE).write_text("a;b\n1;2\n"), "Filename and ClassId"),
+        (lambda root: (root / "GTSRB/Final_Test/Images/00003.ppm").unlink(), "00003.ppm"),
+        (lambda root: (root / SIGNS / "00042").rename(root / SIGNS / "43"), "label 43"),
+        (lambda root: (root / SIGNS).rename(root / "t"), "Training not there: fetch it"),
+    ],
+)
+def test_what_gtsrb_lacks_is_named(tmp_path, spoilt, words):
+    traffic_signs(tmp_path)
+    spoilt(tmp_path)
+    with pytest.raises(InputError, match=words):
+        splits(wanted(tmp_path, name="gtsrb"))
+
+
 def lengths(dataset):
     parts = splits(dataset)
     return len(parts.train), len(parts.val), len(parts.test)
