@@ -13,7 +13,7 @@ Scope = Literal["global", "layer", "erk"]
 METHODS = ("imp", "one_shot", "random", "snip", "grasp", "synflow", "hydra")
 TRAINED = ("imp", "hydra")
 Method = Annotated[str, OwnOr(METHODS, "criteria")]
-UNSTRUCTURED = "unstructured"
+UNSTRUCTURED, CHANNEL = "unstructured", "channel"
 Rewind = Literal["theta", "late", "none", "learning_rate"]
 SEE_IMAGES = ("snip", "grasp")
 
@@ -72,8 +72,9 @@ class Pruning(Spec):
     structure: str = Field(
         UNSTRUCTURED,
         json_schema_extra=LATER,
-        description="unstructured; or n:m, as 2:4: of every m consecutive inputs of an output, at "
-        "most n are kept",
+        description="unstructured; n:m, as 2:4: of every m consecutive inputs of an output, at "
+        "most n are kept; or channel: whole channels are kept, at most as many weights as a level "
+        "has",
     )
     rewind: Rewind = Field(
         "theta",
@@ -111,7 +112,7 @@ class Pruning(Spec):
     @property
     def pattern(self) -> tuple[int, int] | None:
         """(n, m), where at most n of m are kept; None where any may be."""
-        if self.structure == UNSTRUCTURED:
+        if self.structure in (UNSTRUCTURED, CHANNEL):
             return None
         n, m = map(int, self.structure.split(":"))
         return n, m
@@ -134,8 +135,10 @@ class Pruning(Spec):
     def _fields_are_for_methods(self) -> Self:
         if (self.method in TRAINED) != (self.retraining is not None):
             raise ValueError("retraining is needed for methods imp and hydra, and only there")
-        if self.method == "hydra" and self.pattern:
-            raise ValueError("hydra learns no n:m structure: leave structure out")
+        if self.method == "hydra" and self.structure != UNSTRUCTURED:
+            raise ValueError("hydra learns no structure: leave structure out")
+        if self.structure == CHANNEL and self.scope == "erk":
+            raise ValueError("scope erk shares out weights, not channels: choose global or layer")
         if self.sha256 and not is_own(self.method):
             raise ValueError(
                 f"sha256 is for a criterion of your own: leave it out of {self.method}"
@@ -166,6 +169,8 @@ class Pruning(Spec):
     def _pattern_prunes(cls, value: str) -> str:
         n, colon, m = value.partition(":")
         fits = colon and n.isdecimal() and m.isdecimal() and 0 < int(n) < int(m) <= 64
-        if value != UNSTRUCTURED and not fits:
-            raise ValueError("write unstructured, or n:m with n below m and m at most 64, as 2:4")
+        if value not in (UNSTRUCTURED, CHANNEL) and not fits:
+            raise ValueError(
+                "write unstructured, channel, or n:m with n below m and m at most 64, as 2:4"
+            )
         return value

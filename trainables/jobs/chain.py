@@ -18,6 +18,7 @@ from trainables.jobs.theta import (
     distributed,
     make_theta,
     network,
+    shape,
 )
 from trainables.pruning import tickets
 from trainables.pruning.collapse import empty_layers, is_cut
@@ -91,14 +92,13 @@ def _prune(
     absent = {level for level, ticket in by_level.items() if ticket in missing}
     if not absent:
         return
-    net, size = network(chain.theta, worker.device), chain.theta.dataset.size
-    shape = (len(datasets.splits(chain.theta.dataset).mean), size, size)
+    net = network(chain.theta, worker.device)
     for made in _tickets(net, chain, plan, theta, absent, worker):
         ticket = by_level[made.level]
         if worker.shard.rank == 0:
             behind = made.behind.records if made.behind else []
             result = {
-                **_mask_record(made.mask, is_cut(net, made.weights, made.mask, shape)),
+                **_mask_record(made.mask, is_cut(net, made.weights, made.mask, shape(chain.theta))),
                 **_remark(made.behind),
                 **({"rewound": made.rewound} if made.rewound else {}),
                 **provenance(started, worker.device, worker.shard.world, behind),
@@ -170,8 +170,9 @@ def _in_rounds(
         trained, behind = _retrain(spec, plan, weights, mask, level, worker)
         return trained
 
-    start = tickets.Found(last, mask, weights)
-    for found in tickets.imp(theta, start, plan.pruning, levels[-1], retrain, from_first):
+    start, pruning = tickets.Found(last, mask, weights), plan.pruning
+    channels = scoring.channels(net, spec, pruning)
+    for found in tickets.imp(theta, start, pruning, levels[-1], retrain, channels, from_first):
         yield _Made(*found, rewound, behind)
 
 

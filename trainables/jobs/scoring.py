@@ -7,12 +7,13 @@ from torch import nn
 
 from search_spaces.errors import InputError
 from search_spaces.own import is_own
-from search_spaces.prunings import SEE_IMAGES, Pruning
+from search_spaces.prunings import CHANNEL, SEE_IMAGES, Pruning
 from search_spaces.spec import Theta
 from trainables.data import datasets
 from trainables.data.images import ImageSet, balanced
-from trainables.jobs.theta import Worker
+from trainables.jobs.theta import Worker, shape
 from trainables.pruning import tickets
+from trainables.pruning.channels import Channels, channels_of
 from trainables.pruning.criteria import CRITERIA, Batches, Criterion
 from trainables.pruning.masks import Mask, Scores, State, ones
 from trainables.runtime.own import load
@@ -35,10 +36,15 @@ def masks(
     criterion = criterion_of(pruning)
     looks = is_own(pruning.method) or pruning.method in (*SEE_IMAGES, "synflow")
     data = shown(spec, pruning, worker.device) if looks else ()
-    dense = ones(net)
+    dense, whole = ones(net), channels(net, spec, pruning)
     for level in levels:
-        made = tickets.at_once(net.eval(), theta, dense, pruning, level, criterion, data)
+        made = tickets.at_once(net.eval(), theta, dense, pruning, level, criterion, data, whole)
         yield level, from_first(made)
+
+
+def channels(net: nn.Module, spec: Theta, pruning: Pruning) -> Channels | None:
+    """A theta's channels, where its pruning keeps or drops them whole."""
+    return channels_of(net, shape(spec)) if pruning.structure == CHANNEL else None
 
 
 def criterion_of(pruning: Pruning) -> Criterion:

@@ -145,6 +145,12 @@ def network(spec: Theta, device: torch.device) -> nn.Module:
     return net.to(device)
 
 
+def shape(spec: Theta) -> tuple[int, int, int]:
+    """(channels, height, width) of a theta's images."""
+    size = spec.dataset.size
+    return len(datasets.splits(spec.dataset).mean), size, size
+
+
 def distributed(net: nn.Module, worker: Worker) -> nn.Module:
     """The network as one of a chain's processes trains it."""
     if worker.shard.world == 1:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.prunings import UNSTRUCTURED, Scope
+from search_spaces.prunings import CHANNEL, UNSTRUCTURED, Scope
 from trainables.models.anatomy import prunable
 from trainables.pruning.allotment import allotted
 
@@ -99,8 +99,8 @@ def _highest(scores: Scores, mask: Mask, count: int) -> Mask:
 def in_pattern(scores: Scores, mask: Mask, structure: str) -> Mask:
     """Of every m consecutive inputs of an output (at the same place of the kernel), the mask's n of
     highest score: along the dimension that semi-structured kernels multiply over. Layers whose
-    inputs m does not divide are left as they are, and so is all that is unstructured."""
-    if structure == UNSTRUCTURED:
+    inputs m does not divide are left as they are, and so is all that has another structure."""
+    if structure in (UNSTRUCTURED, CHANNEL):
         return mask
     n, m = map(int, structure.split(":"))
     return {

@@ -7,8 +7,18 @@ from torch import Tensor, nn
 
 from search_spaces.levels import density, kept
 from search_spaces.prunings import Pruning
+from trainables.pruning.channels import Channels, keep_channels
 from trainables.pruning.criteria import Batches, Criterion, rounds
-from trainables.pruning.masks import Mask, State, counts, in_pattern, keep, magnitudes, rewind
+from trainables.pruning.masks import (
+    Mask,
+    Scores,
+    State,
+    counts,
+    in_pattern,
+    keep,
+    magnitudes,
+    rewind,
+)
 from trainables.runtime.seeding import generator
 
 Retrain = Callable[[State, Mask, int], State]
@@ -29,6 +39,7 @@ def imp(
     pruning: Pruning,
     last: int,
     retrain: Retrain,
+    channels: Channels | None = None,
     agreed: Callable[[Mask], Mask] = lambda mask: mask,
 ) -> Iterator[Found]:
     """Iterative magnitude pruning, yielding a ticket round by round up to the `last` level.
@@ -39,7 +50,8 @@ def imp(
     has the `start`'s weights, theta's or earlier ones, or, where the pruning does not rewind, those
     that the round has pruned. `start`: the dense network, level 0, or the last ticket of an
     earlier, interrupted run: it is all that the next round needs, so the rounds after it come out
-    as if there had been no interruption. `agreed`: what several processes that do this together
+    as if there had been no interruption. `channels`: the network's, where the pruning keeps or
+    drops them whole. `agreed`: what several processes that do this together
     make of each one's mask, before any of them goes on with it.
 
     Source: Chen et al., ICML 2022, section 3; the order prune, rewind, train is that of the
@@ -51,7 +63,7 @@ def imp(
         pruned = theta if level == 0 else retrain(rewind(weights, mask), mask, level)
         level += 1
         scores, count = magnitudes(pruned, mask), kept(total, level, pruning.rate)
-        mask = agreed(keep(scores, mask, count, pruning.scope, pruning.structure))
+        mask = agreed(_highest(scores, mask, count, pruning, channels))
         weights = pruned if pruning.goes_on else weights
         yield Found(level, mask, weights)
 
@@ -64,6 +76,7 @@ def at_once(
     level: int,
     criterion: Criterion,
     data: Batches = (),
+    channels: Channels | None = None,
 ) -> Mask:
     """The mask of a level by theta's scores, without any re-training.
 
@@ -82,5 +95,14 @@ def at_once(
         # An early round would keep more than an n:m structure holds.
         mask = in_pattern(scores, mask, pruning.structure)
         count = round(total * share ** (number / number_of)) if number < number_of else last
-        mask = keep(scores, mask, max(last, min(count, counts(mask)[0])), pruning.scope)
+        most = max(last, min(count, counts(mask)[0]))
+        mask = _highest(scores, mask, most, pruning, channels)
     return mask
+
+
+def _highest(
+    scores: Scores, mask: Mask, count: int, pruning: Pruning, channels: Channels | None
+) -> Mask:
+    if channels is not None:
+        return keep_channels(scores, mask, count, channels, pruning.scope)
+    return keep(scores, mask, count, pruning.scope, pruning.structure)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
+from search_spaces.levels import density, kept
 from search_spaces.networks import RESNETS, Model
+from search_spaces.prunings import CHANNEL
 from search_spaces.spec import Checkpoint, Dataset
 from search_spaces.study import Study
 from trainables.data.catalogue import NORMALISATION, channels_and_classes
@@ -50,6 +52,30 @@ def _body(model: Model, dataset: Dataset) -> dict[str, tuple[int, ...]]:
     checked(net, model, classes, channels, dataset.size)
     parts = anatomy(net)
     return {n: tuple(p.shape) for n, p in net.named_parameters() if not parts.in_head(n)}
+
+
+def check_channels(study: Study) -> None:
+    """Raises InputError where whole channels are to be pruned, and torch-pruning is absent, or the
+    network cannot be followed, or too much of it is in channels that stay."""
+    plans = {name: p for name, p in study.pruning.items() if p.structure == CHANNEL}
+    if not plans:
+        return
+    from trainables.pruning.channels import channels_of, stays
+    from trainables.pruning.masks import counts, ones
+
+    model, dataset = study.source.model, study.source.dataset
+    net = _network(model, dataset)
+    shape = (channels_and_classes(dataset)[0], dataset.size, dataset.size)
+    dense = ones(net)
+    least, total = stays(dense, channels_of(net, shape)), counts(dense)[1]
+    for name, plan in plans.items():
+        for level in plan.made_levels:
+            if kept(total, level, plan.rate) < least:
+                raise InputError(
+                    f"pruning.{name}: level {level} keeps {100 * density(level, plan.rate):.2f} % "
+                    f"of {model.arch}, and {100 * least / total:.2f} % are in channels that stay: "
+                    "end at a lower level, or leave structure out"
+                )
 
 
 def sparsity(load: Checkpoint, model: Model, dataset: Dataset) -> float:

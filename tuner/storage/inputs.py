@@ -226,6 +226,7 @@ def check(study: Study) -> list[str]:
 
         load(code, sha256)
     fitting.check_networks(study)
+    fitting.check_channels(study)
     for name, pretraining in study.source.pretrainings.items():
         if pretraining.load is not None:
             zero = fitting.sparsity(pretraining.load, study.source.model, study.source.dataset)

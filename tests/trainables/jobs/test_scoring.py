@@ -70,6 +70,37 @@ def test_every_criterion_at_two_levels_with_exact_counts(tmp_path):
     assert len(distinct) == len(plans)
 
 
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_whole_channels_by_every_criterion_with_counts_as_recorded(tmp_path, scope):
+    pytest.importorskip("torch_pruning", reason="needs the extra [channels]")
+    plan = {"structure": "channel", "scope": scope}
+    plans = {name: {"method": name, "levels": [3, 8], **plan} for name in METHODS}
+    training = {"recipe": {"epochs": 1, "batch_size": 32, "lr": 0.1}}
+    plans["imp"] = {"method": "imp", "rounds": 3, "retraining": training, **plan}
+    study = with_plans(**plans)
+    check(resolve(study, tmp_path))
+    for (_, level), (mask, result) in made(study, tmp_path).items():
+        kept, total = counts(mask)
+        assert (result["kept"], result["total"]) == (kept, total)
+        assert result["sparsity"] == 1 - kept / total
+        # At most the level's number, and no channel of the last stage (64 of 3 x 3) fewer.
+        assert round(total * 0.8**level) - 3 * 16 * 9 < kept <= round(total * 0.8**level)
+        read = mask["layer2.0.conv2.weight"].any(0).flatten(1).any(1)
+        assert not (read & ~mask["layer2.0.conv1.weight"].flatten(1).any(1)).any()
+
+
+def test_a_level_beyond_what_can_go_is_refused_before_anything_starts(tmp_path):
+    pytest.importorskip("torch_pruning", reason="needs the extra [channels]")
+    timm = pytest.importorskip("timm", reason="needs the extra [timm]")
+    assert timm
+    plan = {"method": "one_shot", "levels": [2, 8], "structure": "channel"}
+    own = {"arch": "timm:vit_tiny_patch16_224", "options": {"img_size": 8, "patch_size": 4}}
+    study = with_plans(omp=plan)
+    source = study.source.model_copy(update={"model": type(study.source.model)(**own)})
+    with pytest.raises(InputError, match=r"^pruning\.omp: level 8"):
+        check(study.model_copy(update={"source": source}))
+
+
 def test_what_is_cut_is_recorded(tmp_path):
     tickets = made(with_plans(omp={"method": "one_shot", "levels": [1, 30]}), tmp_path)
     _, whole = tickets["omp", 1]
@@ -80,7 +111,7 @@ def test_what_is_cut_is_recorded(tmp_path):
 
 
 def test_the_pages_own_criterion_works_as_printed(mine, tmp_path):
-    plans = yaml.safe_load(blocks("pruning.md", "yaml")[1])["pruning"]
+    plans = yaml.safe_load(blocks("pruning.md", "yaml")[-1])["pruning"]
     study = resolve(with_plans(**plans), tmp_path)
     check(study)
     assert study.pruning["taylor"].sha256 is not None
