@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 
+from search_spaces.finished.weights import weights
 from search_spaces.keys import key
 from search_spaces.levels import sparsity
 from search_spaces.prunings import Pruning
@@ -95,6 +96,11 @@ class TransferCell:
     @cached_property
     def key(self) -> str:
         return key(self.transfer)
+
+    @cached_property
+    def weights_key(self) -> str:
+        """What the weights that it ends in are kept under."""
+        return key(weights(self.transfer))
 
     @property
     def optional(self) -> bool:

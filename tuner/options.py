@@ -8,7 +8,7 @@ import typer
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
 from search_spaces.study import Study
-from tuner.runtime.settings import Origin
+from tuner.runtime.settings import Keep, Origin
 
 StudyArg = Annotated[str, typer.Argument(help="A shipped study's name, or a path to a .yaml file.")]
 SetOpt = Annotated[
@@ -47,6 +47,15 @@ StepsOpt = Annotated[int, typer.Option(help="PGD's steps.")]
 RestartsOpt = Annotated[int, typer.Option(help="PGD's random starts: all have to fail.")]
 ProtocolOpt = Annotated[
     str, typer.Option(help="plain: PGD's last iterate decides; worst_iterate: all of them.")
+]
+KeepOpt = Annotated[
+    Keep | None,
+    typer.Option(
+        "--keep-weights",
+        help="Of which transfers the weights are kept; winners: of all until the verdict, then of "
+        "its levels and dense. Default: all, where they take no more than a tenth of the free "
+        "disk.",
+    ),
 ]
 EventsOpt = Annotated[
     Path | None,

@@ -34,11 +34,16 @@ def landscape_rows(
     Of each theta, dataset and data fraction the dense network and the sparsest ticket of the main
     pruning, trained adversarially where there are such. The training's path (epochs, projected by
     PCA) are the rows of kind path, without loss. flatness: the mean rise of the loss around the
-    network, in random directions. Raises InputError if the evidence has no landscapes.
+    network, in random directions. Raises InputError if the evidence has no landscapes, or none with
+    a path that is wanted.
     """
     own = landscape[landscape["pruning"].isin([DENSE, main])] if len(landscape) else landscape
     if own.empty:
         raise InputError("the evidence holds no loss landscapes: python -m tuner evidence")
+    if plane == "path":
+        own = own[own["explained"].notna()] if "explained" in own else own.iloc[:0]
+        if own.empty:
+            raise InputError("the evidence holds no paths: python -m tuner evidence --paths")
     robust = own[own["regime"] != "standard"]
     chosen = robust if len(robust) else own
     ends = chosen.sort_values("level").groupby(["theta", "dataset", "fraction"], sort=False)

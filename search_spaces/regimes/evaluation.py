@@ -19,9 +19,10 @@ def _validation_is_optional(schema: JsonDict) -> None:
 class Evaluation(Spec):
     """The attack that judges test images, and the cheaper one that chooses the best epoch.
 
-    plain: an image counts as fooled if the attack's last iterate fools it (the papers' protocol);
-    worst_iterate: if any iterate does. Robust accuracy is never above plain's, and images leave the
-    batch as soon as they are fooled, which saves work.
+    The protocol is of test images. plain: an image counts as fooled if the attack's last iterate
+    fools it (the papers' protocol); worst_iterate: if any iterate does. Robust accuracy is never
+    above plain's, and images leave the batch as soon as they are fooled, which saves work.
+    Validation is always plain.
     """
 
     model_config = ConfigDict(json_schema_extra=_validation_is_optional)

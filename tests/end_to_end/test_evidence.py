@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from search_spaces import grid
-from search_spaces.evidence import Retraining
+from search_spaces.finished.evidence import Retraining
 from tests.support import storage
 from tests.support.commands import call
 from tests.support.studies import tiny, write

@@ -42,8 +42,9 @@ class Step(Spec):
 class Training(NamedTuple):
     """What decides how long a training takes; its ticket and its seed do not.
 
-    regime: None where published weights are read; evaluation: None where nothing is evaluated;
-    transferred: is it a transfer, whose best and last state are both tested?
+    regime: None where nothing is trained: published weights are read, or kept ones judged;
+    evaluation: None where nothing is evaluated; transferred: is it a transfer, whose best and last
+    state are both tested?
     """
 
     model: Model
@@ -110,7 +111,7 @@ def steps(training: Training, workers: int = 1) -> dict[Step, float]:
 
 
 def _evaluations(training: Training) -> Iterator[_Evaluation]:
-    model, data, regime, evaluation, transferred, _, checks = training
+    model, data, regime, evaluation, transferred, _, _ = training
     images = split_sizes(data)
     if evaluation is None:
         return
@@ -122,7 +123,8 @@ def _evaluations(training: Training) -> Iterator[_Evaluation]:
         for attack in (evaluation.attack, evaluation.validation)
     )
     if regime is None:
-        yield _Evaluation(images.val, test, model)
+        yield _Evaluation(images.test if transferred else images.val, test, model)
+        yield from _checked(training, images.test)
         return
     epochs, watch = regime.recipe.epochs, regime.containment
     validated = epochs if watch else max(1, epochs - regime.recipe.validate_from + 1)
@@ -134,10 +136,14 @@ def _evaluations(training: Training) -> Iterator[_Evaluation]:
     # One state only has been validated where the last alone is: best and last are the same.
     tested = 1 + (transferred and validated > 1)
     yield _Evaluation(tested * images.test, test, model)
-    for check in checks:
-        count = min(images.test, check.images or images.test)
+    yield from _checked(training, images.test)
+
+
+def _checked(training: Training, images: int) -> Iterator[_Evaluation]:
+    for check in training.checks:
+        count = min(images, check.images or images)
         if check.kind == "autoattack":
-            yield _Evaluation(count, AUTOATTACK, model)
+            yield _Evaluation(count, AUTOATTACK, training.model)
         else:
             yield _Evaluation(count, check.attack.steps, check.model)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from search_spaces.evidence import RecordEvidence
+from search_spaces.finished.evidence import RecordEvidence
 from trainables.data import datasets
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import read

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.evidence import Calibration
+from search_spaces.finished.evidence import Calibration
 from search_spaces.regimes import Attack
 from trainables.data.images import Images
 from trainables.evidence import retraining

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from search_spaces.evidence import (
+from search_spaces.finished.evidence import (
     AttackEvidence,
     AutoAttackEvidence,
     Calibration,
@@ -26,7 +26,7 @@ from trainables.evidence import (
     masks,
     retraining,
 )
-from trainables.jobs import checks
+from trainables.judging import checks
 from trainables.runtime.allocation import keep_freed
 from trainables.store.ledger import Ledger
 from trainables.store.records import now, provenance

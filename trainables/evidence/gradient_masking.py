@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_spaces.evidence import AttackEvidence
+from search_spaces.finished.evidence import AttackEvidence
 from search_spaces.regimes import Attack, Norm
 from trainables.data.images import ImageSet
 from trainables.evidence import retraining
-from trainables.jobs import checks
+from trainables.judging import checks
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import to_bytes
 from trainables.training.attacks import gradient

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.evidence import Landscape
+from search_spaces.finished.evidence import Landscape
 from search_spaces.regimes import Attack
 from trainables.evidence import retraining
 from trainables.pruning.masks import Mask, State
@@ -121,7 +121,8 @@ def _unit(vector: list[Tensor], kept: list[Tensor | None]) -> list[Tensor]:
 
 def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files): `flatness` with mean rise and top eigenvalue, clean and attacked, and file
-    surfaces.npz with x, y, clean, attacked of both planes (`random_`, `path_`) and the path."""
+    surfaces.npz with x, y, clean, attacked of the random plane and, where the spec asks for its
+    path, of that (`random_`, `path_`), and the path."""
     task = retraining.trained(spec.network, ledger)
     net, mask = task.net, task.mask or {}
     x, y = first_images(task.data.test, spec.images)
@@ -140,11 +141,7 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
     plane = (filter_normalised(centre, mask, draw), filter_normalised(centre, mask, draw))
     line = [float(v) for v in np.linspace(-spec.span, spec.span, spec.points)]
     random = surface(losses, centre, plane, line, line)
-    path = ledger.result(spec.network)["path"]
-    across, up = (_around([xy[k] for xy in path["coordinates"]], spec.points) for k in range(2))
-    first, second = retraining.directions(spec.network, ledger)
-    principal = tuple({n: d[n].to(x.device) for n in centre} for d in (first, second))
-    walked = surface(losses, centre, (principal[0], principal[1]), across, up)
+    along = _along_path(spec, ledger, losses, centre) if spec.path else {}
     _load(net, centre)
     flatness = {
         view: {
@@ -154,18 +151,36 @@ def survey(spec: Landscape, ledger: Ledger) -> tuple[dict[str, Any], dict[str, b
         }
         for k, (view, image) in enumerate(views.items())
     }
-    arrays = {"random_x": np.array(line), "random_y": np.array(line)}
-    arrays |= {"path_x": np.array(across), "path_y": np.array(up)}
-    arrays |= {"path_epochs": np.array(path["epochs"]), "path": np.array(path["coordinates"])}
-    for k, view in enumerate(views):
-        arrays |= {f"random_{view}": random[k], f"path_{view}": walked[k]}
-    result = {
-        "flatness": flatness,
-        "radius": spec.radius,
-        "images": len(y),
-        "explained": path["explained"],
-    }
+    arrays = {"random_x": np.array(line), "random_y": np.array(line), **along}
+    arrays |= {f"random_{view}": random[k] for k, view in enumerate(views)}
+    result = {"flatness": flatness, "radius": spec.radius, "images": len(y)}
+    if spec.path:
+        result["explained"] = ledger.result(spec.network)["path"]["explained"]
     return result, {"surfaces.npz": npz(arrays)}
+
+
+def _along_path(
+    spec: Landscape,
+    ledger: Ledger,
+    losses: Callable[[Mapping[str, Tensor]], list[float]],
+    centre: Mapping[str, Tensor],
+) -> dict[str, NDArray[Any]]:
+    """The path of training and the losses in its plane, as surfaces.npz has them."""
+    path = ledger.result(spec.network)["path"]
+    x, y = (_around([xy[k] for xy in path["coordinates"]], spec.points) for k in range(2))
+    first, second = (
+        {name: direction[name].to(value.device) for name, value in centre.items()}
+        for direction in retraining.directions(spec.network, ledger)
+    )
+    clean, attacked = surface(losses, centre, (first, second), x, y)
+    return {
+        "path_x": np.array(x),
+        "path_y": np.array(y),
+        "path_epochs": np.array(path["epochs"]),
+        "path": np.array(path["coordinates"]),
+        "path_clean": clean,
+        "path_attacked": attacked,
+    }
 
 
 def _attacked(net: nn.Module, x: Tensor, y: Tensor, spec: Landscape, steps: int | None) -> Tensor:

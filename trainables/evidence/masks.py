@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search_spaces.evidence import MaskEvidence
+from search_spaces.finished.evidence import MaskEvidence
 from trainables.pruning.masks import Mask, counts
 from trainables.store.ledger import Ledger
 from trainables.store.tensors import npz, read

@@ -11,6 +11,7 @@ from search_spaces.study import PruningPlan
 from trainables.data import datasets
 from trainables.jobs import learning, scoring
 from trainables.jobs.outcome import Outcome, outcome
+from trainables.jobs.taking_over import take_over
 from trainables.jobs.theta import (
     Worker,
     after_epoch,
@@ -51,7 +52,8 @@ class Chain(Spec):
 
 
 def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
-    """Computes what the ledger lacks of a chain, yielding the spec of each result as it is found.
+    """Computes what the ledger lacks of a chain, yielding the spec of each result as it is found:
+    first what was trained before and was judged otherwise, then what has to be trained.
 
     With several processes, every one runs this with its own shard and the default process group
     set up; all compute the same, yield the same, and the first writes.
@@ -63,7 +65,10 @@ def run_chain(chain: Chain, worker: Worker) -> Iterator[Theta | Ticket]:
     wanted = chain.results
     # The first process looks once for all: later the ledger changes under the others' eyes.
     present = from_first([worker.ledger.has(spec) for spec in wanted])
-    missing = {spec for spec, has in zip(wanted, present, strict=True) if not has}
+    absent = [spec for spec, has in zip(wanted, present, strict=True) if not has]
+    taken = take_over(absent, worker)
+    yield from taken
+    missing = {*absent} - {*taken}
     if chain.theta in missing:
         theta = make_theta(chain.theta, worker)
         yield chain.theta

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.finished.weights import weights
 from search_spaces.spec import Check, Theta, Transfer
 from trainables.data import datasets
 from trainables.data.images import Splits
-from trainables.jobs import checks
 from trainables.jobs.outcome import Outcome, outcomes
+from trainables.judging import checks
 from trainables.models import networks
 from trainables.models.anatomy import anatomy
 from trainables.pruning.masks import Mask, ones, rewind
@@ -21,6 +22,7 @@ from trainables.store.checkpoints import TrainingCheckpoint
 from trainables.store.ledger import Ledger
 from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes
+from trainables.store.weights import FILE, packed, state_of
 from trainables.training.accuracy import commonest
 from trainables.training.evaluation import ImageResults, evaluate_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
@@ -51,9 +53,9 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
     seed = derived(spec.seed, "head")
     model, size = ticket.theta.model, spec.dataset.size
     net = networks.build(model, data.classes, data.mean, data.std, seed, size)
-    weights = read(ledger.file(ticket.start, "weights.safetensors"))
+    start = read(ledger.file(ticket.start, "weights.safetensors"))
     mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
-    missing = load_body(net, weights, mask or ones(net))
+    missing = load_body(net, start, mask or ones(net))
     if any(not anatomy(net).in_head(name) for name in missing):
         raise ValueError(f"the ticket lacks the weights {missing}")
     others = spec.surrogates if with_test else ()
@@ -83,18 +85,32 @@ def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
     )
 
 
-def run(task: Task, ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Trains a transfer from where it was left and writes its result, yielding each epoch's record;
-    the last has `ends`: the result is in the ledger before it is yielded.
+def run(task: Task, ledger: Ledger, keep: bool = True) -> Iterator[dict[str, Any]]:
+    """Trains a transfer from where it was left and writes its result and, with `keep`, the weights
+    it ends in, yielding each epoch's record; the last has `ends`: the result is in the ledger
+    before it is yielded. Where the ledger keeps the weights already, they are judged, and nothing
+    is trained.
 
     One that diverges ends too, with its best state; where none was validated, with the ticket as it
     was before training, which counts as epoch 0.
     """
     spec = task.spec
     checkpoint = TrainingCheckpoint(ledger.unfinished(spec))
+    if ledger.has(weights(spec)):
+        result, files = judge(task, ledger)
+        ledger.write(spec, result, files)
+        checkpoint.remove()
+        (last,) = result["epochs"][-1:] or [{}]
+        yield {**last, "ends": True}
+        return
     for reached in outcomes(partial(train, task), spec.regime, checkpoint):
         if reached.ended:
-            ledger.write(spec, *conclude(task, reached, ledger))
+            result, files = conclude(task, reached, ledger)
+            if keep:
+                trained = {name: value for name, value in result.items() if name not in JUDGED}
+                values = to_bytes(packed(snapshot(task.net), task.mask or {}))
+                ledger.write(weights(spec), trained, {FILE: values})
+            ledger.write(spec, result, files)
             checkpoint.remove()
         yield {**reached.last, "ends": reached.ended}
 
@@ -110,46 +126,76 @@ def untrained(task: Task, ledger: Ledger) -> Best:
 def conclude(
     task: Task, reached: Outcome, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(result, files) of a transfer that has ended: its best state by validation on the test
-    images, the last state's scores beside it, what a network that has learnt nothing gets right
-    (`chance`), and the best state's correctness image by image. Of a training that diverged, no
-    later state is left than the best; where none was validated, that is the ticket as it was
-    before training.
+    """(result, files) of a transfer that has ended: what came of its training, and the judgement of
+    its best state by validation, in which it leaves the network; the last state's scores beside it.
+    Of a training that diverged, no later state is left than the best; where none was validated,
+    that is the ticket as it was before training.
     """
     spec, diverged = task.spec, reached.state == "diverged"
     best = reached.best or untrained(task, ledger)
     if diverged:
         task.net.load_state_dict(best.state)
-    last = evaluate_test(task.net, task.data.test, spec.evaluation)
-    evaluated = last
+    last = evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
     if not diverged and best.epoch != reached.last["number"]:
         task.net.load_state_dict(best.state)
         evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
-    further = [_check(check, task) for check in spec.checks or ()]
+    judged, files = _judgement(task, evaluated)
     result = {
         "state": reached.state,
-        "test": evaluated.scores.model_dump(),
         "last": last.scores.model_dump(),
         "val": best.scores.model_dump(exclude_none=True),
-        "chance": commonest(task.data.test.y),
         "best_epoch": best.epoch,
         "epochs": reached.records,
+        **({"reason": reached.reason} if reached.reason else {}),
+        **judged,
         **provenance(task.started, next(task.net.parameters()).device, epochs=reached.records),
     }
+    return result, files
+
+
+JUDGED = ("test", "last", "chance", "checks")
+"""What of a transfer's result depends on how it is judged."""
+
+
+def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(result, files) of a transfer whose weights are kept: what came of their training, their
+    judgement, and under `judged` when and where that was made. `last` is missing where the last
+    state was another than the best, which alone is kept.
+
+    Raises FileNotFoundError where no weights are kept, DamagedError where they have changed.
+    """
+    spec = task.spec
+    task.net.load_state_dict(state_of(spec, ledger))
+    trained = ledger.result(weights(spec))
+    judged, files = _judgement(task, evaluate_test(task.net, task.data.test, spec.evaluation))
+    if trained["state"] == "diverged" or trained["best_epoch"] == len(trained["epochs"]):
+        judged["last"] = judged["test"]
+    when = provenance(task.started, next(task.net.parameters()).device)
+    return {**trained, **judged, "judged": when}, files
+
+
+def _judgement(task: Task, evaluated: ImageResults) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(part of the result, files): scores of the network on the test images, what one that has
+    learnt nothing gets right (`chance`), further checks, and correctness image by image."""
+    assert evaluated.attacked is not None, "test images are always attacked"
+    further = [_check(check, task) for check in task.spec.checks or ()]
+    judged = {"test": evaluated.scores.model_dump(), "chance": commonest(task.data.test.y)}
     if further:
-        result["checks"] = [record for record, _ in further]
-    if reached.reason:
-        result["reason"] = reached.reason
-    bits = _bits(evaluated) | {f"check.{i}": right for i, (_, right) in enumerate(further)}
-    return result, {"correct.safetensors": to_bytes(bits)}
+        judged["checks"] = [record for record, _ in further]
+    bits = {"clean": evaluated.clean, "attacked": evaluated.attacked}
+    bits |= {f"check.{i}": right for i, (_, right) in enumerate(further)}
+    return judged, {"correct.safetensors": to_bytes(bits)}
 
 
 def _check(check: Check, task: Task) -> tuple[dict[str, Any], Tensor]:
     surrogate = task.spec.surrogate(check)
-    weights = None if surrogate is None else task.surrogates[surrogate]
-    return checks.run(check, task.net, task.data, weights)
+    other = None if surrogate is None else task.surrogates[surrogate]
+    return checks.run(check, task.net, task.data, other)
 
 
-def _bits(results: ImageResults) -> dict[str, Tensor]:
-    assert results.attacked is not None, "test images are always attacked"
-    return {"clean": results.clean, "attacked": results.attacked}
+def trained_network(transfer: Transfer, ledger: Ledger, device: torch.device) -> nn.Module:
+    """The network that a transfer ended in, in eval mode, from its kept weights. Raises
+    FileNotFoundError where none are kept."""
+    task = prepare(transfer, ledger, device, with_test=False)
+    task.net.load_state_dict(state_of(transfer, ledger))
+    return task.net.eval()

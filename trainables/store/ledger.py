@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from search_spaces import evidence
 from search_spaces.base import Spec, named_in
 from search_spaces.errors import InputError
+from search_spaces.finished import evidence
+from search_spaces.finished.weights import Weights
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.trials import Trial
@@ -35,6 +36,7 @@ _FOLDERS: dict[type[Spec], str] = {
     Theta: "thetas",
     Ticket: "tickets",
     Transfer: "transfers",
+    Weights: "weights",
     Trial: "trials",
     **dict.fromkeys(evidence.KINDS, "evidence"),
 }
@@ -78,6 +80,10 @@ class Ledger:
             ) from None
         return {name for name in names if not name.startswith(".")}
 
+    def folders_of(self, kind: type[Spec], names: Iterable[str]) -> list[Path]:
+        """Where results of a kind are, by their keys."""
+        return [self.root / _FOLDERS[kind] / name for name in names]
+
     def folders(self) -> list[Path]:
         """Where results of each kind are."""
         return [self.root / name for name in dict.fromkeys(_FOLDERS.values())]
@@ -117,6 +123,12 @@ class Ledger:
         if reason := _damage(folder, name, _sums(folder)):
             raise DamagedError(f"{folder / name}: {reason}")
         return folder / name
+
+    def files(self, spec: Spec) -> dict[str, bytes]:
+        """Name and content of a result's further files. Raises DamagedError if one has changed."""
+        folder = self.folder(spec)
+        names = sorted(_sums(folder).keys() - _ALWAYS)
+        return {name: self.file(spec, name).read_bytes() for name in names}
 
     def set_aside_if_damaged(self, spec: Spec) -> str | None:
         """Moves a result that is not what was written out of the way and says why; None if it is

@@ -256,10 +256,10 @@ def batches(
 
 
 def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
-    """Clean accuracy, and accuracy under attack where the regime trains for it."""
+    """Clean accuracy, and accuracy under attack (its last iterate) where the regime trains for it:
+    the protocol is of test images alone, so that it decides no weights."""
     attack = evaluation.validation if regime.attack else None
-    size = evaluation.batch_size
-    return evaluate(net, images, attack, evaluation.protocol, batch_size=size).scores
+    return evaluate(net, images, attack, batch_size=evaluation.batch_size).scores
 
 
 def _score(scores: Scores, regime: Regime) -> float:

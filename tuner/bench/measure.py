@@ -106,7 +106,7 @@ def _stages(study: Study, ledger: Ledger, capacity: Capacity, start: float) -> S
     own = [ledger.result(spec) for spec in work.grid.sources.values()]
     chain -= sum(result["ended"] - result["started"] for result in own)
     began = time.time()
-    transfer.run(work, capacity, sources, lambda key: None, fails)
+    transfer.run(work, capacity, sources, lambda key: None, fails, lambda: False)
     results = [ledger.result(cell.transfer) for cell in work.grid.transfers.values()]
     spans = sorted((result["started"], result["ended"]) for result in results)
     gaps, busy = between(spans, capacity.trials)

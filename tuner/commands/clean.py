@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from search_spaces import grid
+from search_spaces.finished.weights import Weights
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.options import DataOpt, SetOpt, StorageOpt, StudyArg, WithOpt, asked, reachable
 from tuner.runtime.console import volume
 from tuner.runtime.settings import Settings
-from tuner.storage import cleaning
+from tuner.scheduling.worklist import worklist
+from tuner.storage import cleaning, keeping
 from tuner.storage.cleaning import Remains
 
 
@@ -21,15 +23,22 @@ def clean(
     fragments: WithOpt = None,
     storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Also the weights that the study's transfers keep.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
     """Show, then remove, what no complete result and no unfinished training needs.
 
     Complete results stay, of whatever study, and so does what an unfinished training goes on from.
+    Without its weights a transfer has to be trained again to be judged otherwise or exported.
     """
     loaded, ledger = reachable(asked(study, overrides, fragments), data), Ledger(storage.resolve())
     cleaning.check_idle(ledger.root)
     remains = cleaning.remains(ledger)
+    if weights and (kept := keeping.of_study(worklist(loaded, ledger))):
+        title = f"kept weights of {loaded.name}"
+        remains.append(Remains(title, kept, sum(map(cleaning.size, kept))))
     _show(remains, loaded, ledger)
     if remains and (yes or (sys.stdin.isatty() and typer.confirm("remove these?"))):
         cleaning.check_idle(ledger.root)
@@ -54,7 +63,9 @@ def _show(remains: list[Remains], study: Study, ledger: Ledger) -> None:
     unfinished, own = cleaning.kept(ledger), grid.expand(study).keys
     here = sum(path.stem in own for path in unfinished)
     much = volume(sum(map(cleaning.size, unfinished)))
+    weights = ledger.keys(Weights)
+    results = len(ledger.all_keys() - weights)
     typer.echo(
-        f"stays: {len(ledger.all_keys())} complete results, {len(unfinished)} unfinished trainings "
-        f"({here} of {study.name}; {much})"
+        f"stays: {results} complete results, weights of {len(weights)} transfers, "
+        f"{len(unfinished)} unfinished trainings ({here} of {study.name}; {much})"
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search_spaces.errors import InputError
-from search_spaces.evidence import AttackEvidence, Evidence, Probe, Retraining
+from search_spaces.finished.evidence import AttackEvidence, Evidence, Landscape, Probe, Retraining
+from search_spaces.finished.weights import weights
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger, open_ledger
 from tuner.cluster.capacity import cluster
@@ -60,11 +61,9 @@ def evidence(
     gpus: GpusOpt = None,
     levels: Annotated[
         str | None,
-        typer.Option(help="Re-train these levels, as in 0,4,9; default: dense, extreme, next."),
+        typer.Option(help="Of these levels, as in 0,4,9; default: dense, extreme, next."),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Re-train every finished transfer.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Of every finished transfer.")] = False,
     points: Annotated[int, typer.Option(help="Points along a side of a landscape, odd.")] = 11,
     images: Annotated[int, typer.Option(min=1, help="Test images of a landscape.")] = 128,
     reattack: Annotated[
@@ -73,14 +72,20 @@ def evidence(
     autoattack_images: Annotated[
         int, typer.Option(min=0, help="Test images of AutoAttack; 0: none.")
     ] = 50,
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths", help="Train again also what has kept its weights, for its path (fig6, a9)."
+        ),
+    ] = False,
 ) -> None:
     """Gather evidence on what is finished of a study: masks, agreement, landscapes, calibration,
     masked gradients, AutoAttack.
 
-    Some transfers are trained again for their weights. Running again resumes. The evidence goes to
-    evidence/ among the artifacts of the study's MLflow run.
+    Transfers that have not kept their weights are trained again. Running again resumes. The
+    evidence goes to evidence/ among the artifacts of the study's MLflow run.
     """
-    wanted = wish(levels, everything, points, images, reattack, autoattack_images)
+    wanted = wish(levels, everything, points, images, reattack, autoattack_images, paths)
     settings = Settings(storage, data, address, None, cpus, gpus)
     origin = asked(study, overrides, fragments)
     raise typer.Exit(gather(load(origin, data), settings, origin, wanted))
@@ -213,19 +218,22 @@ def _ready(pieces: Sequence[Evidence], ledger: Ledger) -> tuple[list[Evidence], 
     for piece in pieces:
         if ledger.has(piece):
             continue
-        if all(ledger.has(network) for network in _networks(piece)):
+        if all(ledger.has(network) for network in _re_trained(piece, ledger)):
             ready.append(piece)
         else:
             left.append(f"{piece.kind}: its re-training failed")
     return ready, left
 
 
-def _networks(piece: Evidence) -> list[Retraining]:
-    """The re-trainings that a piece reads."""
+def _re_trained(piece: Evidence, ledger: Ledger) -> list[Retraining]:
+    """The re-trainings that a piece reads: of a path, or of weights that are not kept."""
     if not isinstance(piece, Probe):
         return []
     other = piece.surrogate if isinstance(piece, AttackEvidence) else None
-    return [piece.network, *([other] if other else [])]
+    networks = [piece.network, *([other] if other else [])]
+    if isinstance(piece, Landscape) and piece.path:
+        return networks
+    return [each for each in networks if not ledger.has(weights(each.transfer))]
 
 
 def _called(record: dict[str, object]) -> str:

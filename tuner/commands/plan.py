@@ -18,6 +18,7 @@ from tuner.options import (
     CpusOpt,
     DataOpt,
     GpusOpt,
+    KeepOpt,
     SetOpt,
     StorageOpt,
     StudyArg,
@@ -30,7 +31,7 @@ from tuner.options import (
 from tuner.runtime.console import roughly, volume
 from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import worklist
-from tuner.storage import inputs, sources, state
+from tuner.storage import inputs, keeping, sources, state
 
 
 def plan(
@@ -45,6 +46,7 @@ def plan(
     workers: WorkersOpt = None,
     cpus: CpusOpt = 1.0,
     gpus: GpusOpt = None,
+    keep_weights: KeepOpt = None,
     measure: Annotated[
         bool, typer.Option(help="Time kinds of step that were never timed on this machine.")
     ] = True,
@@ -57,7 +59,7 @@ def plan(
     origin = asked(study, overrides, fragments)
     if against is not None:
         return _compare(read(origin), studies.load(against))
-    settings = Settings(storage, data, None, workers, cpus, gpus)
+    settings = Settings(storage, data, None, workers, cpus, gpus, None, keep_weights)
     resolved = _checked(read(origin), data)
     for remark in sources.changed(resolved, Ledger(storage)):
         typer.echo(f"note: {remark}")
@@ -88,7 +90,7 @@ def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> No
         if measure and settings.gpus is None:
             capacity = packing.packed(capacity, work, note)
         where = prices.machine(capacity)
-        ahead = cost.outlook(work, capacity, where.device)
+        ahead = cost.outlook(work, capacity, where.device, settings.keep_weights)
         known, why = cost.priced(ahead, where, note if measure else None)
         estimate = cost.estimate(ahead, known)
     except InputError as error:  # The data to count are not there.
@@ -100,6 +102,8 @@ def _plan(origin: Origin, study: Study, settings: Settings, measure: bool) -> No
         columns["time"] = [roughly(seconds) if seconds else "" for seconds in times]
     work_table(counts, columns)
     summarise(work, origin, settings)
+    if judged := len(keeping.judged_only(work)):
+        typer.echo(f"{judged} transfers need no training: the weights they end in are kept")
     if estimate:
         disk = f"; disk: {volume(estimate.size)}" if estimate.size else ""
         typer.echo(f"time: {estimate}{disk}")

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from tuner.options import (
     DataOpt,
     EventsOpt,
     GpusOpt,
+    KeepOpt,
     SetOpt,
     StorageOpt,
     StudyArg,
@@ -30,9 +32,9 @@ from tuner.runtime.console import duration
 from tuner.runtime.progress import waiting
 from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
-from tuner.stages.conclusion import Conclusion, conclude, from_ledger
+from tuner.stages.conclusion import Conclusion, conclude, free_others, from_ledger
 from tuner.stages.session import Session, check, session
-from tuner.storage import failures, inputs, state
+from tuner.storage import failures, inputs, keeping, state
 from tuner.storage.entries import transfer_entry
 from tuner.storage.failures import FailureReason
 from tuner.tracking.tracker import Tracker
@@ -58,6 +60,7 @@ def run(
         bool,
         typer.Option("--retry-failed", help="Also try again what failed twice with one error."),
     ] = False,
+    keep_weights: KeepOpt = None,
     events: EventsOpt = None,
 ) -> None:
     """Run a study: do what is not complete yet, then print the verdict.
@@ -65,7 +68,7 @@ def run(
     Running again resumes: finished pre-trainings, tickets and transfers are kept. Results are
     tracked in MLflow (MLFLOW_TRACKING_URI, default sqlite:///mlflow.db in this folder).
     """
-    settings = Settings(storage, data, address, workers, cpus, gpus, events)
+    settings = Settings(storage, data, address, workers, cpus, gpus, events, keep_weights)
     origin = asked(study, overrides, fragments)
     raise typer.Exit(run_study(load(origin, data), settings, origin, settle, retry_failed))
 
@@ -194,7 +197,11 @@ class _Run:
             def failed(key: str, why: FailureReason) -> None:
                 at.fail(transfer_entry(work.grid.transfers[key]), why)
 
-            transfer.run(work, capacity, sources, made, failed)
+            @cache
+            def keep() -> bool:
+                return keeping.keeps(at.settings.keep_weights, work, at.say)
+
+            transfer.run(work, capacity, sources, made, failed, keep)
         self.took["transfers"] = time.monotonic() - began
         at.say(f"transfer stage: {duration(self.took['transfers'])}")
 
@@ -216,6 +223,8 @@ class _Run:
         concluded = tracked or from_ledger(self.work)
         complete = f"{concluded.done} of {concluded.total} transfers complete"
         at.say(f"\n{at.study.name}: {complete}, {duration(seconds)}", style="bold")
+        if at.settings.keep_weights == "winners" and concluded.done == concluded.total:
+            free_others(self.work)
         if estimate:
             at.say(f"estimated {estimate}, took {duration(seconds)}")
         for line in (*concluded.notes, "", *(concluded.lines or [_UNJUDGED])):

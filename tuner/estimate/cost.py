@@ -12,7 +12,9 @@ from tuner.estimate import prices
 from tuner.estimate.prices import Machine, Prices
 from tuner.estimate.work import Piece, finished, left
 from tuner.runtime.console import roughly
+from tuner.runtime.settings import Keep
 from tuner.scheduling.worklist import Worklist
+from tuner.storage.keeping import kept_share
 
 # Seconds, seen on 2 cores: imports, Ray and MLflow until the first stage starts, and the verdict; a
 # Ray Train fit until its worker trains; a transfer beyond its own time.
@@ -29,13 +31,15 @@ _RESULT = 48_000
 @dataclass(frozen=True)
 class Outlook:
     """What is left of a study, and what is known of its cost: mean seconds of finished results by
-    kind and, once a theta is there, how many weights its network has."""
+    kind and, once a theta is there, how many weights its network has; kept: the weights that its
+    transfers will keep, in numbers of a dense network's."""
 
     model: Model
     pieces: Counter[Piece]
     took: dict[Training, float]
     capacity: Capacity
     weights: int | None
+    kept: float
 
     @property
     def steps(self) -> list[Step]:
@@ -79,15 +83,20 @@ class Estimate:
         return f"about {roughly(self.middle)} ({number if high.endswith(unit) else low} to {high})"
 
 
-def outlook(work: Worklist, capacity: Capacity, device: str) -> Outlook:
-    """What is left of a study and what is known of its cost on this host."""
+def outlook(work: Worklist, capacity: Capacity, device: str, keep: Keep | None = None) -> Outlook:
+    """What is left of a study and what is known of its cost on this host. keep: of which transfers
+    the weights are kept."""
     model, ledger = work.study.source.model.model_copy(update={"normalisation": None}), work.ledger
     complete = (cell.theta for name, cell in work.grid.thetas.items() if name in work.complete)
     # A check's surrogate may be another network.
     thetas = [theta for theta in complete if theta.model == work.study.source.model]
     sizes = (ledger.folder(theta) / "weights.safetensors" for theta in thetas)
     weights = next((path.stat().st_size // 4 for path in sizes if path.exists()), None)
-    return Outlook(model, left(work), finished(work, device), capacity, weights)
+    pieces, asked = left(work), work.wanted
+    missing = [cell for name, cell in asked.items() if name not in work.complete]
+    share = 0.0 if keep == "none" or not missing else kept_share(missing) / len(missing)
+    kept = share * sum(count for piece, count in pieces.items() if piece.chain is None)
+    return Outlook(model, pieces, finished(work, device), capacity, weights, kept)
 
 
 def priced(ahead: Outlook, where: Machine, say: Callable[[str], None] | None) -> tuple[Prices, str]:
@@ -139,7 +148,7 @@ def _size(ahead: Outlook, known: Prices) -> float | None:
     weights = ahead.weights or next(counted, None)
     if weights is None:
         return None
-    total = 0
+    total = 4 * weights * ahead.kept
     for piece, count in ahead.pieces.items():
         if piece.chain is None:
             assert piece.training is not None, "a transfer trains"

@@ -11,6 +11,7 @@ from search_spaces.spec import Theta, Ticket
 from trainables.estimate.steps import Training, training
 from tuner.scheduling.worklist import Worklist
 from tuner.storage.entries import seconds
+from tuner.storage.keeping import judged_only
 from tuner.storage.state import Cell, pieces, spec, transfer_kind
 
 # Finished results that are read of each kind.
@@ -32,11 +33,15 @@ class Piece(NamedTuple):
 def left(work: Worklist) -> Counter[Piece]:
     """The results that a study lacks. Searches of levels count as if they used up their budgets."""
     missing: Counter[Piece] = Counter()
+    judged = judged_only(work)
     for (stage, what), cell, done in pieces(work):
         if not done:
             made = spec(cell)
             holds = isinstance(made, Theta) or (isinstance(made, Ticket) and made.start is made)
-            missing[Piece(stage, what, _chain(cell), training(made), holds)] += 1
+            kind = training(made)
+            if kind is not None and cell.key in judged:
+                kind = kind._replace(regime=None)
+            missing[Piece(stage, what, _chain(cell), kind, holds)] += 1
     return missing + _to_come(work)
 
 

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator
 
-from search_spaces.evidence import AttackEvidence, AutoAttackEvidence, Evidence, RecordEvidence
+from search_spaces.finished.evidence import (
+    AttackEvidence,
+    AutoAttackEvidence,
+    Evidence,
+    RecordEvidence,
+)
 from search_spaces.spec import Transfer
 from trainables.evidence.gradient_masking import Flag, check_flags, flags, warnings_flag
 from trainables.store.ledger import Ledger

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from search_spaces.errors import InputError
-from search_spaces.evidence import (
+from search_spaces.finished.evidence import (
     AttackEvidence,
     AutoAttackEvidence,
     Calibration,
@@ -18,6 +18,7 @@ from search_spaces.evidence import (
     RecordEvidence,
     Retraining,
 )
+from search_spaces.finished.weights import Weights
 from search_spaces.grid import DENSE, TicketCell, TransferCell
 from search_spaces.spec import AutoAttackCheck
 from trainables.data.catalogue import channels_and_classes
@@ -36,7 +37,8 @@ class Wish:
 
     levels: these, first seed only; None: the dense network, the extreme level and the next one.
     everything: every finished transfer instead, of every source seed and not of the first alone.
-    points, images, reattack: of a landscape. autoattack_images: 0 for no AutoAttack.
+    points, images, reattack: of a landscape; paths: draw those of training too, whatever weights
+    are kept. autoattack_images: 0 for no AutoAttack.
     """
 
     levels: frozenset[int] | None = None
@@ -45,6 +47,7 @@ class Wish:
     images: int = 128
     reattack: int = 2
     autoattack_images: int = 50
+    paths: bool = False
 
 
 def wish(
@@ -54,6 +57,7 @@ def wish(
     images: int,
     reattack: int,
     autoattack_images: int,
+    paths: bool,
 ) -> Wish:
     """A wish as the command line writes it, levels as in 0,4,9. Raises InputError for what cannot
     be meant."""
@@ -69,13 +73,14 @@ def wish(
         if not all(part.isdecimal() and len(part) < 4 for part in parts):
             raise InputError(f"--levels {levels}: write whole numbers from 0, as in 0,4,9")
         chosen = frozenset(map(int, parts))
-    return Wish(chosen, everything, points, images, reattack, autoattack_images)
+    return Wish(chosen, everything, points, images, reattack, autoattack_images, paths)
 
 
 @dataclass(frozen=True)
 class EvidencePlan:
-    """first: evidence that needs nothing but finished results. probes: evidence that needs
-    re-trainings among the first. skipped: what cannot be had, why, and the remedy."""
+    """first: evidence that needs nothing but finished results. probes: evidence that needs weights,
+    kept ones or those of re-trainings among the first. skipped: what cannot be had, why, and the
+    remedy."""
 
     first: list[Evidence]
     probes: list[Probe]
@@ -100,13 +105,15 @@ def plan(work: Worklist, wish: Wish) -> EvidencePlan:
     ]
     boundary = _boundary(work)
     chosen = _chosen(done, boundary, wish)
+    kept = work.ledger.keys(Weights)
     networks = {cell.key: Retraining(transfer=cell.transfer) for cell in chosen}
+    again = {c.key: networks[c.key] for c in chosen if wish.paths or c.weights_key not in kept}
     skipped: list[str] = []
     probes: list[Probe] = []
     for cell in chosen:
         network = networks[cell.key]
         size = {"points": wish.points, "images": wish.images, "reattack": wish.reattack}
-        probes.append(Landscape(network=network, **size))
+        probes.append(Landscape(network=network, **size, path=cell.key in again))
         probes.append(Calibration(network=network))
     attacked = [cell for cell in chosen if cell.transfer.regime.attack]
     for cell in attacked:
@@ -114,12 +121,12 @@ def plan(work: Worklist, wish: Wish) -> EvidencePlan:
         spare = Retraining(transfer=other.transfer) if other else None
         if other is None:
             skipped.append(f"black-box attack on {cell.key}: no other dense adversarial transfer")
-        elif spare:
-            networks.setdefault(other.key, spare)
+        elif spare and other.weights_key not in kept:
+            again.setdefault(other.key, spare)
         probes.append(AttackEvidence(network=networks[cell.key], surrogate=spare))
     judged = [c for c in attacked if wish.levels is not None or _place(c) in boundary]
     probes += _autoattacks(judged, networks, wish, skipped)
-    first: list[Evidence] = [*_masks(work), *_records(done), *networks.values()]
+    first: list[Evidence] = [*_masks(work), *_records(done), *again.values()]
     return EvidencePlan(first, probes, list(dict.fromkeys(skipped)))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search_spaces.evidence import (
+from search_spaces.finished.evidence import (
     AttackEvidence,
     AutoAttackEvidence,
     Calibration,
@@ -217,7 +217,8 @@ def _records(spec: Evidence, result: Record, ledger: Ledger) -> Iterator[Labelle
         record = {**_of(result, "reproduced"), **result["test"], **_flat(_of(result, "stored"))}
         yield "networks", (spec.transfer,), record
     else:
-        record = {**_of(ledger.result(spec.network), "reproduced"), **_probed(spec, result)}
+        again = ledger.result(spec.network) if ledger.has(spec.network) else {}
+        record = {**_of(again, "reproduced"), **_probed(spec, result)}
         yield spec.kind, (spec.network.transfer,), record
 
 
@@ -239,7 +240,7 @@ def _probed(spec: Probe, result: Record) -> Record:
 
 
 def _of(record: Record, *names: str) -> Record:
-    return {name: record[name] for name in names}
+    return {name: record[name] for name in names if name in record}
 
 
 def _flat(groups: Record) -> Record:

@@ -3,6 +3,9 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Keep = Literal["all", "winners", "none"]
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,8 @@ class Settings:
     all nodes see. address: of a running Ray cluster (None: this machine). workers: Ray Train
     processes a chain (None: one). cpus, gpus: of one transfer trial, fractions allowed (gpus None:
     one where there are any, or as measured: `tuner.estimate.packing`). events: a file or pipe that
-    takes the progress as JSON lines."""
+    takes the progress as JSON lines. keep_weights: of which transfers (None: of all, while that
+    takes little of the disk: `tuner.storage.keeping`)."""
 
     storage: Path = Path("results")
     data: Path = Path("data")
@@ -20,6 +24,7 @@ class Settings:
     cpus: float = 1.0
     gpus: float | None = None
     events: Path | None = None
+    keep_weights: Keep | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def rerun(origin: Origin, settings: Settings) -> str:
         "--workers": (settings.workers, Settings.workers),
         "--cpus-per-trial": (settings.cpus, Settings.cpus),
         "--gpus-per-trial": (settings.gpus, Settings.gpus),
+        "--keep-weights": (settings.keep_weights, Settings.keep_weights),
     }
     words = [w for option, (is_, usual) in own.items() if is_ != usual for w in (option, str(is_))]
     return " ".join([named(origin, settings), *([shlex.join(words)] if words else [])])

@@ -3,11 +3,13 @@ run's verdict, figures and report, and the model registry."""
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.errors import InputError
+from search_spaces.grid import TransferCell
 from tuner.scheduling.worklist import Worklist
-from tuner.storage import failures, state
+from tuner.storage import cleaning, failures, keeping, state
+from tuner.storage.cleaning import Remains
 from tuner.tracking import headline, registry
 from tuner.tracking.notes import Summary
 from tuner.tracking.tracker import Tracker
@@ -46,6 +48,26 @@ def flags_of(work: Worklist) -> "pd.DataFrame":
     from tuner.evidence.records import collect
 
     return pd.DataFrame(collect(work).tables["flags"])
+
+
+def free_others(work: Worklist) -> int:
+    """Removes the weights that a complete study's transfers keep, but of the dense network and of
+    the levels that its verdict names, by either rule. Returns the bytes that this frees."""
+    from analysis.verdict.flags import verdicts
+    from analysis.verdict.one_std import GROUP
+
+    verdict, shown = verdicts(state.results(work), flags_of(work))
+    levels: set[tuple[Any, ...]] = set()
+    for table in (verdict, shown):
+        for row in table.dropna(subset=["level"]).to_dict("records"):
+            levels.add((*(row[name] for name in GROUP), row["level"]))
+
+    def wins(cell: TransferCell) -> bool:
+        labels = cell.labels
+        place = *(labels[name] for name in GROUP), labels["level"]
+        return cell.ticket_cell.level == 0 or place in levels
+
+    return cleaning.remove([Remains("weights", keeping.of_study(work, wins), 0)])
 
 
 def conclude(work: Worklist, tracker: Tracker) -> Conclusion:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from search_spaces.evidence import AutoAttackEvidence, Evidence, Landscape, Retraining
+from search_spaces.finished.evidence import AutoAttackEvidence, Evidence, Landscape, Retraining
 from search_spaces.keys import key
 from trainables.evidence.gather import gather
 from trainables.store.ledger import Ledger

@@ -46,7 +46,7 @@ class QueueSearcher(Searcher):
     def __init__(
         self,
         queue: Queue[str],
-        config: Callable[[str], dict[str, str] | None],
+        config: Callable[[str], dict[str, Any] | None],
         ready: Callable[[str], bool],
         room: Callable[[], float],
         fault: Callable[[], str | None],
@@ -62,7 +62,7 @@ class QueueSearcher(Searcher):
         self._width = room()
         self._stops = self._gives_way = False
 
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._follow(self._room())
         if self._stops or self._gives_way or not self._left:
             return Searcher.FINISHED
@@ -156,21 +156,22 @@ def run(
     sources: Sources,
     made: Callable[[str], None],
     failed: Callable[[str, FailureReason], None],
+    keep: Callable[[], bool],
 ) -> None:
     """Runs what the worklist's queue hands out, each transfer as soon as its ticket is there and it
-    has room beside the chains of `sources`; calls `made` or `failed` with its key as it ends.
-    Transfers whose ticket, or what their checks need, the source stage could not make are passed
-    over."""
+    has room beside the chains of `sources`; calls `made` or `failed` with its key as it ends. Those
+    whose ticket, or what their checks need, the source stage could not make are passed over. keep:
+    are the weights kept that they end in? Asked when there is a ticket."""
     watcher, ledger = _TransferWatcher(made, failed), work.ledger
 
-    def config(job: str) -> dict[str, str] | None:
+    def config(job: str) -> dict[str, Any] | None:
         transfer = work.grid.transfers[job].transfer
         ticket = transfer.ticket
         needed = [ticket.theta, *([ticket] if ticket.level else []), *transfer.surrogates]
         if not all(map(ledger.has, needed)):
             return None
         spec = transfer.model_dump_json()
-        return {"key": job, "transfer": spec, "storage": str(ledger.root)}
+        return {"key": job, "transfer": spec, "storage": str(ledger.root), "keep": keep()}
 
     def ready(job: str) -> bool:
         return not any(map(sources.makes, work.grid.behind[job]))

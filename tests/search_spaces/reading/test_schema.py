@@ -5,7 +5,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.evidence import KINDS
+from search_spaces.finished.evidence import KINDS
 from search_spaces.reading import schema, studies
 from search_spaces.study import Study
 from tests.support.paths import ROOT

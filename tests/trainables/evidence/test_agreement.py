@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from search_spaces.evidence import RecordEvidence
+from search_spaces.finished.evidence import RecordEvidence
 from trainables.evidence.agreement import agreement, per_class
 
 

@@ -2,13 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from search_spaces import grid
-from search_spaces.evidence import (
+from search_spaces.finished.evidence import (
     AttackEvidence,
     Calibration,
     Landscape,
@@ -54,7 +55,7 @@ downstream:
         recipe: {epochs: 3, batch_size: 16, lr: 0.05}
 evaluation: {attack: {kind: pgd, steps: 3, epsilon: 0.1, alpha: 0.05}}
 """
-WISH = Wish(points=5, images=32, autoattack_images=0)
+WISH = Wish(points=5, images=32, autoattack_images=0, paths=True)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,18 @@ def test_the_path_starts_before_training_and_passes_the_judged_weights(gathered,
 def test_few_snapshots_are_spread_over_the_epochs(study, ledger):
     spec = Retraining(transfer=cells(study, regime="standard")[0].transfer, snapshots=2)
     assert retraining.retrain(spec, ledger)[0]["path"]["epochs"] == [0, 3]
+
+
+def test_kept_weights_need_no_retraining(study, gathered, ledger):
+    planned = plan.plan(worklist(study, ledger), replace(WISH, paths=False))
+    assert not [piece for piece in planned.pieces if isinstance(piece, Retraining)]
+    mine = next(piece for piece in planned.probes if isinstance(piece, Landscape))
+    _, files = landscape.survey(mine, ledger)
+    with np.load(io.BytesIO(files["surfaces.npz"]), allow_pickle=False) as file:
+        own = dict(file)
+    walked = arrays(ledger, mine.model_copy(update={"path": True}), "surfaces.npz")
+    assert own.keys() == {f"random_{each}" for each in ("x", "y", "clean", "attacked")}
+    assert all(np.array_equal(own[name], walked[name]) for name in own)
 
 
 def test_a_landscapes_middle_is_the_trained_network(study, gathered, ledger):

@@ -9,10 +9,11 @@ import yaml
 from search_spaces import grid
 from search_spaces.reading import studies
 from search_spaces.study import Downstream
-from trainables.jobs import checks, transfer, transfer_trial
+from trainables.jobs import transfer, transfer_trial
 from trainables.jobs.chain import Chain, run_chain
 from trainables.jobs.outcome import outcome
 from trainables.jobs.theta import Worker
+from trainables.judging import checks
 from trainables.models import networks
 from trainables.pruning import masks
 from trainables.store.ledger import open_ledger
@@ -184,7 +185,7 @@ def test_a_trial_that_is_run_again_trains_no_finished_transfer(study, done, monk
     cell, reports = grid.transfers(study)[0], []
     monkeypatch.setattr(transfer_trial.tune, "report", reports.append)
     storage = str(done.ledger.root)
-    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage}
+    config = {"transfer": cell.transfer.model_dump_json(), "storage": storage, "keep": True}
     transfer_trial.transfer_trial(config)
     folder = done.ledger.folder(cell.transfer)
     first = {path: path.read_bytes() for path in folder.iterdir()}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search_spaces import grid
-from search_spaces.evidence import Calibration, Landscape, Retraining
+from search_spaces.finished.evidence import Calibration, Landscape, Retraining
 from search_spaces.reading import studies
 from search_spaces.regimes import Recipe, Regime
 from trainables.evidence import gather

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search_spaces import grid
-from search_spaces.evidence import MaskEvidence
+from search_spaces.finished.evidence import MaskEvidence
 from search_spaces.reading import studies
 from tests.support.pages import blocks
 from tests.trainables.jobs.test_chain_and_transfer import chain_of, worker

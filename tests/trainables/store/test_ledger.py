@@ -181,7 +181,7 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
     open_ledger(tmp_path / "deep" / "results").write(THETA, {"state": "complete"}, {})
     again = open_ledger(tmp_path / "deep" / "results")
     assert again.result(THETA) == {"state": "complete"}
-    kinds = {"thetas", "tickets", "transfers", "trials", "evidence", "unfinished"}
+    kinds = {"thetas", "tickets", "transfers", "weights", "trials", "evidence", "unfinished"}
     assert {path.name for path in again.root.iterdir()} == kinds
 
 

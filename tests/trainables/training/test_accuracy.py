@@ -10,7 +10,7 @@ from torch import nn
 from search_spaces.regimes import Attack, Recipe, Regime
 from trainables.data.images import Images
 from trainables.evidence.calibration import answers
-from trainables.jobs.checks import withstands_other
+from trainables.judging.checks import withstands_other
 from trainables.runtime.seeding import generator
 from trainables.training.accuracy import commonest, correct, interval
 from trainables.training.evaluation import evaluate

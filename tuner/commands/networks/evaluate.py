@@ -27,7 +27,7 @@ from tuner.runtime.settings import Settings
 from tuner.storage import inputs
 
 if TYPE_CHECKING:
-    from trainables.jobs.strangers import Score, Stranger
+    from trainables.judging.strangers import Score, Stranger
 
 WeightsOpt = Annotated[
     str, typer.Option(metavar="FILE", help="The weights; of published ones by name, their name.")
@@ -124,7 +124,7 @@ class Asked:
 
     def execute(self, output: Path | None) -> None:
         """Judges the network, prints a table, and writes all of it to `output`, if there is one."""
-        from trainables.jobs import strangers
+        from trainables.judging import strangers
 
         began = time.monotonic()
         judged = self._stranger()
@@ -140,7 +140,7 @@ class Asked:
     def _stranger(self) -> "Stranger":
         import torch
 
-        from trainables.jobs.strangers import stranger
+        from trainables.judging.strangers import stranger
         from trainables.runtime.allocation import keep_freed
 
         keep_freed()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from search_spaces.base import Pixels, Seed, Spec
+from search_spaces.base import LATER, Pixels, Seed, Spec
 from search_spaces.spec import AutoAttackCheck, Ticket, Transfer
 
 
@@ -37,7 +37,8 @@ class RecordEvidence(Spec):
 
 
 class Retraining(Spec):
-    """A transfer trained again from its spec, for its weights: transfers do not keep them.
+    """A transfer trained again from its spec: for the path that its training takes, or for its
+    weights where the transfer has not kept them.
 
     The path of training is kept by its projection on two principal directions, found from about
     `snapshots` states at even distances, the first and the last among them.
@@ -56,7 +57,7 @@ class Retraining(Spec):
 class Landscape(Spec):
     """Loss on the first `images` test images, clean and attacked, over two planes through the
     trained weights (Li et al. 2018): two filter-normalised random directions, from -span to span,
-    and the path's principal directions, as far as the path goes.
+    and, with `path`, its principal directions, as far as the training's path goes.
 
     Images are attacked anew at each point, by `reattack` steps of PGD: the loss that adversarial
     training sees (Wu et al. 2020). With 0 they are attacked once, at the trained weights, by the
@@ -78,6 +79,11 @@ class Landscape(Spec):
     seed: Seed = Field(0, description="of the random directions")
     reattack: int = Field(
         2, ge=0, le=1000, description="PGD steps at each point; 0: images are attacked once"
+    )
+    path: bool = Field(
+        True,
+        json_schema_extra=LATER,
+        description="draw the plane of the training's path too, which takes a re-training",
     )
 
     @model_validator(mode="after")
@@ -119,7 +125,7 @@ class AttackEvidence(Spec):
 
 
 class AutoAttackEvidence(Spec):
-    """AutoAttack on a transfer that was trained again, with the library's own warnings."""
+    """AutoAttack on a trained transfer, with the library's own warnings."""
 
     kind: Literal["autoattack"] = Field("autoattack", description="autoattack")
     network: Retraining = Field(description="that is attacked")
@@ -127,7 +133,7 @@ class AutoAttackEvidence(Spec):
 
 
 Probe = Landscape | Calibration | AttackEvidence | AutoAttackEvidence
-"""Evidence that needs a network's weights, so that its re-training comes first."""
+"""Evidence that needs a network's weights: kept ones, or a re-training that comes first."""
 
 Evidence = MaskEvidence | RecordEvidence | Retraining | Probe
 KINDS = (

@@ -22,8 +22,9 @@ from search_spaces.spec import (
     TransferAttackCheck,
 )
 from trainables.data import datasets, images
-from trainables.jobs import checks, transfer
+from trainables.jobs import transfer
 from trainables.jobs.outcome import outcome
+from trainables.judging import checks
 from trainables.models import networks
 from trainables.store.ledger import open_ledger
 from trainables.store.records import now

@@ -14,7 +14,7 @@ from search_spaces.spec import Check, Checkpoint, Dataset
 from trainables.checkpoints import formats
 from trainables.data import datasets
 from trainables.data.images import Images, ImageSet, Splits
-from trainables.jobs import checks
+from trainables.judging import checks
 from trainables.models import networks
 from trainables.models.normalisation import statistics
 from trainables.training.accuracy import commonest, interval
