@@ -11,6 +11,7 @@ from analysis.commands.compare import compare
 from analysis.commands.curves import curves
 from analysis.commands.extreme import extreme
 from analysis.commands.figure import figure
+from analysis.commands.paper import paper
 from analysis.commands.report import report
 from analysis.commands.search import search
 from analysis.commands.show import show
@@ -33,6 +34,7 @@ for command in (
     search,
     figure,
     table,
+    paper,
     report,
     trials,
     compare,

@@ -69,7 +69,8 @@ ROOMS = {
         *("stages", "search", "bench", "options", "commands", "cli", "__main__"),
     ],
     "analysis": [
-        *("verdict", "tables", "store", "options", "figures", "query", "report", "commands"),
+        *("verdict", "tables", "store", "options", "figures", "query", "reproduction"),
+        *("report", "commands"),
         *("cli", "__main__"),
     ],
     "doublewin": ["process", "results", "study"],

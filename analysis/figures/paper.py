@@ -129,6 +129,11 @@ def _metric_grid(
                     pruned = random[random["level"] > 0].assign(extreme=False, shown=False)
                     _curve(axes, pruned, metric.name, red, f"{name} random")
             tidy(axes)
+            if not own[f"{metric.name}_n"].any():
+                axes.set_yticks([])
+                axes.text(
+                    0.5, 0.5, "not trained", transform=axes.transAxes, ha="center", color=GREY
+                )
         cells[0].set_ylabel(f"{TITLES[metric.name]}, %")
     for axes, title in zip(panels[0], facets, strict=True):
         axes.set_title(title, size=11)
