@@ -101,12 +101,19 @@ def lines(found: list[Row], width: int | None = None) -> list[str]:
     printed = []
     for *first, here in cells:
         start = "".join(f"{text:{size}}  " for text, size in zip(first, widths, strict=True))
-        wrapped = textwrap.wrap(here, max(20, width - indent), break_on_hyphens=False)
+        wrapped = _wrapped(here, max(20, width - indent))
         printed.append(start + wrapped[0])
         printed += [" " * indent + line for line in wrapped[1:]]
     counts = pd.Series([row.status for row in found]).value_counts()
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     return [*printed, "", told, *textwrap.wrap(FOOTER, width)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text, whose numbers keep their unit."""
+    bound = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.wrap(bound, width, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _stated(item: Item) -> str:
