@@ -18,6 +18,7 @@ GROUPS = {
     "networks": "double_win.networks",
     "criteria": "double_win.criteria",
     "attacks": "double_win.attacks",
+    "datasets": "double_win.datasets",
 }
 """What can be offered -> the group of its entry points."""
 

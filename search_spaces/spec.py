@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from search_spaces.base import LATER, UNHASHED, Name, Seed, Sha256, Spec
+from search_spaces.base import LATER, UNHASHED, Name, OwnOr, Seed, Sha256, Spec
 from search_spaces.networks import Model
+from search_spaces.own import is_own
 from search_spaces.prunings import Pruning
 from search_spaces.regimes import (
     WITHIN_THE_PIXELS,
@@ -22,7 +23,7 @@ from search_spaces.regimes import (
     within_the_pixels,
 )
 
-DatasetName = Literal[
+DATASETS = (
     "mnist-mini",
     "digits",
     "digits-few",
@@ -35,7 +36,8 @@ DatasetName = Literal[
     "visda17",
     "npz",
     "folder",
-]
+)
+DatasetName = Annotated[str, OwnOr(DATASETS, "datasets")]
 
 
 View = Literal["resize", "crop", "wide_crop"]
@@ -58,12 +60,14 @@ class Dataset(Spec):
 
     `npz` (arrays train_x, train_y, test_x, test_y; images (N, H, W, C) uint8) and `folder` (images
     in SPLIT/CLASS/FILE, splits train and val, optionally test) are files of the user's own: `path`
-    says where, `sha256` what. The others are looked up by name in the data folder, or embedded.
+    says where, `sha256` what. `package.module:function` returns such arrays by name, and `sha256`
+    is theirs. The others are looked up by name in the data folder, or embedded.
     """
 
     name: DatasetName = Field(
         description="mnist-mini, digits and digits-few come with the program; npz and folder are "
-        "files of your own; the others lie in the data folder"
+        "files of your own, package.module:function is a function of your own; the others lie in "
+        "the data folder"
     )
     size: int = Field(
         ge=8, le=512, description="height and width that images are brought to, in pixels"
@@ -83,14 +87,14 @@ class Dataset(Spec):
     )
     sha256: Sha256 | None = Field(
         None,
-        description="of your own file, or of a folder's file names and sizes; default: found out "
-        "by the run",
+        description="of your own file, of a folder's file names and sizes, or of the arrays that "
+        "your function returns; default: found out by the run",
     )
 
     @property
     def title(self) -> str:
         """What tables call it."""
-        return self.label or self.name
+        return self.label or self.name.rpartition(":")[2]
 
     @model_validator(mode="after")
     def _own_files_have_a_path(self) -> Self:
@@ -98,6 +102,8 @@ class Dataset(Spec):
             raise ValueError(f"dataset {self.name} needs path: where its files are")
         if self.name in ("mnist-mini", "digits", "digits-few") and self.path is not None:
             raise ValueError(f"dataset {self.name} comes with the program: leave path: out")
+        if is_own(self.name) and self.path is not None:
+            raise ValueError(f"dataset {self.name} finds its files itself: leave path: out")
         return self
 
 

@@ -5,15 +5,21 @@ import sys
 import tomllib
 
 import pytest
+import torch
 
 from search_spaces import grid, own
 from search_spaces.errors import InputError
 from tests.support.paths import ROOT
 from tests.support.studies import tiny
+from trainables.jobs.chain import Chain, run_chain
+from trainables.jobs.theta import Worker
 from trainables.runtime import own as code
 from trainables.store.ledger import open_ledger
+from trainables.training.ranks import Shard
+from tuner.storage.inputs import check, resolve
 
 EXAMPLE = ROOT / "docs" / "plugin"
+CPU = torch.device("cpu")
 
 
 def install(folder, name):
@@ -65,11 +71,26 @@ def test_a_result_says_which_package_made_it(site, tmp_path):
     assert code.packages(["absent:thing"]) == {}
 
 
+def test_a_data_set_is_what_the_package_returns(site, tmp_path):
+    study = tiny("source.dataset={name: bars, size: 8}")
+    assert study.source.dataset.name == "double_win_example:bars"
+    known = resolve(study, tmp_path)
+    check(known)
+    assert (known.source.dataset.title, len(known.source.dataset.sha256)) == ("bars", 64)
+    (theta,) = grid.thetas(known)
+    ledger = open_ledger(tmp_path / "results")
+    list(run_chain(Chain(theta=theta.theta, plans=()), Worker(ledger, Shard(), CPU)))
+    result = ledger.result(theta.theta)
+    assert result["packages"] == {"double_win_example:bars": "double-win-example 0.1"}
+    assert result["test"]["sa"] >= 0.5
+
+
 def test_what_is_offered_is_listed(site, tuner):
     code, out, _ = tuner("list")
     assert code == 0
     assert "two-layers: double_win_example:two_layers (double-win-example 0.1)" in out
     assert "smallest" in out and "resnet18" in out and "synflow" in out
+    assert "bars: double_win_example:bars (double-win-example 0.1)" in out and "mnist-mini" in out
 
 
 def test_a_name_that_nobody_or_more_than_one_offers_is_refused(site):

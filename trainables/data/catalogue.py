@@ -4,11 +4,14 @@ numpy before it has to."""
 import hashlib
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.errors import InputError
+from search_spaces.own import is_own
 from search_spaces.spec import Dataset
+from trainables.data import own
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +90,8 @@ def absent(dataset: Dataset, looked_for: Path) -> InputError:
 
 
 def _how(dataset: Dataset) -> str:
+    if is_own(dataset.name):
+        return "return arrays train_x (N, H, W, C) uint8, train_y, test_x, test_y in a dict"
     return HOW_TO_GET[dataset.name]
 
 
@@ -109,12 +114,13 @@ def file_sha256(path: Path) -> str:
 
 def channels_and_classes(dataset: Dataset) -> tuple[int, int]:
     """Colour channels and number of classes, without reading images: known, or from an npz file's
-    header and labels, or from a folder's names. Raises InputError where these are not there."""
+    header and labels, a folder's names, or the user's function. Raises InputError where these are
+    not there."""
     if dataset.name in CHANNELS_AND_CLASSES:
         return CHANNELS_AND_CLASSES[dataset.name]
     if dataset.name == "folder":
         return 3, len(class_names(dataset, place(dataset) / "train"))
-    return _of_npz(dataset)
+    return _of_own(dataset) if is_own(dataset.name) else _of_npz(dataset)
 
 
 def image_size(dataset: Dataset) -> int:
@@ -123,9 +129,17 @@ def image_size(dataset: Dataset) -> int:
     if dataset.name in SIZES:
         return SIZES[dataset.name]
     channels_and_classes(dataset)  # Says what is wrong with the file.
+    if is_own(dataset.name):
+        return max(own.arrays(dataset.name)["train_x"].shape[1:3])
     with zipfile.ZipFile(place(dataset)) as archive:
         shape, _ = _header(archive, "train_x")
     return max(shape[1:3])
+
+
+def _of_own(dataset: Dataset) -> tuple[int, int]:
+    given, splits = own.arrays(dataset.name), ("train", "test")
+    images = {split: (given[f"{split}_x"].shape, given[f"{split}_x"].dtype) for split in splits}
+    return _counted(dataset, images, {split: given[f"{split}_y"] for split in splits})
 
 
 def _of_npz(dataset: Dataset) -> tuple[int, int]:
@@ -141,12 +155,22 @@ def _of_npz(dataset: Dataset) -> tuple[int, int]:
     # A damaged or hostile archive may end in any error; nothing of it has been unpickled.
     except Exception as error:
         raise InputError(f"dataset {dataset.title}: {path}: {error}: {_how(dataset)}") from error
+    return _counted(dataset, images, labels)
+
+
+def _counted(
+    dataset: Dataset,
+    images: "Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]",
+    labels: "Mapping[str, NDArray[Any]]",
+) -> tuple[int, int]:
+    """(channels, classes) of arrays by the shapes and types of their images, and their labels, by
+    split. Raises InputError where they are not what they should be."""
     for split, (shape, kind) in images.items():
         check_arrays(dataset, split, shape, kind, labels[split])
     (*_, channels), (*_, others) = images["train"][0], images["test"][0]
     wrong = "train_x and test_x differ in channels" if channels != others else None
     if wrong := wrong or _mislabelled(labels["train"], labels["test"]):
-        raise InputError(f"dataset {dataset.title}: {path}: {wrong}")
+        raise InputError(f"dataset {dataset.title}: {dataset.path or dataset.name}: {wrong}")
     return channels, 1 + int(labels["train"].max())
 
 
@@ -192,4 +216,5 @@ def check_arrays(
     elif y.dtype.kind not in "iu" or y.shape != shape[:1] or y.min() < 0:
         wrong = f"{split}_y is {y.dtype} {y.shape}, not {shape[0]} integers from 0"
     if wrong:
-        raise InputError(f"dataset {dataset.title}: {dataset.path}: {wrong}: {_how(dataset)}")
+        where = dataset.path or dataset.name
+        raise InputError(f"dataset {dataset.title}: {where}: {wrong}: {_how(dataset)}")

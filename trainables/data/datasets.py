@@ -10,13 +10,14 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
-from search_spaces.spec import Dataset, DatasetName, Transfer
+from search_spaces.own import is_own
+from search_spaces.spec import Dataset, Transfer
 from trainables.data import readers
 from trainables.data.catalogue import NORMALISATION, Normalisation, channels_and_classes
 from trainables.data.images import Images, ImageSet, Splits, balanced, chunks
 from trainables.runtime.seeding import generator
 
-READERS: dict[DatasetName, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
+READERS: dict[str, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
     "mnist-mini": readers.mnist_mini,
     "digits": readers.digits,
     "digits-few": readers.digits_few,
@@ -42,9 +43,8 @@ def splits(dataset: Dataset) -> Splits:
     pixels. Raises InputError for files that are absent or not what they should be.
     """
     classes = channels_and_classes(dataset)[1]
-    train, val, test = (
-        _seen(part[: dataset.limit], dataset) for part in READERS[dataset.name](dataset)
-    )
+    reader = readers.own if is_own(dataset.name) else READERS[dataset.name]
+    train, val, test = (_seen(part[: dataset.limit], dataset) for part in reader(dataset))
     mean, std = NORMALISATION.get(dataset.name) or _measured(train)
     return Splits(train, val, test, classes, mean, std)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search_spaces.errors import InputError
+from search_spaces.own import is_own
 from search_spaces.spec import Dataset
+from trainables.data import own
 from trainables.data.catalogue import (
     CHANNELS_AND_CLASSES,
     SPLIT_SIZES,
@@ -47,8 +49,8 @@ def split_sizes(dataset: Dataset) -> Sizes:
     there."""
     if dataset.name in SPLIT_SIZES:
         counts = SPLIT_SIZES[dataset.name]
-    elif dataset.name == "npz":
-        train, test = _of_npz(dataset)
+    elif dataset.name == "npz" or is_own(dataset.name):
+        train, test = _of_own(dataset) if is_own(dataset.name) else _of_npz(dataset)
         counts = (train - held_out_of(train), held_out_of(train), test)
     else:
         listing = {split: len(names) for split, names in layout(dataset).items()}
@@ -63,6 +65,11 @@ def split_sizes(dataset: Dataset) -> Sizes:
 def held_out_of(train: int) -> int:
     """How many of so many training images become validation images."""
     return max(1, round(SHARE * train))
+
+
+def _of_own(dataset: Dataset) -> tuple[int, int]:
+    arrays = own.arrays(dataset.name)
+    return len(arrays["train_y"]), len(arrays["test_y"])
 
 
 def _of_npz(dataset: Dataset) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from search_spaces.reading.draft import Draft
 from search_spaces.reading.schema import json_schema, page
 from search_spaces.reading.studies import head_comment, shipped
 from search_spaces.regimes import ATTACKS
+from search_spaces.spec import DATASETS
 from search_spaces.study import Study
 from tuner.estimate import drafting
 from tuner.estimate.cost import Estimate
@@ -39,8 +40,8 @@ def studies() -> None:
 
 
 def names() -> None:
-    """List what a study can name: networks, pruning criteria, attacks; the platform's and installed
-    packages'."""
+    """List what a study can name: networks, pruning criteria, attacks, data sets; the platform's
+    and installed packages'."""
     for what, built_in in _BUILT_IN.items():
         typer.echo(f"{what}: {', '.join(built_in)}, package.module:object")
         for plugin in own.offered(what).values():
@@ -51,6 +52,7 @@ _BUILT_IN = {
     "networks": [*RESNETS, *PREACTS, "wrn-DEPTH-WIDTH", *(f"{each}:NAME" for each in LIBRARIES)],
     "criteria": METHODS,
     "attacks": ATTACKS,
+    "datasets": DATASETS,
 }
 
 

@@ -5,13 +5,12 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 from search_spaces.errors import InputError
 from search_spaces.networks import Arch
 from search_spaces.reading import studies
 from search_spaces.reading.draft import SCALES, Draft, Facts, Scale
-from search_spaces.spec import Dataset, DatasetName
+from search_spaces.spec import DATASETS, Dataset
 from search_spaces.study import Study
 from trainables.store.ledger import Ledger
 from tuner.cluster.capacity import fitted
@@ -20,7 +19,7 @@ from tuner.estimate.cost import Estimate
 from tuner.runtime.settings import Settings
 from tuner.scheduling.worklist import worklist
 
-NAMES = [name for name in get_args(DatasetName) if name not in ("npz", "folder")]
+NAMES = [name for name in DATASETS if name not in ("npz", "folder")]
 DATA = "a data set by name, an .npz file, or a folder of images SPLIT/CLASS/FILE"
 """How the data of a task may be given."""
 # What a study of larger images takes is not a first one's on a CPU; they are brought to this size.
@@ -73,7 +72,7 @@ def dataset(text: str, data: Path) -> Dataset:
         raise InputError(f"data {text}: no such file or folder, and none of {', '.join(NAMES)}")
     if path.is_file() and path.suffix != ".npz":
         raise InputError(f"data {text}: takes {DATA}")
-    kind: DatasetName = "folder" if path.is_dir() else "npz"
+    kind = "folder" if path.is_dir() else "npz"
     path, root = path.resolve(), data.resolve()
     said = path.relative_to(root) if path.is_relative_to(root) else path
     label = name_of(path.stem, kind)

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from search_spaces.errors import InputError
+from search_spaces.own import is_own
 from search_spaces.spec import BY_NAME, Checkpoint, Dataset
 from search_spaces.study import Study
 from trainables.data.catalogue import EMBEDDED, TORCHVISION, file_sha256
@@ -47,6 +48,8 @@ def fetch(study: Study, root: Path) -> list[str]:
 def _fetched(dataset: Dataset) -> str:
     if dataset.name in EMBEDDED:
         return f"{dataset.title}: comes with the program"
+    if is_own(dataset.name):
+        return f"{dataset.title}: what {dataset.name} returns, sha256 {dataset.sha256}"
     if dataset.name not in TORCHVISION:
         return f"{dataset.title}: {dataset.path}, sha256 {dataset.sha256}"
     from trainables.data.readers import published_files, torchvision_class

@@ -22,6 +22,7 @@ from trainables.data.catalogue import (
     file_sha256,
 )
 from trainables.data.layouts import layout
+from trainables.data.own import digest as arrays_sha256
 from tuner.storage import digests, fitting
 
 # Trained networks have hardly a weight that is exactly zero.
@@ -138,6 +139,12 @@ def located(dataset: Dataset, root: Path) -> Dataset:
             raise InputError(f"dataset {dataset.title}: sha256 is for files of your own: leave it")
         if dataset.name in EMBEDDED:
             return dataset
+    if own.is_own(dataset.name):
+        # By what it returns: its source may say little of that.
+        channels_and_classes(dataset)
+        sha256 = arrays_sha256(dataset.name)
+        same(f"dataset {dataset.title}", dataset.name, dataset.sha256, sha256)
+        return dataset.model_copy(update={"sha256": sha256})
     path = _below(root, dataset.path or HOMES.get(dataset.name, ""))
     dataset = dataset.model_copy(update={"path": str(path)})
     if dataset.name in TORCHVISION:
@@ -153,7 +160,7 @@ def located(dataset: Dataset, root: Path) -> Dataset:
     return dataset.model_copy(update={"sha256": sha256})
 
 
-def same(what: str, path: Path, stated: str | None, sha256: str) -> None:
+def same(what: str, path: Path | str, stated: str | None, sha256: str) -> None:
     if stated not in (None, sha256):
         raise InputError(
             f"{what}: {path} has sha256 {sha256}, the study says {stated}: "
