@@ -12,6 +12,8 @@ from search_spaces.study import Study
 
 Cell = ThetaCell | TicketCell | TransferCell
 SHORTEST_PREFIX = 4
+_LEVELS = 2
+"""Slashes in a ticket's path; a transfer's has more."""
 
 
 def tickets(study: Study) -> list[TicketCell]:
@@ -28,12 +30,23 @@ def path(cell: TicketCell) -> str:
     return f"{cell.theta_cell.name}/{cell.pruning}{level}{seed}"
 
 
+def transfer_path(cell: TransferCell) -> str:
+    """What a transfer is called on the command line: its ticket's path, then /DATA SET/REGIME/SEED.
+    A mask drawn for every seed is that of the transfer's."""
+    ticket = path(replace(cell.ticket_cell, replicate=None))
+    return f"{ticket}/{cell.labels['dataset']}/{cell.regime}/{cell.labels['seed']}"
+
+
 def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tuple[str, Cell]:
-    """(key, cell) of what `text` names: a key, a prefix of just one, or a ticket's path.
+    """(key, cell) of what `text` names: a key, a prefix of just one, or a ticket's or a transfer's
+    path. THETA/dense may be written THETA/dense/0.
 
     A path without @SEED stands for the tickets of all seeds, and has the first one's key.
     `transfers` are the study's by key. Raises InputError that offers the nearest.
     """
+    text = text.replace(f"/{grid.DENSE}/0", f"/{grid.DENSE}")
+    if text.count("/") > _LEVELS:
+        return _transfer(text, study, transfers)
     named = tickets(study)
     by_path = {path(cell): cell for cell in named}
     for cell in named:
@@ -47,6 +60,24 @@ def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tupl
         raise InputError(f"{text}: no such ticket in {study.name}: did you mean {near[0]}?")
     cells |= {cell.key: cell for cell in grid.thetas(study)} | dict(transfers)
     return by_prefix(text, study.name, cells)
+
+
+def _transfer(
+    text: str, study: Study, transfers: Mapping[str, TransferCell]
+) -> tuple[str, TransferCell]:
+    """(key, cell) of the transfer that has this path."""
+    by_path: dict[str, list[TransferCell]] = {}
+    for cell in transfers.values():
+        by_path.setdefault(transfer_path(cell), []).append(cell)
+    if text not in by_path:
+        near = difflib.get_close_matches(text, by_path, n=1, cutoff=0)
+        known = f"did you mean {near[0]}?" if near else "it has none"
+        raise InputError(f"{text}: no such transfer in {study.name}: {known}")
+    found = by_path[text]
+    if len(found) > 1:
+        shares = ", ".join(f"{cell.key} ({cell.labels['fraction']:.0%})" for cell in found)
+        raise InputError(f"{text}: of several shares of the data: name one by its key: {shares}")
+    return found[0].key, found[0]
 
 
 def by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cell]:
@@ -63,7 +94,7 @@ def by_prefix(text: str, name: str, cells: Mapping[str, Cell]) -> tuple[str, Cel
     near = difflib.get_close_matches(text, cells, n=1, cutoff=0)
     raise InputError(
         f"key {text}: not in {name}: the nearest is {near[0]}; keys are in `trials`, tickets also "
-        "go by THETA/PRUNING/LEVEL"
+        "go by THETA/PRUNING/LEVEL, transfers by that and /DATASET/REGIME/SEED"
     )
 
 

@@ -208,6 +208,31 @@ def test_find_takes_keys_prefixes_and_paths(study):
     assert (dense.level, dense.pretraining, key) == (0, "adversarial", dense.key)
 
 
+def test_find_takes_transfers_by_their_paths(study):
+    cells = {cell.key: cell for cell in grid.transfers(study)}
+    for cell in cells.values():
+        assert find.find(find.transfer_path(cell), study, cells) == (cell.key, cell)
+    for text, level in (
+        ("adversarial/imp/9", 9),
+        ("adversarial/dense", 0),
+        ("standard/dense/0", 0),
+    ):
+        _, cell = find.find(f"{text}/cifar10/adversarial/1", study, cells)
+        assert (cell.ticket_cell.level, cell.regime, cell.transfer.seed) == (
+            level,
+            "adversarial",
+            1,
+        )
+
+
+def test_a_transfers_path_names_one_share_of_the_data(study):
+    task = study.downstream[0].model_copy(update={"fractions": (0.5, 1.0)})
+    half = study.model_copy(update={"downstream": (task,)})
+    cells = {cell.key: cell for cell in grid.transfers(half)}
+    with pytest.raises(InputError, match=r"by its key: .*\(50%\), .*\(100%\)"):
+        find.find("adversarial/dense/cifar10/standard/0", half, cells)
+
+
 def test_a_random_tickets_path_stands_for_all_seeds_and_with_one_for_that(analysis, study):
     masks = [c for c in grid.tickets(study) if c.place == ("adversarial", "random", 9)]
     every = find.find("adversarial/random/9", study, {})
@@ -227,6 +252,10 @@ def test_a_random_tickets_path_stands_for_all_seeds_and_with_one_for_that(analys
     [
         ("adversarial/imp/90", "did you mean adversarial/imp/9?"),
         ("advers/dense", "did you mean adversarial/dense?"),
+        (
+            "adversarial/imp/9/cifar/standard/0",
+            "did you mean adversarial/imp/9/cifar10/standard/0?",
+        ),
         ("ab", "too short: write 4"),
         ("zzzzzz", "the nearest is "),
     ],
