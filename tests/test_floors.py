@@ -62,7 +62,7 @@ ROOMS = {
             "jobs",
         ),
         "export",
-        *("evidence", "estimate", "bench"),
+        *("evidence", "estimate", "bench", "latency"),
     ],
     "tuner": [
         *("runtime", "cluster", "scheduling", "storage", "tracking", "estimate", "evidence"),

@@ -13,6 +13,7 @@ from tuner.commands.clean import clean
 from tuner.commands.data import data
 from tuner.commands.evidence import evidence
 from tuner.commands.networks.evaluate import evaluate
+from tuner.commands.networks.latency import latency
 from tuner.commands.plan import plan
 from tuner.commands.run import run
 from tuner.commands.search import search
@@ -33,6 +34,7 @@ for command in (
     search,
     evaluate,
     evidence,
+    latency,
     plan,
     status,
     simulate,

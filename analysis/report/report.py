@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from analysis.figures.evidence import Picture, of_evidence
+from analysis.report import speed
 from analysis.store import evidence
 from analysis.store.disclosure import public
 from analysis.store.load import TrackedResults
@@ -51,6 +52,7 @@ class Report:
     warnings: list[str]
     curves: list[dict[str, Any]]
     levels: pd.DataFrame
+    speed: pd.DataFrame
     evidence: list[Exhibit]
     pictures: list[Picture]
     settings: str
@@ -76,6 +78,7 @@ def gather(results: TrackedResults, uri: str, runs: dict[str, set[str]]) -> Repo
         levels=paper.levels(table, study).assign(
             flagged=open_flags(levels, flags, study.looked_at)
         ),
+        speed=speed.read(results.parent, uri),
         evidence=_exhibits(gathered) if gathered else [],
         pictures=of_evidence(gathered, study) if gathered else [],
         settings=yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False),

@@ -86,6 +86,7 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     tracker.attach({CORRECT_FILE: records.pack(results.correct)})
     tracked = replace(load(tracker.named, tracker.uri), correct=results.correct)
     _attach_evidence(tracker, tracked.parent)
+    _attach_speeds(tracker)
     flags = evidence.flags(tracked.parent, tracker.uri)
     judged = _judge(work, results, flags)
     verdict, shown = judged.verdict, judged.shown
@@ -170,6 +171,18 @@ def _attach_evidence(tracker: Tracker, parent: "Run") -> None:
     held = artifacts.read(parent, "evidence/index.json", tracker.uri)
     if held is None or json.loads(held).get("records") != counts:
         tracker.attach(records.files(collected, [], 0), "evidence")
+
+
+def _attach_speeds(tracker: Tracker) -> None:
+    """Puts what was measured of a version's tickets and transfers under its run."""
+    from analysis.report.speed import FILE
+    from trainables.latency import kept
+
+    of = tracker.work.grid
+    dense = {cell.dense.key for cell in of.thetas.values()}
+    measured = kept.kept(tracker.work.ledger.root, of.keys | dense)
+    if measured:
+        tracker.attach({FILE: json.dumps(list(measured.values())).encode()})
 
 
 def _failed(work: Worklist, results: "Results") -> int:
