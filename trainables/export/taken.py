@@ -54,6 +54,12 @@ class Taken:
         return statistics(self.net)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that it takes."""
+        channels, height, width = self.images(1).shape[1:]
+        return channels, height, width
+
+    @property
     def kept(self) -> tuple[int, int]:
         """(kept, total) prunable weights."""
         return counts(self.mask or ones(self.net))

@@ -1,20 +1,23 @@
-"""What was measured as lines of text, 80 columns wide. Pure: imports no torch."""
+"""What was measured as lines of text. Pure: imports no torch."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from trainables.bench.table import aligned, amount
 
 Row = Mapping[str, Any]
+WIDTH = 80
+"""Columns of the lines, for two batch sizes."""
 
 
 def lines(record: Row) -> list[str]:
     """The tables of speed and of size, what each row is, and why others are not there."""
     rows = record["rows"]
-    shown = [*_speed(rows), "", *_size(rows), ""]
-    shown += [f"{row['name']}: {row['about']}" for row in rows]
-    shown += [f"{name}: not measured: {why}" for name, why in record["absent"].items()]
-    return shown
+    told = [f"{row['name']}: {row['about']}" for row in rows]
+    told += [f"{name}: not measured: {why}" for name, why in record["absent"].items()]
+    wrapped = [part for line in told for part in wrap(line, WIDTH, subsequent_indent="  ")]
+    return [*_speed(rows), "", *_size(rows), "", *wrapped]
 
 
 def _speed(rows: Sequence[Row]) -> list[str]:
