@@ -1,6 +1,6 @@
 """From a study to the list of everything it trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -170,7 +170,7 @@ def expand(study: Study) -> Grid:
     expand once, and hand it down."""
     every = transfers(study)
     return Grid(
-        {cell.key: cell for cell in [*thetas(study), *_surrogates(every)]},
+        {cell.key: cell for cell in [*thetas(study), *surrogates(every)]},
         {cell.key: cell for cell in tickets(study)},
         {cell.key: cell for cell in every},
     )
@@ -243,7 +243,7 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                         yield TransferCell(cell, name, transfer, task)
 
 
-def _surrogates(cells: list[TransferCell]) -> list[ThetaCell]:
+def surrogates(cells: Iterable[TransferCell]) -> list[ThetaCell]:
     """What is trained for the checks of some transfers, each once. Its name is no pre-training's:
     theirs have no blanks."""
     named = {

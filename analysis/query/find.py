@@ -58,7 +58,8 @@ def find(text: str, study: Study, transfers: Mapping[str, TransferCell]) -> tupl
     if "/" in text:
         near = difflib.get_close_matches(text, by_path, n=1, cutoff=0)
         raise InputError(f"{text}: no such ticket in {study.name}: did you mean {near[0]}?")
-    cells |= {cell.key: cell for cell in grid.thetas(study)} | dict(transfers)
+    made = [*grid.thetas(study), *grid.surrogates(transfers.values())]
+    cells |= {cell.key: cell for cell in made} | dict(transfers)
     return by_prefix(text, study.name, cells)
 
 

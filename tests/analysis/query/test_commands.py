@@ -17,6 +17,7 @@ from analysis.tables import people
 from analysis.tables.text import format_table
 from search_spaces import grid
 from search_spaces.errors import InputError
+from search_spaces.reading import studies
 from tests.support.synthetic import Bulk, large_study
 
 FRAME = pd.DataFrame(
@@ -319,6 +320,13 @@ def test_show_of_a_ticket_and_a_theta_without_runs(analysis, study):
     assert list(content["parents"].values()) == [theta.key]
     code, out, _ = analysis("show", theta.key)
     assert code == 0 and "pretraining.train.attack.kind" in out
+
+
+def test_a_checks_surrogate_is_found_by_its_key():
+    shipped = studies.load("paper")
+    whole = grid.expand(shipped)
+    (key,) = whole.thetas.keys() - {cell.key for cell in grid.thetas(shipped)}
+    assert find.find(key[:8], shipped, whole.transfers) == (key, whole.thetas[key])
 
 
 def test_markdown_and_latex_escape_what_would_break_them():

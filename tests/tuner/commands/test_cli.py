@@ -157,6 +157,14 @@ def small(folder):
     return path
 
 
+@pytest.mark.parametrize("name", studies.shipped())
+def test_every_shipped_study_is_planned_without_its_data(tuner, folder, name):
+    code, out, err = tuner("plan", name, "--no-measure")
+    assert (code, err) == (0, "")
+    assert f"{name}: 0 of " in out
+    assert left(folder) == []
+
+
 def test_plan_counts_the_work_and_writes_nothing(tuner, folder, small):
     code, out, err = tuner("plan", small, "--no-measure")
     assert (code, err) == (0, "")
