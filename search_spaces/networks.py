@@ -1,4 +1,4 @@
-"""The networks that a study can name: ours, a library's, the user's own."""
+"""Networks that a study can name (ours, a library's, the user's own), and published weights."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from search_spaces import own
-from search_spaces.base import Name, Sha256, Spec
+from search_spaces.base import UNHASHED, Name, Sha256, Spec
 
 RESNETS = (
     *("resnet8", "resnet18", "resnet20", "resnet32"),
@@ -157,4 +157,65 @@ class Model(Spec):
             raise ValueError(f"options are for libraries and factories, not for {self.arch}")
         if self.sha256 is not None and not is_users(self.arch):
             raise ValueError(f"sha256 is of a factory of your own, not for {self.arch}")
+        return self
+
+
+BY_NAME = ("torchvision", "timm", "huggingface")
+PublishedName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", max_length=200)
+]
+
+
+class Checkpoint(Spec):
+    """Published weights. `path` says where the file is, `sha256` what it is (found out and filled
+    in by the run where the study leaves it out). What is fetched by name lies in the data folder,
+    under weights/.
+
+    torchvision:      `weights` names them, as IMAGENET1K_V1; fetched once, then read from the cache
+    timm:             `weights` is timm's tag, as augreg_in21k_ft_in1k
+    huggingface:      `weights` is OWNER/REPOSITORY/FILE, in whatever layout the file has
+    robustness:       MadryLab's: a dict with `model`, its keys behind module.model. or
+                      module.attacker.model., normaliser entries beside them
+    fast_adversarial: locuslab's: a dict with `state_dict`, its keys behind module.
+    state_dict:       parameters by name, or such a dict under `state_dict`, with or without module.
+    """
+
+    format: Literal[
+        "torchvision", "timm", "huggingface", "robustness", "fast_adversarial", "state_dict"
+    ] = Field(
+        description="where weights are published by name: torchvision, timm, huggingface; or who "
+        "wrote the file: robustness (MadryLab), fast_adversarial (locuslab), or state_dict for any "
+        "other"
+    )
+    weights: PublishedName | None = Field(
+        None,
+        description="their name: of torchvision as IMAGENET1K_V1, of timm its tag, of huggingface "
+        "OWNER/REPOSITORY/FILE",
+    )
+    revision: Name | None = Field(
+        None, description="of a huggingface repository: a branch, tag or commit; default: main"
+    )
+    only: Name | None = Field(
+        None, description="the name that the network stands behind, where a file holds several"
+    )
+    path: str | None = Field(
+        None,
+        json_schema_extra=UNHASHED,
+        description="the file, from the data folder; not part of the key",
+    )
+    sha256: Sha256 | None = Field(None, description="of the file; default: found out by the run")
+
+    @model_validator(mode="after")
+    def _name_or_path(self) -> Self:
+        by_name = self.format in BY_NAME
+        # Of what is fetched into the data folder, a run fills in the path.
+        misplaced = self.format == "torchvision" if self.path is not None else not by_name
+        if by_name != (self.weights is not None) or misplaced:
+            raise ValueError(
+                "formats torchvision, timm, huggingface take weights: NAME, others path: FILE"
+            )
+        if self.format == "huggingface" and (self.weights or "").count("/") < 2:
+            raise ValueError("format huggingface takes weights: OWNER/REPOSITORY/FILE")
+        if self.revision is not None and self.format != "huggingface":
+            raise ValueError("revision is for format huggingface alone")
         return self

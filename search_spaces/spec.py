@@ -6,22 +6,14 @@ pruning rounds (0 = dense).
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from search_spaces.base import LATER, UNHASHED, Name, OwnOr, Seed, Sha256, Spec
-from search_spaces.networks import Model
+from search_spaces.base import UNHASHED, Name, OwnOr, Seed, Sha256, Spec
+from search_spaces.checks import Check
+from search_spaces.networks import Checkpoint, Model
 from search_spaces.own import is_own
 from search_spaces.prunings import Pruning
-from search_spaces.regimes import (
-    WITHIN_THE_PIXELS,
-    Attack,
-    Evaluation,
-    Norm,
-    Radius,
-    Regime,
-    ball,
-    within_the_pixels,
-)
+from search_spaces.regimes import Evaluation, Regime
 
 DATASETS = (
     "mnist-mini",
@@ -107,67 +99,6 @@ class Dataset(Spec):
         return self
 
 
-BY_NAME = ("torchvision", "timm", "huggingface")
-PublishedName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", max_length=200)
-]
-
-
-class Checkpoint(Spec):
-    """Published weights. `path` says where the file is, `sha256` what it is (found out and filled
-    in by the run where the study leaves it out). What is fetched by name lies in the data folder,
-    under weights/.
-
-    torchvision:      `weights` names them, as IMAGENET1K_V1; fetched once, then read from the cache
-    timm:             `weights` is timm's tag, as augreg_in21k_ft_in1k
-    huggingface:      `weights` is OWNER/REPOSITORY/FILE, in whatever layout the file has
-    robustness:       MadryLab's: a dict with `model`, its keys behind module.model. or
-                      module.attacker.model., normaliser entries beside them
-    fast_adversarial: locuslab's: a dict with `state_dict`, its keys behind module.
-    state_dict:       parameters by name, or such a dict under `state_dict`, with or without module.
-    """
-
-    format: Literal[
-        "torchvision", "timm", "huggingface", "robustness", "fast_adversarial", "state_dict"
-    ] = Field(
-        description="where weights are published by name: torchvision, timm, huggingface; or who "
-        "wrote the file: robustness (MadryLab), fast_adversarial (locuslab), or state_dict for any "
-        "other"
-    )
-    weights: PublishedName | None = Field(
-        None,
-        description="their name: of torchvision as IMAGENET1K_V1, of timm its tag, of huggingface "
-        "OWNER/REPOSITORY/FILE",
-    )
-    revision: Name | None = Field(
-        None, description="of a huggingface repository: a branch, tag or commit; default: main"
-    )
-    only: Name | None = Field(
-        None, description="the name that the network stands behind, where a file holds several"
-    )
-    path: str | None = Field(
-        None,
-        json_schema_extra=UNHASHED,
-        description="the file, from the data folder; not part of the key",
-    )
-    sha256: Sha256 | None = Field(None, description="of the file; default: found out by the run")
-
-    @model_validator(mode="after")
-    def _name_or_path(self) -> Self:
-        by_name = self.format in BY_NAME
-        # Of what is fetched into the data folder, a run fills in the path.
-        misplaced = self.format == "torchvision" if self.path is not None else not by_name
-        if by_name != (self.weights is not None) or misplaced:
-            raise ValueError(
-                "formats torchvision, timm, huggingface take weights: NAME, others path: FILE"
-            )
-        if self.format == "huggingface" and (self.weights or "").count("/") < 2:
-            raise ValueError("format huggingface takes weights: OWNER/REPOSITORY/FILE")
-        if self.revision is not None and self.format != "huggingface":
-            raise ValueError("revision is for format huggingface alone")
-        return self
-
-
 class Pretraining(Spec):
     """Where a theta comes from: trained on the source, or loaded."""
 
@@ -215,62 +146,6 @@ class Ticket(Spec):
         if (self.level == 0) != (self.pruning is None):
             raise ValueError("level 0 has no pruning, every other level has one")
         return self
-
-
-class AutoAttackCheck(Spec):
-    """AutoAttack (Croce and Hein 2020) on the first `images` test images (default: all)."""
-
-    model_config = ConfigDict(json_schema_extra=WITHIN_THE_PIXELS)
-
-    kind: Literal["autoattack"] = Field(description="AutoAttack, the standard ensemble")
-    norm: Norm = Field(
-        "linf", json_schema_extra=LATER, description="of the ball: linf, or l2 over all pixels"
-    )
-    epsilon: Radius = Field(description="radius of the ball, in pixels of [0, 1]")
-    images: int | None = Field(
-        None, ge=1, description="the first so many test images; default: all"
-    )
-
-    _length = field_validator("epsilon")(within_the_pixels)
-
-    @property
-    def title(self) -> str:
-        """What tables call it."""
-        return f"AutoAttack ({ball(self.norm, self.epsilon)})"
-
-
-class TransferAttackCheck(Spec):
-    """Test images attacked on another network, which the transferred one has never seen: does it
-    withstand them?
-
-    The other network, the surrogate, is one for the same classes: with published weights (`load`),
-    or trained by the study (`train`), once, on all training images of the task, from seed 0.
-    """
-
-    kind: Literal["transfer_attack"] = Field(description="images attacked on another network")
-    attack: Attack = Field(description="on the other network")
-    model: Model = Field(description="the other network")
-    load: Checkpoint | None = Field(None, description="its published weights; either this or train")
-    train: Regime | None = Field(
-        None, description="how the study trains it on the task; either this or load"
-    )
-    images: int | None = Field(
-        None, ge=1, description="the first so many test images; default: all"
-    )
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.train is None) == (self.load is None):
-            raise ValueError("a transfer_attack has either train: or load:")
-        return self
-
-    @property
-    def title(self) -> str:
-        """What tables call it."""
-        return f"{self.attack.title} on {self.model.arch}"
-
-
-Check = Annotated[AutoAttackCheck | TransferAttackCheck, Field(discriminator="kind")]
 
 
 class Transfer(Spec):

@@ -44,6 +44,7 @@ ROOMS = {
             "regimes",
             "prunings",
             "searches",
+            "checks",
             "spec",
             "finished",
         ),
@@ -52,6 +53,7 @@ ROOMS = {
     "trainables": [
         *(
             "runtime",
+            "corruptions",
             "models",
             "data",
             "pruning",

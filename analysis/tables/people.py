@@ -18,7 +18,7 @@ SHORTEST = 6
 FINE = ("sparsity", "fraction", "margin")
 """Shares that are set, not measured: their digits tell them apart."""
 _SHARE = re.compile(
-    r"(last_|source_val_|best_val_|dense_)?(SA|RA)(_[a-z_]+?)?(_(mean|std|min|max|median))?$"
+    r"(last_|source_val_|best_val_|dense_)?(SA|RA)(_[a-z_][a-z0-9_]*?)?(_(mean|std|min|max|median))?$"
     r"|(train/accuracy|(val|probe)/.*)$"
 )
 _COUNTS = ("_n", "_missing", "_matching")

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from search_spaces.base import LATER, Pixels, Seed, Spec
-from search_spaces.spec import AutoAttackCheck, Ticket, Transfer
+from search_spaces.checks import AutoAttackCheck
+from search_spaces.spec import Ticket, Transfer
 
 
 class MaskEvidence(Spec):

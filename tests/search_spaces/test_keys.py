@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from search_spaces import grid
 from search_spaces.base import LATER
 from search_spaces.keys import MOST_PARTS, canonical, key, keys
+from search_spaces.networks import Checkpoint
 from search_spaces.reading import studies
 from search_spaces.regimes import Attack, Recipe
-from search_spaces.spec import Checkpoint, Dataset, Model, Pretraining, Pruning, Theta, Transfer
+from search_spaces.spec import Dataset, Model, Pretraining, Pruning, Theta, Transfer
 from search_spaces.study import Study
 
 # Every optional field has a value, so that each one is there to be changed. Where only one of two

@@ -5,9 +5,10 @@ from copy import copy
 import pytest
 from pydantic import ValidationError
 
+from search_spaces.checks import AutoAttackCheck
 from search_spaces.errors import InputError
 from search_spaces.keys import canonical
-from search_spaces.networks import RESNETS
+from search_spaces.networks import RESNETS, Checkpoint
 from search_spaces.reading import studies
 from search_spaces.regimes import (
     Attack,
@@ -23,8 +24,6 @@ from search_spaces.searches.adaptive import Adaptive
 from search_spaces.spec import (
     DATASETS,
     Augmentation,
-    AutoAttackCheck,
-    Checkpoint,
     Dataset,
     Model,
     Pretraining,

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.networks import Checkpoint
 from search_spaces.regimes import Attack
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.spec import Model
 from tests.support.paths import ROOT
 from trainables.checkpoints import formats
 from trainables.data.images import Images

@@ -17,8 +17,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from search_spaces.errors import InputError
-from search_spaces.networks import Model, library_and_name
-from search_spaces.spec import Checkpoint
+from search_spaces.networks import Checkpoint, Model, library_and_name
 from trainables.checkpoints import files, published
 from trainables.checkpoints.contents import flattened
 from trainables.checkpoints.states import Network, State, behind, network

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import InputError
-from search_spaces.networks import Model, library_and_name
-from search_spaces.spec import Checkpoint
+from search_spaces.networks import Checkpoint, Model, library_and_name
 
 ENDPOINT = "HF_ENDPOINT"
 """The variable that names another host than Hugging Face's own, as its tools read it."""

@@ -8,9 +8,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from search_spaces.base import Spec
+from search_spaces.checks import (
+    AttackCheck,
+    AutoAttackCheck,
+    Check,
+    CorruptionsCheck,
+    TransferAttackCheck,
+)
 from search_spaces.networks import Model
 from search_spaces.regimes import Attack, Constant, Evaluation, Regime
-from search_spaces.spec import Check, Dataset, Theta, Ticket, Transfer
+from search_spaces.spec import Dataset, Theta, Ticket, Transfer
 from trainables.data.catalogue import channels_and_classes
 from trainables.data.layouts import split_sizes
 
@@ -22,6 +29,8 @@ TRAINED_SHARE, UNTRAINED_SHARE = 0.55, 0.2
 # Of AutoAttack's standard ensemble, in steps of PGD: 2,800 with a gradient and 5,000 without, on
 # the half of the images that stands.
 AUTOATTACK = 2500
+# Images that are looked at for each in a check of corruptions: 15 at 5 severities.
+CORRUPTED = 75
 
 
 class Step(Spec):
@@ -142,10 +151,16 @@ def _evaluations(training: Training) -> Iterator[_Evaluation]:
 def _checked(training: Training, images: int) -> Iterator[_Evaluation]:
     for check in training.checks:
         count = min(images, check.images or images)
-        if check.kind == "autoattack":
-            yield _Evaluation(count, AUTOATTACK, training.model)
-        else:
-            yield _Evaluation(count, check.attack.steps, check.model)
+        match check:
+            case AutoAttackCheck():
+                yield _Evaluation(count, AUTOATTACK, training.model)
+            case TransferAttackCheck():
+                yield _Evaluation(count, check.attack.steps, check.model)
+            case AttackCheck():
+                steps = check.attack.steps * check.attack.restarts
+                yield _Evaluation(count, steps, training.model)
+            case CorruptionsCheck():
+                yield _Evaluation(count * CORRUPTED, 0, training.model)
 
 
 def _plain(regime: Regime) -> Regime:

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from search_spaces.networks import Checkpoint
 from search_spaces.regimes import Regime
-from search_spaces.spec import Checkpoint, Theta, Ticket
+from search_spaces.spec import Theta, Ticket
 from trainables.checkpoints import formats
 from trainables.data import datasets
 from trainables.jobs.outcome import Training, outcome, outcomes

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.checks import Check
 from search_spaces.finished.weights import weights
-from search_spaces.spec import Check, Theta, Transfer
+from search_spaces.spec import Theta, Transfer
 from trainables.data import datasets
 from trainables.data.images import Splits
 from trainables.jobs.outcome import Outcome, outcomes

@@ -1,4 +1,5 @@
-"""Further checks of a transferred network: AutoAttack, and attacks made on another network."""
+"""Further checks of a transferred network: AutoAttack, attacks made on another network, further
+attacks, corruptions."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -8,16 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.checks import (
+    AttackCheck,
+    AutoAttackCheck,
+    Check,
+    CorruptionsCheck,
+    TransferAttackCheck,
+)
 from search_spaces.errors import InputError
 from search_spaces.regimes import Attack
-from search_spaces.spec import AutoAttackCheck, Check, TransferAttackCheck
 from trainables.checkpoints import formats
-from trainables.data.images import ImageSet, Splits
+from trainables.corruptions.catalogue import CORRUPTIONS, SEVERITIES, corrupted
+from trainables.data.images import ImageSet, Splits, pixels
 from trainables.models import networks
 from trainables.runtime.seeding import derived, generator
 from trainables.training.accuracy import correct
 from trainables.training.attacks import perturb
-from trainables.training.evaluation import BATCH, evaluating, first_images
+from trainables.training.evaluation import BATCH, evaluate, evaluating, first_images
 
 
 def run(
@@ -26,21 +34,32 @@ def run(
     """(record, per-image correctness) of a check on the test images, in eval mode and float32.
 
     surrogate: the weights of the other network, where the study has trained it. record: `kind`,
-    `images`, `ra` (accuracy in [0, 1]) and `warnings`, the library's own words.
+    `name`, `images`, `ra` (accuracy under the attack, in [0, 1]) and `warnings`, the library's own
+    words. Of corruptions, correctness is (N, corruptions, severities), and the record has `sa`, the
+    mean over all of them, and `by`: each corruption's, severity by severity.
     """
     messages: list[str] = []
     with evaluating(net), _overheard("auto-attack", messages):
-        if check.kind == "autoattack":
-            right = _autoattack(check, net, data)
-        else:
-            right = _transfer_attack(check, net, data, surrogate)
-    record = {
+        match check:
+            case AutoAttackCheck():
+                right = _autoattack(check, net, data)
+            case TransferAttackCheck():
+                right = _transfer_attack(check, net, data, surrogate)
+            case AttackCheck():
+                right = _attack(check, net, data)
+            case CorruptionsCheck():
+                right = _corruptions(check, net, data)
+    record: dict[str, Any] = {
         "kind": check.kind,
+        "name": check.name,
         "images": len(right),
-        "ra": right.double().mean().item(),
+        "sa" if check.kind == "corruptions" else "ra": right.double().mean().item(),
         # APGD repeats itself at every restart.
         "warnings": list(dict.fromkeys(messages)),
     }
+    if check.kind == "corruptions":
+        shares = right.double().mean(0).tolist()
+        record["by"] = dict(zip(CORRUPTIONS, shares, strict=True))
     return record, right
 
 
@@ -111,6 +130,29 @@ def withstands_other(
     for number, (x, y) in enumerate(_batches(images)):
         rng = generator(derived(0, "transfer-attack"), number, device=x.device)
         right.append(_correct(net, perturb(surrogate, x, y, attack, rng), y))
+    return torch.cat(right)
+
+
+def _attack(check: AttackCheck, net: nn.Module, data: Splits) -> Tensor:
+    """(N,) bool: which images withstand the attack?"""
+    images = data.test[slice(0, check.images)]
+    attacked = evaluate(net, images, check.attack, check.protocol).attacked
+    assert attacked is not None, "an attack was asked for"
+    return attacked
+
+
+def _corruptions(check: CorruptionsCheck, net: nn.Module, data: Splits) -> Tensor:
+    """(N, corruptions, severities) bool: which images stay correct under each? Corrupted on the
+    CPU, whatever judges them, so that all machines see the same pictures."""
+    right = []
+    for number, (x, y) in enumerate(_batches(data.test[slice(0, check.images)])):
+        clean, seed = (255 * x).round().to("cpu", torch.uint8), derived(0, "corruptions", number)
+        seen = [
+            _correct(net, pixels(corrupted(clean, name, severity, seed).to(x.device)), y)
+            for name in CORRUPTIONS
+            for severity in SEVERITIES
+        ]
+        right.append(torch.stack(seen, 1).view(len(y), len(CORRUPTIONS), len(SEVERITIES)))
     return torch.cat(right)
 
 

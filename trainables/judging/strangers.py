@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_spaces.networks import Model, Normalisation
+from search_spaces.checks import Check
+from search_spaces.networks import Checkpoint, Model, Normalisation
 from search_spaces.regimes import Evaluation
-from search_spaces.spec import Check, Checkpoint, Dataset
+from search_spaces.spec import Dataset
 from trainables.checkpoints import formats
 from trainables.data import datasets
 from trainables.data.images import Images, ImageSet, Splits
@@ -110,7 +111,8 @@ def scores(
 
 
 def _score(measure: str, right: Tensor, record: dict[str, Any] | None = None) -> Score:
-    return Score(measure, right.double().mean().item(), *interval(right), len(right), record)
+    shares = right.double().flatten(1).mean(1) if right.dim() > 1 else right
+    return Score(measure, right.double().mean().item(), *interval(shares), len(right), record)
 
 
 @dataclass(frozen=True)

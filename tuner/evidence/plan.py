@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from search_spaces.checks import AutoAttackCheck
 from search_spaces.errors import InputError
 from search_spaces.finished.evidence import (
     AttackEvidence,
@@ -20,7 +21,6 @@ from search_spaces.finished.evidence import (
 )
 from search_spaces.finished.weights import Weights
 from search_spaces.grid import DENSE, TicketCell, TransferCell
-from search_spaces.spec import AutoAttackCheck
 from trainables.data.catalogue import channels_and_classes
 from trainables.store.ledger import Ledger
 from tuner.scheduling.worklist import Worklist

@@ -1,6 +1,7 @@
 """What of a study gets a run in MLflow, and what the run says: tags, parameters, metrics."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -180,10 +181,24 @@ def summary(result: Mapping[str, Any]) -> dict[str, float]:
     for name in ("chance", "best_epoch", "kept"):
         if name in result:
             final[name] = result[name]
-    for check in result.get("checks", []):
-        final[f"RA_{check['kind']}"] = check["ra"]
+    final |= _of_checks(result.get("checks", []))
     if epochs := result.get("epochs"):
         final["epochs"] = len(epochs)
+    return final
+
+
+def _of_checks(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The scores of further checks: RA_NAME, of corruptions SA_NAME; of several of one name, with
+    numbers from the second on."""
+    final: dict[str, float] = {}
+    seen: Counter[str] = Counter()
+    for record in records:
+        kind = "SA" if "sa" in record else "RA"
+        # Results of earlier versions have no name but their kind.
+        score = f"{kind}_{record.get('name', record['kind'])}"
+        seen[score] += 1
+        number = "" if seen[score] == 1 else f"_{seen[score]}"
+        final[f"{score}{number}"] = record[kind.lower()]
     return final
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from filelock import FileLock
 
 from search_spaces.errors import InputError
+from search_spaces.networks import BY_NAME, Checkpoint
 from search_spaces.own import is_own
-from search_spaces.spec import BY_NAME, Checkpoint, Dataset
+from search_spaces.spec import Dataset
 from search_spaces.study import Study
 from trainables.data.catalogue import EMBEDDED, TORCHVISION, file_sha256
 from tuner.storage import downloads

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
 from search_spaces.levels import density, kept
-from search_spaces.networks import RESNETS, Model
+from search_spaces.networks import RESNETS, Checkpoint, Model
 from search_spaces.prunings import CHANNEL
-from search_spaces.spec import Checkpoint, Dataset
+from search_spaces.spec import Dataset
 from search_spaces.study import Study
 from trainables.data.catalogue import NORMALISATION, channels_and_classes
 

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from search_spaces import own
 from search_spaces.base import Spec
+from search_spaces.checks import Check
 from search_spaces.errors import InputError
-from search_spaces.networks import Model
-from search_spaces.spec import Check, Checkpoint, Dataset
+from search_spaces.networks import Checkpoint, Model
+from search_spaces.spec import Dataset
 from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
     EMBEDDED,

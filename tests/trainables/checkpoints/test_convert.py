@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.networks import Checkpoint
+from search_spaces.spec import Model
 from trainables.checkpoints import formats
 from trainables.checkpoints.convert import main
 from trainables.checkpoints.foreign import STORAGES

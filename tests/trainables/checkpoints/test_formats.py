@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.networks import Checkpoint
+from search_spaces.spec import Model
 from trainables.checkpoints import formats
 from trainables.data.catalogue import file_sha256
 from trainables.models import networks

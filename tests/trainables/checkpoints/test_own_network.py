@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.networks import Model
+from search_spaces.networks import Checkpoint, Model
 from search_spaces.regimes import Attack
-from search_spaces.spec import Checkpoint
 from tests.support.shared_data import shared
 from trainables.checkpoints import formats
 from trainables.data.images import Images

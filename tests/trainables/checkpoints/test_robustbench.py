@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from search_spaces.errors import InputError
-from search_spaces.networks import Model
-from search_spaces.spec import Checkpoint
+from search_spaces.networks import Checkpoint, Model
 from trainables.checkpoints import formats
 from trainables.models import networks
 

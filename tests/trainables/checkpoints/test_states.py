@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
 
 from search_spaces.errors import InputError
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.networks import Checkpoint
+from search_spaces.spec import Model
 from tests.trainables.checkpoints.test_formats import network, prefixed
 from trainables.checkpoints import formats
 from trainables.checkpoints.convert import main

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from search_spaces import grid
+from search_spaces.checks import AttackCheck, AutoAttackCheck, CorruptionsCheck
 from search_spaces.reading import studies
 from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
-from search_spaces.spec import AutoAttackCheck, Dataset, Model
+from search_spaces.spec import Dataset, Model
 from trainables.data.images import Images
 from trainables.estimate import steps
 from trainables.estimate.steps import Training
@@ -129,6 +130,20 @@ def test_autoattack_counts():
         for checks in ((), (check,))
     )
     assert checked - plain == pytest.approx(10 * steps.AUTOATTACK)
+
+
+def test_corruptions_and_a_second_attack_count():
+    regime = Regime(recipe=Recipe(epochs=1, lr=0.1))
+    often = PGD.model_copy(update={"restarts": 3})
+    second = AttackCheck(kind="attack", attack=often, images=10)
+    corrupted = CorruptionsCheck(kind="corruptions", images=10)
+    evaluation = Evaluation(attack=PGD)
+    plain, further = (
+        steps.steps(of(regime, evaluation, checks=checks)) for checks in ((), (second, corrupted))
+    )
+    attacked = evaluated(further, True) - evaluated(plain, True)
+    clean = evaluated(further, False) - evaluated(plain, False)
+    assert (attacked, clean) == pytest.approx((10 * 3 * PGD.steps, 10 * 15 * 5))
 
 
 def test_imp_retrains_for_all_tickets_but_the_first():

@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load as tensors
 from torch import nn
 
-from search_spaces.errors import InputError
-from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
-from search_spaces.spec import (
+from search_spaces.checks import (
+    AttackCheck,
     AutoAttackCheck,
-    Checkpoint,
-    Dataset,
-    Model,
-    Ticket,
-    Transfer,
+    CorruptionsCheck,
     TransferAttackCheck,
 )
+from search_spaces.errors import InputError
+from search_spaces.networks import Checkpoint
+from search_spaces.regimes import Attack, Evaluation, Recipe, Regime
+from search_spaces.spec import Dataset, Model, Ticket, Transfer
+from trainables.corruptions.catalogue import CORRUPTIONS, corrupted
 from trainables.data import datasets, images
 from trainables.jobs import transfer
 from trainables.jobs.outcome import outcome
@@ -83,7 +83,7 @@ def test_transferred_attacks_are_no_stronger_than_ones_own(trained, stripes, che
 
 def test_a_record_agrees_with_the_images(trained, stripes, check):
     record, right = checks.run(check, trained, stripes)
-    assert set(record) == {"kind", "images", "ra", "warnings"}
+    assert set(record) == {"kind", "name", "images", "ra", "warnings"}
     assert (record["kind"], record["images"]) == ("transfer_attack", 32)
     assert (right.dtype, right.shape) == (torch.bool, (32,))
     assert record["ra"] == right.double().mean().item()
@@ -230,3 +230,28 @@ def test_a_check_holds_one_batch_of_images_at_a_time(monkeypatch, trained, surro
     right = checks.withstands_other(trained.eval(), surrogate, many, PGD)
     assert len(right) == 600
     assert events == [256, "evaluated", 256, "evaluated", 88, "evaluated"]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_second_attack_is_judged_as_the_first(norm, trained, stripes):
+    attack = Attack(kind="pgd", norm=norm, epsilon=0.3, alpha=0.1, steps=5, restarts=2)
+    check = AttackCheck(kind="attack", attack=attack, images=20)
+    record, right = checks.run(check, trained, stripes)
+    assert torch.equal(right, evaluate(trained, stripes.test[:20], attack).attacked)
+    assert (record["name"], record["images"]) == (f"pgd_{norm}", 20)
+    worst = check.model_copy(update={"protocol": "worst_iterate"})
+    assert checks.run(worst, trained, stripes)[0]["ra"] <= record["ra"]
+
+
+def test_corruptions_are_counted_one_by_one(trained, stripes):
+    record, right = checks.run(CorruptionsCheck(kind="corruptions", images=20), trained, stripes)
+    assert (right.shape, right.dtype) == ((20, 15, 5), torch.bool)
+    assert record["images"] == 20 and record["sa"] == right.double().mean().item()
+    assert list(record["by"]) == list(CORRUPTIONS)
+    assert record["by"]["fog"] == right[:, list(CORRUPTIONS).index("fog")].double().mean(0).tolist()
+    # Contrast draws nothing: the images are known.
+    x = corrupted(stripes.test[:20].x, "contrast", 4, seed=0)
+    by_hand = evaluate(trained, images.Images(x, stripes.test[:20].y), None).clean
+    assert torch.equal(right[:, list(CORRUPTIONS).index("contrast"), 3], by_hand)
+    again = checks.run(CorruptionsCheck(kind="corruptions", images=20), trained, stripes)
+    assert again[0] == record and torch.equal(again[1], right)

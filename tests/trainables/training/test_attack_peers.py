@@ -7,7 +7,8 @@ are older than ours).
 import pytest
 import torch
 
-from search_spaces.spec import Checkpoint, Model
+from search_spaces.networks import Checkpoint
+from search_spaces.spec import Model
 from tests.support.shared_data import CIFAR_MEAN, CIFAR_STD, PGD, cifar10_test, resnet2b, shared
 from trainables.checkpoints import formats
 from trainables.data.images import pixels

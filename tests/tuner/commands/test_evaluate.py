@@ -147,3 +147,15 @@ def test_autoattack_is_a_further_row(norm, theirs, library, tuner, folder):
     assert 0 < auto < clean
     assert record["checks"] == [{"kind": "autoattack", "norm": norm, "epsilon": 0.005}]
     assert record["scores"][2]["record"]["ra"] == auto
+
+
+def test_corruptions_are_rows_too(tuner, folder):
+    prepared(Task(), folder)
+    how = ("--epsilon", EPSILON, "--steps", 1, "--mean", "0", "--std", "1")
+    ended, record = judged(tuner, "--corruptions", *how)
+    (*_, last) = record["scores"]
+    assert (
+        last["record"]["sa"] == last["accuracy"] and last["low"] < last["accuracy"] < last["high"]
+    )
+    assert all(name in ended.out for name in last["record"]["by"])
+    assert all(len(line) <= 80 for line in ended.out.splitlines())

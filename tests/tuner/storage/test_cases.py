@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from search_spaces.errors import InputError
+from search_spaces.networks import Checkpoint
 from search_spaces.reading import studies
-from search_spaces.spec import Checkpoint, Dataset, Model, Pretraining
+from search_spaces.spec import Dataset, Model, Pretraining
 from tests.support.shared_data import made_cases
 from trainables.data.datasets import splits
 from tuner.storage.inputs import check, resolve

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from search_spaces.errors import InputError
-from search_spaces.networks import Model
-from search_spaces.spec import Checkpoint
+from search_spaces.networks import Checkpoint, Model
 from tests.support.studies import tiny
 from trainables.checkpoints.published import ENDPOINT, Published, published
 from trainables.models import networks

@@ -12,8 +12,9 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets import utils as torchvision_utils
 
 from search_spaces.errors import InputError
+from search_spaces.networks import Checkpoint
 from search_spaces.reading import studies
-from search_spaces.spec import Checkpoint, Dataset, Pretraining
+from search_spaces.spec import Dataset, Pretraining
 from search_spaces.study import ChosenCheck
 from tests.trainables.data.test_readers import write_cifar, write_npz
 from trainables.data.catalogue import file_sha256

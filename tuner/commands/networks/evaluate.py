@@ -13,12 +13,14 @@ import typer
 from rich.console import Console
 
 from search_spaces import own
+from search_spaces.checks import AutoAttackCheck, Check, CorruptionsCheck
 from search_spaces.errors import InputError
-from search_spaces.networks import TAKES, Model
+from search_spaces.networks import BY_NAME, TAKES, Checkpoint, Model
 from search_spaces.reading import parts
 from search_spaces.regimes import Evaluation
-from search_spaces.spec import BY_NAME, AutoAttackCheck, Check, Checkpoint, Dataset
+from search_spaces.spec import Dataset
 from trainables.data.catalogue import TORCHVISION, channels_and_classes, image_size
+from tuner.commands.networks import scores
 from tuner.estimate import drafting
 from tuner.options import AlphaOpt, DataOpt, EpsilonOpt, NormOpt, ProtocolOpt, RestartsOpt, StepsOpt
 from tuner.runtime.console import duration
@@ -55,6 +57,7 @@ ImagesOpt = Annotated[
     int | None, typer.Option(min=1, help="The first so many test images; default: all.")
 ]
 AutoAttackOpt = Annotated[bool, typer.Option("--autoattack", help="AutoAttack too, in the ball.")]
+CorruptionsOpt = Annotated[bool, typer.Option("--corruptions", help="CIFAR-10-C's, too.")]
 BatchOpt = Annotated[int | None, typer.Option(help="Images at a time; default: 256.")]
 JsonOpt = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write settings and scores there.")
@@ -79,12 +82,13 @@ def evaluate(
     restarts: RestartsOpt = 1,
     protocol: ProtocolOpt = "plain",
     autoattack: AutoAttackOpt = False,
+    corruptions: CorruptionsOpt = False,
     batch_size: BatchOpt = None,
     data: DataOpt = Settings.data,
     output: JsonOpt = None,
 ) -> None:
     """Judge published weights on a data set's test images as the platform judges a transfer: clean,
-    under PGD-20, and on demand under AutoAttack.
+    under PGD-20, and on demand under AutoAttack and CIFAR-10-C's corruptions.
 
     Files may have any layout that a study can load; nothing in them is executed.
     """
@@ -96,6 +100,8 @@ def evaluate(
         checks.append(
             parts.valid(AutoAttackCheck, "--autoattack", {"kind": "autoattack", **radius})
         )
+    if corruptions:
+        checks.append(CorruptionsCheck(kind="corruptions"))
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"--json {output}: there is no folder {output.parent}: make it first")
     shown = _dataset(dataset, size, data)
@@ -132,10 +138,10 @@ class Asked:
             inputs.check_possible(check, judged.data.classes, "--autoattack")
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         watch = partial(_progress, console)
-        scores = list(strangers.scores(judged, self.evaluation, self.checks, watch))
-        self._print(judged, scores, time.monotonic() - began)
+        known = list(strangers.scores(judged, self.evaluation, self.checks, watch))
+        self._print(judged, known, time.monotonic() - began)
         if output is not None:
-            _write(output, self._record(judged, scores))
+            _write(output, self._record(judged, known))
 
     def _stranger(self) -> "Stranger":
         import torch
@@ -147,23 +153,23 @@ class Asked:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return stranger(self.load, self.model, self.dataset, device).on(self.images)
 
-    def _print(self, judged: "Stranger", scores: "Sequence[Score]", seconds: float) -> None:
+    def _print(self, judged: "Stranger", known: "Sequence[Score]", seconds: float) -> None:
         name = Path(self.load.path or "").name or self.load.weights
         count, side = len(judged.data.test), self.dataset.size
         typer.echo(f"{name}: {self.model.arch} on {self.dataset.title}")
-        typer.echo(f"{count:,} test images of {side} x {side} pixels, {_pixels(judged)}")
+        typer.echo(f"{count:,} test images of {side} x {side} pixels, {scores.pixels(judged)}")
         typer.echo()
-        _table(scores)
+        scores.table(known)
         attack, by = self.evaluation.attack, self.evaluation.protocol
         iterate = "all iterates decide" if by == "worst_iterate" else "the last iterate decides"
         typer.echo(f"\nPGD: steps of {attack.alpha:.4g}, {iterate}; {duration(seconds)}")
-        if scores[0].low <= judged.chance:
+        if known[0].low <= judged.chance:
             typer.echo(
                 "note: no better than naming the commonest class: is this the network's data, and "
                 "are pixels normalised as in its training? (--mean, --std)"
             )
 
-    def _record(self, judged: "Stranger", scores: "Sequence[Score]") -> dict[str, Any]:
+    def _record(self, judged: "Stranger", known: "Sequence[Score]") -> dict[str, Any]:
         """What was judged, how, and what came out, as JSON."""
         asked = {
             "load": self.load,
@@ -178,7 +184,7 @@ class Asked:
             "normalisation": {"mean": mean, "std": std},
             "images": len(judged.data.test),
             "chance": judged.chance,
-            "scores": [score.as_json() for score in scores],
+            "scores": [score.as_json() for score in known],
         }
 
 
@@ -208,15 +214,6 @@ def _dataset(text: str, size: int | None, data: Path) -> Dataset:
     return parts.valid(Dataset, "dataset", fields)
 
 
-def _pixels(judged: "Stranger") -> str:
-    """How pixels are normalised, in a few words."""
-    mean, std = judged.normalisation
-    if not any(mean) and set(std) == {1.0}:
-        return "not normalised"
-    shown = [", ".join(f"{x:.4g}" for x in each) for each in (mean, std)]
-    return "normalised by mean {}, std {}".format(*shown)
-
-
 @contextmanager
 def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Shows how many images have been looked at, which the value is told."""
@@ -231,20 +228,6 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int
         yield seen
         # Images that are wrong when clean are not attacked.
         progress.advance(count=left)
-
-
-def _table(scores: "Sequence[Score]") -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("measure")
-    for title in ("accuracy", "95 % interval", "images"):
-        table.add_column(title, justify="right")
-    for score in scores:
-        low, high = (f"{100 * end:.2f}" for end in (score.low, score.high))
-        share = f"{100 * score.accuracy:.2f} %"
-        table.add_row(score.measure, share, f"{low} to {high}", f"{score.images:,}")
-    Console(highlight=False).print(table)
 
 
 def _write(output: Path, record: dict[str, Any]) -> None:
