@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+EPOCHS = {
+    "key": "str",
+    "number": "int64",
+    **dict.fromkeys(("loss", "accuracy", "lr", "seconds", "val_SA", "val_RA"), "float64"),
+}
+"""The columns of `Results.epochs`."""
+
+
 @dataclass(frozen=True)
 class Results:
     """A study's results as they were when they were asked for."""
@@ -55,6 +63,20 @@ class Results:
     def missing(self) -> pd.DataFrame:
         """The transfers that are not there yet."""
         return self._results.missing
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row for each epoch of each of these transfers: `key` as in the table; `number` from 1;
+        `loss` and `accuracy` on training images, attacked where it trains so; `lr`; `seconds`;
+        `val_SA` and `val_RA`, shares in [0, 1], where it was validated."""
+        cells, ledger = self.work.grid.transfers, self.work.ledger
+        rows = [
+            {"key": key, **record, **{f"val_{n.upper()}": v for n, v in val.items()}}
+            for key in self.table["key"]
+            for record in ledger.result(cells[key].transfer)["epochs"]
+            for val in [record.get("val", {})]
+        ]
+        return pd.DataFrame(rows, columns=list(EPOCHS)).astype(EPOCHS)
 
     def verdict(self) -> str:
         """A sentence for each theta and task: how much of it can go, and what is open; empty where

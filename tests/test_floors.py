@@ -75,7 +75,7 @@ ROOMS = {
         *("report", "commands"),
         *("cli", "__main__"),
     ],
-    "doublewin": ["process", "results", "study"],
+    "doublewin": ["process", "results", "study", "bridges"],
 }
 TOP = {
     *("README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"),

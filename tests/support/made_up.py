@@ -48,15 +48,19 @@ def write_source(study: Study, ledger: Ledger) -> None:
         ledger.write(cell.ticket, result, files)
 
 
-def write_transfers(ledger: Ledger, cells: Collection[grid.TransferCell]) -> None:
-    """Some transfers."""
+def write_transfers(
+    ledger: Ledger,
+    cells: Collection[grid.TransferCell],
+    epochs: Collection[dict[str, Any]] = (),
+) -> None:
+    """Some transfers, all of the same epochs."""
     for cell in cells:
         scores = scored(cell.ticket_cell.level, cell.ticket_cell.pruning)
         right = {"clean": scores["sa"], "attacked": scores["ra"]}
         bits = {name: np.arange(IMAGES) < IMAGES * share for name, share in right.items()}
         result: dict[str, Any] = {**WHERE, "state": "complete", "test": scores, "last": scores}
         files = {"correct.safetensors": safetensors.numpy.save(bits)}
-        ledger.write(cell.transfer, {**result, "best_epoch": 1, "epochs": []}, files)
+        ledger.write(cell.transfer, {**result, "best_epoch": 1, "epochs": [*epochs]}, files)
 
 
 def cells(study: Study, chosen: Callable[[grid.TransferCell], bool]) -> list[grid.TransferCell]:
