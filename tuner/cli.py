@@ -13,6 +13,7 @@ from tuner.commands.clean import clean
 from tuner.commands.data import data
 from tuner.commands.evidence import evidence
 from tuner.commands.networks.evaluate import evaluate
+from tuner.commands.networks.export import export
 from tuner.commands.networks.latency import latency
 from tuner.commands.plan import plan
 from tuner.commands.run import run
@@ -34,6 +35,7 @@ for command in (
     search,
     evaluate,
     evidence,
+    export,
     latency,
     plan,
     status,

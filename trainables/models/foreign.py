@@ -23,45 +23,56 @@ def foreign(model: Model, classes: int, size: int | None) -> nn.Module:
     be made.
     """
     library, name = library_and_name(model.arch)
-    options = dict(model.options or ())
+    given = arguments(model, size)
     if is_users(model.arch):
-        return _made(model.arch, own.load(model.arch, model.sha256), classes, **options)
+        return _made(model.arch, own.load(model.arch, model.sha256), classes, **given)
     if library == "timm":
-        return _timm(model.arch, name, classes, size, options)
-    return _torchvision(model.arch, name, classes, size, options)
+        return _timm(model.arch, name, classes, given)
+    return _torchvision(model.arch, name, classes, given)
 
 
-def _torchvision(
-    arch: str, name: str, classes: int, size: int | None, options: dict[str, Any]
-) -> nn.Module:
+def arguments(model: Model, size: int | None) -> dict[str, Any]:
+    """What a network's factory is given beside the number of classes: the spec's own options, and
+    what its library needs to be told. Raises InputError where timm is not installed."""
+    library, name = library_and_name(model.arch)
+    given: dict[str, Any] = {}
+    if library == "torchvision":
+        if name in _HAVE_AUXILIARIES:
+            given |= _WITHOUT_AUXILIARIES
+        if size is not None and name.startswith("vit_"):
+            given["image_size"] = size
+    elif library == "timm":
+        timm = _imported(model.arch)
+        known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+        if size is not None and known is not None and known.fixed_input_size:
+            given["img_size"] = size
+    return {**given, **dict(model.options or ())}
+
+
+def _torchvision(arch: str, name: str, classes: int, given: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         raise InputError(f"{arch}: torchvision has no such classifier: {_near(name, known)}")
     builder = models.get_model_builder(name)
-    given: dict[str, Any] = {"num_classes": classes}
-    if name in _HAVE_AUXILIARIES:
-        given |= _WITHOUT_AUXILIARIES
-    if size is not None and name.startswith("vit_"):
-        given["image_size"] = size
-    return _made(arch, builder, weights=None, **{**given, **options})
+    return _made(arch, builder, weights=None, **{"num_classes": classes, **given})
 
 
-def _timm(
-    arch: str, name: str, classes: int, size: int | None, options: dict[str, Any]
-) -> nn.Module:
+def _timm(arch: str, name: str, classes: int, given: dict[str, Any]) -> nn.Module:
+    timm = _imported(arch)
+    if not timm.is_model(name):
+        raise InputError(f"{arch}: timm has no such network: {_near(name, timm.list_models())}")
+    options = {"pretrained": False, "num_classes": classes, **given}
+    return _made(arch, timm.create_model, name, **options)
+
+
+def _imported(arch: str) -> Any:
     try:
         import timm
     except ImportError:
         raise InputError(f"{arch}: timm is not installed: pip install '.[timm]'") from None
-    if not timm.is_model(name):
-        raise InputError(f"{arch}: timm has no such network: {_near(name, timm.list_models())}")
-    given: dict[str, Any] = {"num_classes": classes}
-    known = timm.get_pretrained_cfg(name)
-    if size is not None and known is not None and known.fixed_input_size:
-        given["img_size"] = size
-    return _made(arch, timm.create_model, name, pretrained=False, **{**given, **options})
+    return timm
 
 
 def _made(arch: str, factory: Callable[..., Any], *arguments: Any, **options: Any) -> nn.Module:

@@ -13,13 +13,6 @@ from trainables.store.ledger import open_ledger
 NAME = f"standard/magnitude/{finished.LEVEL}/mnist-mini/adversarial/0"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("latency")
-    finished.finish(finished.write(folder), open_ledger(folder / "results"))
-    return folder
-
-
 @pytest.fixture
 def latency(tuner, folder, monkeypatch):
     monkeypatch.setattr(measure, "TURN", 0.0)
