@@ -14,6 +14,8 @@ from search_spaces.spec import Theta, Ticket, Transfer
 from search_spaces.study import Downstream, Only, Study
 
 DENSE = "dense"
+Place = tuple[str, str, str, float, int]
+"""Theta, pruning, data set, data fraction and level: a ticket, and the task it is transferred to."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,12 @@ class TransferCell:
     def weights_key(self) -> str:
         """What the weights that it ends in are kept under."""
         return key(weights(self.transfer))
+
+    @property
+    def place(self) -> Place:
+        """Its ticket, and the task that it is transferred to."""
+        cell, transfer = self.ticket_cell, self.transfer
+        return *cell.place[:2], transfer.dataset.title, transfer.fraction, cell.level
 
     @property
     def optional(self) -> bool:
@@ -238,7 +246,7 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                             regime=regime.regime,
                             evaluation=task.evaluation or study.evaluation,
                             seed=seed,
-                            checks=tuple(checks) or None,
+                            checks=tuple(dict.fromkeys(checks)) or None,
                         )
                         yield TransferCell(cell, name, transfer, task)
 

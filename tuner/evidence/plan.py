@@ -124,7 +124,7 @@ def plan(work: Worklist, wish: Wish) -> EvidencePlan:
         elif spare and other.weights_key not in kept:
             again.setdefault(other.key, spare)
         probes.append(AttackEvidence(network=networks[cell.key], surrogate=spare))
-    judged = [c for c in attacked if wish.levels is not None or _place(c) in boundary]
+    judged = [c for c in attacked if wish.levels is not None or c.place in boundary]
     probes += _autoattacks(judged, networks, wish, skipped)
     first: list[Evidence] = [*_masks(work), *_records(done), *again.values()]
     return EvidencePlan(first, probes, list(dict.fromkeys(skipped)))
@@ -153,13 +153,13 @@ def surrogate(
     return min(others, key=closeness, default=None)
 
 
-def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
+def _boundary(work: Worklist) -> set[Place]:
     """Places of the extreme level and the next tested one of each group of the verdict."""
     from analysis.verdict.one_std import GROUP, extreme
 
     table = state.results(work).expected
     verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
-    places = set()
+    places: set[Place] = set()
     for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):
         theta, pruning, dataset, fraction = group
         top = int(verdict.get(group, 0))
@@ -169,14 +169,7 @@ def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
     return places
 
 
-def _place(cell: TransferCell) -> tuple[Any, ...]:
-    labels = cell.labels
-    return tuple(labels[name] for name in ("theta", "pruning", "dataset", "fraction", "level"))
-
-
-def _chosen(
-    done: list[TransferCell], boundary: set[tuple[Any, ...]], wish: Wish
-) -> list[TransferCell]:
+def _chosen(done: list[TransferCell], boundary: set[Place], wish: Wish) -> list[TransferCell]:
     from analysis.verdict.one_std import REGIMES
 
     if wish.everything:
@@ -187,9 +180,9 @@ def _chosen(
         if wish.levels is not None:
             wanted = level in wish.levels
         else:
-            wanted = level == 0 or _place(cell) in boundary
+            wanted = level == 0 or cell.place in boundary
         if wanted and cell.regime in REGIMES:
-            chosen.setdefault((*_place(cell), cell.regime), cell)
+            chosen.setdefault((*cell.place, cell.regime), cell)
     return list(chosen.values())
 
 

@@ -3,10 +3,10 @@ run's verdict, figures and report, and the model registry."""
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search_spaces.errors import InputError
-from search_spaces.grid import TransferCell
+from search_spaces.grid import Place, TransferCell
 from tuner.scheduling.worklist import Worklist
 from tuner.storage import cleaning, failures, keeping, state
 from tuner.storage.cleaning import Remains
@@ -50,22 +50,24 @@ def flags_of(work: Worklist) -> "pd.DataFrame":
     return pd.DataFrame(collect(work).tables["flags"])
 
 
-def free_others(work: Worklist) -> int:
-    """Removes the weights that a complete study's transfers keep, but of the dense network and of
-    the levels that its verdict names, by either rule. Returns the bytes that this frees."""
+def winning(work: Worklist) -> set[Place]:
+    """The places that a study's verdict names, by either rule: of each theta, pruning and task the
+    extreme level. 0, the dense network, where no ticket is as good."""
     from analysis.verdict.flags import verdicts
     from analysis.verdict.one_std import GROUP
 
-    verdict, shown = verdicts(state.results(work), flags_of(work))
-    levels: set[tuple[Any, ...]] = set()
-    for table in (verdict, shown):
-        for row in table.dropna(subset=["level"]).to_dict("records"):
-            levels.add((*(row[name] for name in GROUP), row["level"]))
+    tables = verdicts(state.results(work), flags_of(work))
+    rows = (row for table in tables for row in table.dropna(subset=["level"]).to_dict("records"))
+    return {(*(row[name] for name in GROUP), int(row["level"])) for row in rows}
+
+
+def free_others(work: Worklist) -> int:
+    """Removes the weights that a complete study's transfers keep, but of the dense network and of
+    the levels that its verdict names. Returns the bytes that this frees."""
+    places = winning(work)
 
     def wins(cell: TransferCell) -> bool:
-        labels = cell.labels
-        place = *(labels[name] for name in GROUP), labels["level"]
-        return cell.ticket_cell.level == 0 or place in levels
+        return cell.ticket_cell.level == 0 or cell.place in places
 
     return cleaning.remove([Remains("weights", keeping.of_study(work, wins), 0)])
 
