@@ -15,7 +15,7 @@ from search_spaces.study import Downstream, Only, Study
 
 DENSE = "dense"
 Place = tuple[str, str, str, float, int]
-"""Theta, pruning, data set, data fraction and level: a ticket, and the task it is transferred to."""
+"""Theta, pruning, data set, data fraction, level: a ticket, and the task it is transferred to."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ from functools import cache
 import mlflow
 import pytest
 
+from search_spaces import grid
 from tests.support import epochs, kills, storage
 from tests.support.commands import call
 from tests.support.epochs import Event
 from tests.support.kills import Place
 from tests.support.mlflow_server import Server
 from tests.support.studies import tiny, write
+from trainables.store import epochs as training
+from trainables.store.ledger import UNFINISHED
 
 OVERRIDES = (
     "source.dataset.limit=512",
@@ -44,6 +47,13 @@ PARTS = {
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 WORKERS = {"workers": 2}
 """Ray Train processes a chain where it is not one."""
+
+
+LONG_CHAIN = (
+    "pruning={imp: {method: imp, rounds: 2,"
+    " retraining: {recipe: {epochs: 60, batch_size: 32, lr: 0.05}}}}",
+)
+"""So that transfers of the dense network run beside it."""
 
 
 def place(folder, workers=1, **environment):
@@ -142,6 +152,27 @@ def test_a_killed_run_ends_as_an_undisturbed_one(undisturbed, tmp_path):
     assert len(story.struck) >= 3
     assert_no_trace(where, story, reference)
     assert verdict(story.ended.out) == verdict(out) != []
+
+
+@pytest.mark.long
+def test_a_driver_killed_while_both_stages_are_at_work(tmp_path):
+    """A transfer and a chain are cut short together."""
+    once, killed = (place(tmp_path / name) for name in ("once", "killed"))
+    for where in (once, killed):
+        study = write(tiny(*OVERRIDES, *LONG_CHAIN), where.folder)
+    transfers = {cell.key for cell in grid.transfers(study)}
+    kills.run(once, [], random.Random(0))
+
+    def at_work():
+        return {each.key for each in training.at_work(killed.root / UNFINISHED)}
+
+    with killed.start() as command:
+        command.until(lambda: at_work() & transfers and at_work() - transfers)
+        complete = storage.files(killed.root)
+        command.process.kill()
+        command.end()
+    story = kills.run(killed, [], random.Random(0))
+    assert_no_trace(killed, replace(story, kept=complete), once)
 
 
 @pytest.mark.long

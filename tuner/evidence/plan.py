@@ -153,13 +153,13 @@ def surrogate(
     return min(others, key=closeness, default=None)
 
 
-def _boundary(work: Worklist) -> set[Place]:
+def _boundary(work: Worklist) -> set[tuple[Any, ...]]:
     """Places of the extreme level and the next tested one of each group of the verdict."""
     from analysis.verdict.one_std import GROUP, extreme
 
     table = state.results(work).expected
     verdict = extreme(table).dropna(subset=["level"]).set_index(GROUP)["level"]
-    places: set[Place] = set()
+    places = set[tuple[Any, ...]]()
     for group, rows in table[table["level"] > 0].groupby(GROUP, sort=False):
         theta, pruning, dataset, fraction = group
         top = int(verdict.get(group, 0))
@@ -169,7 +169,9 @@ def _boundary(work: Worklist) -> set[Place]:
     return places
 
 
-def _chosen(done: list[TransferCell], boundary: set[Place], wish: Wish) -> list[TransferCell]:
+def _chosen(
+    done: list[TransferCell], boundary: set[tuple[Any, ...]], wish: Wish
+) -> list[TransferCell]:
     from analysis.verdict.one_std import REGIMES
 
     if wish.everything:
