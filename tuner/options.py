@@ -7,6 +7,7 @@ import typer
 
 from search_spaces.errors import InputError
 from search_spaces.reading import studies
+from search_spaces.regimes import Protocol
 from search_spaces.study import Study
 from tuner.runtime.settings import Keep, Origin
 
@@ -36,17 +37,20 @@ GpusOpt = Annotated[
         "but in run and plan on this machine the part that measures best.",
     ),
 ]
-NormOpt = Annotated[str, typer.Option(help="Of the attack's ball: linf or l2.")]
+NormOpt = Annotated[str | None, typer.Option(help="Of the attack's ball: linf (default) or l2.")]
 EpsilonOpt = Annotated[
     str | None, typer.Option(help="Its radius, in [0, 1] pixels; default: 8/255, of l2 0.5.")
 ]
 AlphaOpt = Annotated[
     str | None, typer.Option(help="Size of a step; default: a quarter of the radius.")
 ]
-StepsOpt = Annotated[int, typer.Option(help="PGD's steps.")]
-RestartsOpt = Annotated[int, typer.Option(help="PGD's random starts: all have to fail.")]
+StepsOpt = Annotated[int | None, typer.Option(help="PGD's steps; default: 20.")]
+RestartsOpt = Annotated[
+    int | None, typer.Option(help="PGD's random starts, all of which have to fail; default: 1.")
+]
 ProtocolOpt = Annotated[
-    str, typer.Option(help="plain: PGD's last iterate decides; worst_iterate: all of them.")
+    Protocol | None,
+    typer.Option(help="plain (default): PGD's last iterate decides; worst_iterate: all of them."),
 ]
 KeepOpt = Annotated[
     Keep | None,

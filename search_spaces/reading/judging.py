@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection, Iterator
 
 from search_spaces.base import Spec
+from search_spaces.checks import Check
 from search_spaces.grid import Place
 from search_spaces.regimes import Attack, Protocol
-from search_spaces.spec import Check
 from search_spaces.study import ChosenCheck, Only, Study
 
 

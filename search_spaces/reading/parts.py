@@ -1,5 +1,6 @@
 """Parts of a study as a command line gives them, one by one."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -21,13 +22,34 @@ def valid(kind: type[S], place: str, fields: dict[str, Any]) -> S:
         raise InputError(f"{place}: {explain(error)}") from None
 
 
-def pgd(norm: str, epsilon: str | None, alpha: str | None, steps: int, restarts: int) -> Attack:
-    """PGD of numbers as people write them, 8/255 as well. Defaults: the radii of RobustBench (8/255
-    for linf, 0.5 for l2), steps of a quarter of the radius. Raises InputError."""
-    radius = epsilon or ("0.5" if norm == "l2" else "8/255")
-    fields = {"kind": "pgd", "norm": norm, "steps": steps, "restarts": restarts}
-    attack = valid(Attack, "attack", {**fields, "epsilon": radius, "alpha": alpha or radius})
-    return attack if alpha else attack.model_copy(update={"alpha": attack.epsilon / 4})
+def pgd(given: Mapping[str, str | int | None], own: Attack | None = None) -> Attack:
+    """PGD by the fields that are given (norm, epsilon, alpha, steps, restarts; None: not given), in
+    numbers as people write them, 8/255 as well; its others are those of an attack of one's own, or
+    else 20 steps from one start in the linf ball.
+
+    Of a norm alone the radius is RobustBench's, 8/255 for linf and 0.5 for l2; of a radius alone
+    the step is a quarter of it. Raises InputError.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    known = own.model_dump() if own else {"kind": "pgd", "norm": "linf", "steps": 20}
+    if "norm" in chosen or own is None:
+        radius = "0.5" if chosen.get("norm") == "l2" else "8/255"
+        chosen = {"epsilon": radius, **chosen}
+    fields = {**known, **chosen}
+    if "epsilon" not in chosen or "alpha" in chosen:
+        return valid(Attack, "attack", fields)
+    attack = valid(Attack, "attack", {**fields, "alpha": chosen["epsilon"]})
+    return attack.model_copy(update={"alpha": attack.epsilon / 4})
+
+
+def levels(text: str | None) -> frozenset[int] | None:
+    """Levels as in 0,4,9; None where none are given. Raises InputError."""
+    if text is None:
+        return None
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 4 for part in numbers):
+        raise InputError(f"--levels {text}: write whole numbers from 0, as in 0,4,9")
+    return frozenset(map(int, numbers))
 
 
 def statistics(mean: str | None, std: str | None, channels: int) -> dict[str, list[str]]:

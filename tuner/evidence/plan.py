@@ -21,6 +21,7 @@ from search_spaces.finished.evidence import (
 )
 from search_spaces.finished.weights import Weights
 from search_spaces.grid import DENSE, TicketCell, TransferCell
+from search_spaces.reading import parts
 from trainables.data.catalogue import channels_and_classes
 from trainables.store.ledger import Ledger
 from tuner.scheduling.worklist import Worklist
@@ -67,12 +68,7 @@ def wish(
         raise InputError(
             f"--points {points}: must be odd, for the weights' own place, and 3 to {MOST_POINTS}"
         )
-    chosen = None
-    if levels is not None:
-        parts = [part.strip() for part in levels.split(",")]
-        if not all(part.isdecimal() and len(part) < 4 for part in parts):
-            raise InputError(f"--levels {levels}: write whole numbers from 0, as in 0,4,9")
-        chosen = frozenset(map(int, parts))
+    chosen = parts.levels(levels)
     return Wish(chosen, everything, points, images, reattack, autoattack_images, paths)
 
 

@@ -6,10 +6,11 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import grid
+from search_spaces.checks import AutoAttackCheck
 from search_spaces.finished.weights import weights
 from search_spaces.keys import key
 from search_spaces.reading import studies
-from search_spaces.spec import AutoAttackCheck, Theta
+from search_spaces.spec import Theta
 from trainables.data import datasets
 from trainables.jobs import chain, theta, transfer, transfer_trial
 from trainables.jobs.chain import Chain, run_chain

@@ -5,10 +5,10 @@ from collections import namedtuple
 import pytest
 
 from search_spaces import grid
+from search_spaces.checks import AutoAttackCheck
 from search_spaces.finished.weights import Weights, weights
 from search_spaces.reading import judging
 from search_spaces.regimes import Attack
-from search_spaces.spec import AutoAttackCheck
 from tests.support import made_up
 from tests.support.commands import call
 from tests.support.studies import tiny, write

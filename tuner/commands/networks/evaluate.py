@@ -1,4 +1,5 @@
-"""python -m tuner evaluate: a stranger's network, judged by the platform's protocol."""
+"""python -m tuner evaluate: a stranger's network, judged by the platform's protocol, or a study's
+transfers judged again by their kept weights."""
 
 import json
 import time
@@ -17,12 +18,24 @@ from search_spaces.checks import AutoAttackCheck, Check, CorruptionsCheck
 from search_spaces.errors import InputError
 from search_spaces.networks import BY_NAME, TAKES, Checkpoint, Model
 from search_spaces.reading import parts
-from search_spaces.regimes import Evaluation
+from search_spaces.regimes import Attack, Evaluation
 from search_spaces.spec import Dataset
 from trainables.data.catalogue import TORCHVISION, channels_and_classes, image_size
 from tuner.commands.networks import scores
 from tuner.estimate import drafting
-from tuner.options import AlphaOpt, DataOpt, EpsilonOpt, NormOpt, ProtocolOpt, RestartsOpt, StepsOpt
+from tuner.options import (
+    AlphaOpt,
+    DataOpt,
+    EpsilonOpt,
+    NormOpt,
+    ProtocolOpt,
+    RestartsOpt,
+    SetOpt,
+    StepsOpt,
+    StorageOpt,
+    WithOpt,
+    asked,
+)
 from tuner.runtime.console import duration
 from tuner.runtime.progress import StageProgress
 from tuner.runtime.settings import Settings
@@ -31,8 +44,20 @@ from tuner.storage import inputs
 if TYPE_CHECKING:
     from trainables.judging.strangers import Score, Stranger
 
+JudgedArg = Annotated[
+    str | None,
+    typer.Argument(metavar="[STUDY]", help="A study that has run, judged again; or --weights."),
+]
+WinnersOpt = Annotated[
+    bool,
+    typer.Option("--winners", help="Of a study: the verdict's tickets and dense, beside its own."),
+]
+LevelsOpt = Annotated[
+    str | None, typer.Option(help="Of a study: these levels and dense, as in 5,10, likewise.")
+]
 WeightsOpt = Annotated[
-    str, typer.Option(metavar="FILE", help="The weights; of published ones by name, their name.")
+    str | None,
+    typer.Option(metavar="FILE", help="The weights; of published ones by name, their name."),
 ]
 FormatOpt = Annotated[
     str, typer.Option("--format", help=f"state_dict, robustness, ... or {', '.join(BY_NAME)}.")
@@ -40,7 +65,7 @@ FormatOpt = Annotated[
 OnlyOpt = Annotated[
     str | None, typer.Option(metavar="PREFIX", help="Of several networks in a file, this one.")
 ]
-ArchOpt = Annotated[str, typer.Option(help=f"The network: {TAKES}.")]
+ArchOpt = Annotated[str | None, typer.Option(help=f"The network: {TAKES}.")]
 ModelOpt = Annotated[
     str, typer.Option("--model", metavar="YAML", help="Its further fields: '{width: 8, ...}'.")
 ]
@@ -49,7 +74,7 @@ MeanOpt = Annotated[
     typer.Option(help="Of pixels in [0, 1], as 0.5,0.5,0.5; default: the file's, else the data's."),
 ]
 StdOpt = Annotated[str | None, typer.Option(help="Likewise; --mean 0 --std 1 leaves pixels be.")]
-DatasetOpt = Annotated[str, typer.Option(help=f"The test images: {drafting.DATA}.")]
+DatasetOpt = Annotated[str | None, typer.Option(help=f"The test images: {drafting.DATA}.")]
 SizeOpt = Annotated[
     int | None, typer.Option(help="Pixels that images are brought to; default: as they are.")
 ]
@@ -65,9 +90,10 @@ JsonOpt = Annotated[
 
 
 def evaluate(
-    weights: WeightsOpt,
-    arch: ArchOpt,
-    dataset: DatasetOpt,
+    study: JudgedArg = None,
+    weights: WeightsOpt = None,
+    arch: ArchOpt = None,
+    dataset: DatasetOpt = None,
     layout: FormatOpt = "state_dict",
     only: OnlyOpt = None,
     model: ModelOpt = "{}",
@@ -75,15 +101,20 @@ def evaluate(
     std: StdOpt = None,
     size: SizeOpt = None,
     images: ImagesOpt = None,
-    norm: NormOpt = "linf",
+    norm: NormOpt = None,
     epsilon: EpsilonOpt = None,
     alpha: AlphaOpt = None,
-    steps: StepsOpt = 20,
-    restarts: RestartsOpt = 1,
-    protocol: ProtocolOpt = "plain",
+    steps: StepsOpt = None,
+    restarts: RestartsOpt = None,
+    protocol: ProtocolOpt = None,
     autoattack: AutoAttackOpt = False,
     corruptions: CorruptionsOpt = False,
     batch_size: BatchOpt = None,
+    winners: WinnersOpt = False,
+    levels: LevelsOpt = None,
+    overrides: SetOpt = None,
+    fragments: WithOpt = None,
+    storage: StorageOpt = Settings.storage,
     data: DataOpt = Settings.data,
     output: JsonOpt = None,
 ) -> None:
@@ -91,22 +122,43 @@ def evaluate(
     under PGD-20, and on demand under AutoAttack and CIFAR-10-C's corruptions.
 
     Files may have any layout that a study can load; nothing in them is executed.
+
+    Or judge a STUDY's transfers again by the weights that they have kept: all of it by another
+    attack or protocol, as a version of its own; --winners or --levels by a further attack beside
+    the study's own, by AutoAttack or corruptions. Nothing is trained.
     """
-    attack = parts.pgd(norm, epsilon, alpha, steps, restarts)
-    judgement = {"attack": attack, "protocol": protocol, "batch_size": batch_size}
-    checks: list[Check] = []
-    if autoattack:
-        radius = {"norm": attack.norm, "epsilon": attack.epsilon}
-        checks.append(
-            parts.valid(AutoAttackCheck, "--autoattack", {"kind": "autoattack", **radius})
-        )
-    if corruptions:
-        checks.append(CorruptionsCheck(kind="corruptions"))
+    given: dict[str, str | int | None] = {
+        "norm": norm,
+        "epsilon": epsilon,
+        "alpha": alpha,
+        "steps": steps,
+    }
+    given |= {"restarts": restarts}
+    if study is not None:
+        alone: dict[str, object] = {
+            "--weights": weights,
+            "--arch": arch,
+            "--dataset": dataset,
+            "--size": size,
+        }
+        alone |= {"--images": images, "--mean": mean, "--std": std, "--json": output}
+        if unfit := [option for option, value in alone.items() if value is not None]:
+            raise InputError(f"evaluate {study}: {', '.join(unfit)}: not of a study: leave out")
+        from tuner.commands.networks import again
+
+        wanted = again.Wanted(given, protocol, autoattack, corruptions, winners, levels)
+        origin = asked(study, overrides, fragments)
+        raise typer.Exit(again.judge_again(origin, Settings(storage, data), wanted))
+    if weights is None or arch is None or dataset is None:
+        raise InputError("evaluate: name a STUDY that has run, or --weights, --arch and --dataset")
+    attack = parts.pgd(given)
+    judgement = {"attack": attack, "protocol": protocol or "plain", "batch_size": batch_size}
+    checks = further(attack, autoattack, corruptions)
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"--json {output}: there is no folder {output.parent}: make it first")
     shown = _dataset(dataset, size, data)
     network = _model(arch, model, parts.statistics(mean, std, channels_and_classes(shown)[0]))
-    asked = Asked(
+    stranger = Asked(
         load=_load(weights, layout, only, network, data),
         model=network,
         dataset=shown,
@@ -114,7 +166,19 @@ def evaluate(
         evaluation=parts.valid(Evaluation, "evaluate", judgement),
         checks=tuple(checks),
     )
-    asked.execute(output)
+    stranger.execute(output)
+
+
+def further(attack: Attack, autoattack: bool, corruptions: bool) -> list[Check]:
+    """The further checks that are asked for; AutoAttack in the attack's ball."""
+    checks: list[Check] = []
+    if autoattack:
+        radius = {"norm": attack.norm, "epsilon": attack.epsilon}
+        fields = {"kind": "autoattack", **radius}
+        checks.append(parts.valid(AutoAttackCheck, "--autoattack", fields))
+    if corruptions:
+        checks.append(CorruptionsCheck(kind="corruptions"))
+    return checks
 
 
 @dataclass(frozen=True)
