@@ -47,9 +47,12 @@ def retrain(spec: Retraining, ledger: Ledger) -> tuple[dict[str, Any], dict[str,
                 path[reached.last["number"]] = _weights(task.net)
         result, files = transfer.conclude(task, reached, ledger)
     then = read(ledger.file(spec.transfer, "correct.safetensors"))
+    if reproduced := _same(result, files, stored, then):
+        # From here on its weights are there, as if it had kept them.
+        transfer.keep_weights(task, result, ledger)
     directions, coordinates, explained = principal(list(path.values()), _weights(task.net))
     summary = {
-        "reproduced": _same(result, files, stored, then),
+        "reproduced": reproduced,
         "test": result["test"],
         "stored": stored["test"],
         "best_epoch": result["best_epoch"],

@@ -82,8 +82,8 @@ def take(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
             net = trained_network(spec, ledger, CPU)
         except FileNotFoundError:
             raise InputError(
-                f"{ledger.folder(spec)}: its weights were not kept: run the study again with "
-                "--keep-weights all, in another --storage"
+                f"{ledger.folder(spec)}: its weights were not kept: python -m tuner evidence, with "
+                "its --levels, trains it again and keeps them"
             ) from None
         return Taken(spec, net.eval(), mask, ledger.result(spec))
     net = network(ticket.theta, CPU)

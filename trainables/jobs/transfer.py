@@ -108,9 +108,7 @@ def run(task: Task, ledger: Ledger, keep: bool = True) -> Iterator[dict[str, Any
         if reached.ended:
             result, files = conclude(task, reached, ledger)
             if keep:
-                trained = {name: value for name, value in result.items() if name not in JUDGED}
-                values = to_bytes(packed(snapshot(task.net), task.mask or {}))
-                ledger.write(weights(spec), trained, {FILE: values})
+                keep_weights(task, result, ledger)
             ledger.write(spec, result, files)
             checkpoint.remove()
         yield {**reached.last, "ends": reached.ended}
@@ -156,6 +154,13 @@ def conclude(
 
 JUDGED = ("test", "last", "chance", "checks")
 """What of a transfer's result depends on how it is judged."""
+
+
+def keep_weights(task: Task, result: Mapping[str, Any], ledger: Ledger) -> None:
+    """Keeps the weights of a concluded transfer, with what of its result they decide."""
+    trained = {name: value for name, value in result.items() if name not in JUDGED}
+    values = to_bytes(packed(snapshot(task.net), task.mask or {}))
+    ledger.write(weights(task.spec), trained, {FILE: values})
 
 
 def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:

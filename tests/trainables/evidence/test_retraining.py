@@ -18,6 +18,7 @@ from search_spaces.finished.evidence import (
     Retraining,
     from_json,
 )
+from search_spaces.finished.weights import weights
 from search_spaces.keys import key
 from search_spaces.reading import studies
 from trainables.evidence import gather, gradient_masking, landscape, retraining
@@ -106,18 +107,23 @@ def test_every_retraining_reproduces_its_transfer_bit_for_bit(gathered, ledger):
         assert result["test"] == result["stored"] == ledger.result(spec.transfer)["test"]
 
 
-def test_another_result_is_not_reproduced(study, ledger, tmp_path):
+@pytest.mark.parametrize("change", [0, 1 / 2000])
+def test_weights_are_kept_of_what_is_reproduced_and_of_nothing_else(
+    study, ledger, tmp_path, change
+):
     spec = Retraining(transfer=cells(study, regime="standard", level=3)[0].transfer)
-    other = open_ledger(tmp_path)
+    other, kept = open_ledger(tmp_path), weights(spec.transfer)
     for part in (spec.transfer.ticket.theta, spec.transfer.ticket, spec.transfer):
         here = ledger.folder(part)
         files = {p.name: p.read_bytes() for p in here.glob("*.safetensors")}
         result = ledger.result(part)
         if part is spec.transfer:
-            result["test"]["sa"] += 1 / 2000
+            result["test"]["sa"] += change
         other.write(part, result, files)
-    assert retraining.retrain(spec, other)[0]["reproduced"] is False
-    assert retraining.retrain(spec, ledger)[0]["reproduced"] is True
+    assert retraining.retrain(spec, other)[0]["reproduced"] is (change == 0)
+    assert other.has(kept) is (change == 0)
+    if change == 0:
+        assert other.files(kept) == ledger.files(kept)
 
 
 def test_the_weights_kept_are_those_that_were_judged(study, gathered, ledger):
