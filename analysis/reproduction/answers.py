@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.verdict import completeness
 from analysis.verdict.results import LABELS, Results
+from search_spaces.grid import DENSE, margin
 
 THETAS = ("standard", "fast_adversarial", "adversarial")
 IMP = "imp"
@@ -31,6 +32,18 @@ class Held:
     def labels(self) -> Sequence[Labels]:
         """Those of every transfer of the study, in its order."""
         return self.results.expected[list(LABELS)].to_dict("records")
+
+    @cached_property
+    def learnt(self) -> set[tuple[str, str, float]]:
+        """(theta, data set, fraction) of the dense networks that have learnt something: of others
+        every ticket is as good, and says nothing."""
+        table, study = self.results.expected, self.results.study
+        tasks: Any = table[table["pruning"] == DENSE].groupby(["theta", "dataset", "fraction"])
+        return {
+            (theta, dataset, fraction)
+            for (theta, dataset, fraction), dense in tasks
+            if completeness.no_verdict(dense, margin(study, dataset, fraction)) is None
+        }
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,14 @@ def needed(question: Question, held: Held) -> pd.DataFrame:
     """The rows of a study's transfers that a question needs."""
     wanted = [place for place, labels in enumerate(held.labels) if question.needs(labels)]
     return held.results.expected.iloc[wanted]
+
+
+def judged(question: Question, held: Held) -> pd.DataFrame:
+    """Of the rows that a question needs, those held against a dense network that has learnt
+    something."""
+    rows = needed(question, held)
+    tasks = rows[["theta", "dataset", "fraction"]].itertuples(index=False, name=None)
+    return rows[pd.Series([task in held.learnt for task in tasks], rows.index, dtype=bool)]
 
 
 def missing(rows: pd.DataFrame) -> int:

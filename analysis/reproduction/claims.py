@@ -12,8 +12,8 @@ from analysis.reproduction.answers import (
     Held,
     Labels,
     Transferred,
+    judged,
     missing,
-    needed,
     percent,
 )
 from analysis.verdict import completeness, one_std
@@ -53,7 +53,7 @@ class SparserThetas(Transferred):
         return labels["pruning"] in (DENSE, IMP) and labels["fraction"] == 1
 
     def answer(self, held: Held) -> Answer | None:
-        rows = needed(self, held)
+        rows = judged(self, held)
         found = one_std.extreme(rows).dropna(subset=["level"])
         said, seen = [], []
         for dataset, task in found.groupby("dataset", sort=False):
@@ -92,7 +92,7 @@ class Apart(Transferred):
         )
 
     def answer(self, held: Held) -> Answer | None:
-        rows = _of_one_source(needed(self, held))
+        rows = _of_one_source(judged(self, held))
         first, second = (rows[rows["pruning"] == name] for name in (self.first, self.second))
         levels = sorted({*_scored(first)} & {*_scored(second)})
         if not levels:
@@ -131,7 +131,7 @@ class Leads(Transferred):
         return here == (self.fraction, self.level, IMP, "adversarial")
 
     def answer(self, held: Held) -> Answer | None:
-        rows = _of_one_source(needed(self, held))
+        rows = _of_one_source(judged(self, held))
         mine, said, found = rows[rows["theta"] == self.theta], [], []
         for other in THETAS:
             theirs = rows[rows["theta"] == other]

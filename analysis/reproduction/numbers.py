@@ -11,6 +11,7 @@ from analysis.reproduction.answers import (
     Held,
     Labels,
     Transferred,
+    judged,
     missing,
     needed,
     percent,
@@ -37,7 +38,7 @@ class Extreme(Transferred):
         )
 
     def answer(self, held: Held) -> Answer | None:
-        rows = needed(self, held)
+        rows = judged(self, held)
         found = one_std.extreme(rows)
         if found.empty or found["level"].isna().all():
             return None

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.reproduction.answers import Held
 from analysis.reproduction.claims import Apart, Leads, Overlap, SparserThetas
+from analysis.reproduction.numbers import Extreme
 from analysis.verdict.results import MISSING, Results, frame, row
 from search_spaces import grid
 from search_spaces.reading import studies
@@ -108,3 +109,15 @@ def test_masks_are_unlike_where_each_two_share_little(shares, holds):
     answer = Overlap(6, 0.2).answer(study)
     assert (answer.holds, answer.value) == (holds, max(shares))
     assert Overlap(7, 0.2).answer(study) is None
+
+
+def test_networks_that_have_learnt_nothing_say_nothing():
+    everything = held(lambda labels: 0.39)
+    for question in (
+        SparserThetas(),
+        Extreme("digits", "adversarial"),
+        Apart("imp", "random", sparser=True),
+        Leads("fast_adversarial", 0.1, 4),
+    ):
+        assert question.answer(held(nothing)) is not None
+        assert question.answer(everything) is None
