@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from search_spaces.errors import InputError
 from search_spaces.networks import Arch
 from search_spaces.reading import studies
@@ -69,7 +71,12 @@ def dataset(text: str, data: Path) -> Dataset:
     if not path.exists():
         path = data / path
     if not path.exists():
-        raise InputError(f"data {text}: no such file or folder, and none of {', '.join(NAMES)}")
+        try:
+            return Dataset(name=text, size=_SMALLEST)  # Of a package's, or a function's name.
+        except ValidationError:
+            raise InputError(
+                f"data {text}: no such file or folder, and none of {', '.join(NAMES)}"
+            ) from None
     if path.is_file() and path.suffix != ".npz":
         raise InputError(f"data {text}: takes {DATA}")
     kind = "folder" if path.is_dir() else "npz"

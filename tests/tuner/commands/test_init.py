@@ -52,6 +52,19 @@ def test_a_file_in_the_data_folder_is_named_from_there(tuner, folder):
     assert studies.load("a.yaml").downstream[0].dataset.path == "own.npz"
 
 
+def test_a_function_of_ones_own_is_data_too(tuner, folder, monkeypatch):
+    code = (
+        "import numpy as np\ndef bars():\n    x, y = np.eye(8, dtype='uint8'), np.arange(80) % 2\n"
+    )
+    code += "    x = np.stack([x, 1 - x] * 40)[..., None] * 200\n"
+    code += "    return dict(train_x=x, train_y=y, test_x=x, test_y=y)\n"
+    (folder / "drafted.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    assert tuner("init", "a.yaml", "--source", "digits", "--downstream", "drafted:bars").code == 0
+    assert studies.load("a.yaml").downstream[0].dataset.title == "bars"
+    assert tuner("plan", "a.yaml").code == 0
+
+
 def test_more_minutes_are_more_work(tuner, folder):
     transfers = []
     for minutes in (1, 10, 10_000):
