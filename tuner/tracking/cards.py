@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from search_spaces.grid import TicketCell
+from search_spaces.grid import TicketCell, TransferCell
 
 Row = Mapping[Any, Any]
 ALIAS = "double-win"
@@ -47,8 +47,11 @@ class Files:
     weights_sha256: str
 
 
-def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
-    """The card, in Markdown; `links`: what is linked -> address."""
+def card(
+    winner: Winner, files: Files, links: Mapping[str, str], network: TransferCell | None = None
+) -> str:
+    """The card, in Markdown; `links`: what is linked -> address; network: the transfer whose
+    trained network is the registered model, if one is."""
     from analysis.tables.verdict import sentence
 
     stages: dict[str, list[float]] = {}
@@ -64,6 +67,8 @@ def card(winner: Winner, files: Files, links: Mapping[str, str]) -> str:
         shown=sentence(shown),
         elsewhere=shown["status"] == "confirmed" and shown["level"] != won["level"],
         stages=stages,
+        network=network,
+        alias=ALIAS,
         snippet=snippet(winner.model, files),
         weights_name=files.name,
         weights_sha256=files.weights_sha256,

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.grid import TicketCell
+from search_spaces.grid import TicketCell, TransferCell
 from search_spaces.keys import key
 from search_spaces.study import Study
 from tuner.scheduling.worklist import Worklist
+from tuner.tracking import models
 from tuner.tracking.cards import ALIAS, Files, Winner, card
 from tuner.tracking.notes import run_link
-from tuner.tracking.tracker import Tracker
+from tuner.tracking.tracker import TICKET_FILES, Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,8 @@ VERSION = "study_version"
 SMALL = 16 * 2**20
 """Weights up to so many bytes lie beside the mask."""
 _LONGEST = 5000  # characters that MLflow's tables hold of a description
+
+_LONGEST_TAG = 500
 
 
 def winners(
@@ -109,27 +112,45 @@ def _version(tracker: Tracker, winner: Winner) -> str:
         about = f"Tickets of study {winner.study}: θ {winner.won['theta']} on {winner.task}"
         about += f"; alias {ALIAS}: the sparsest double win by the paper's rule."
         client.create_registered_model(winner.model, tags=labels, description=about)
-    content = _content(tracker, winner)
+    network = models.network(tracker.work, name, *_task(winner))
+    tags = {"key": name} | ({"network": network.key} if network else {})
+    held = [
+        version
+        for version in client.search_model_versions(f"name = '{winner.model}'")
+        if tags.items() <= version.tags.items()
+    ]
+    whole: dict[str, bytes] = {}
+    if network and not held:
+        try:
+            whole = _whole(tracker, winner, network)
+        # torch raises anything on what it cannot trace: the ticket is registered nevertheless.
+        except Exception as error:
+            tags = {"key": name, "not_a_model": str(error).partition("\n")[0][:_LONGEST_TAG]}
+            network = None
+    folder = f"model/{winner.model}" if network else "ticket"
+    content = _content(tracker, winner, network)
     run = tracker.runs[name]
-    tracker.attach(content, "ticket", run)
+    tracker.attach({**content, **whole}, folder, run)
     text = _cut(content[_card_file(winner)].decode())
-    held = client.search_model_versions(f"name = '{winner.model}'")
-    for version in held:
-        if version.tags.get("key") == name:
-            client.update_model_version(winner.model, version.version, text)
-            return str(version.version)
+    if held:
+        client.update_model_version(winner.model, held[0].version, text)
+        return str(held[0].version)
     sparsity = f"{100 * winner.cell.sparsity:.2f} %"
     made = client.create_model_version(
         winner.model,
-        source=f"{client.get_run(run).info.artifact_uri}/ticket",
+        source=f"{client.get_run(run).info.artifact_uri}/{folder}",
         run_id=run,
-        tags={"key": name, "sparsity": sparsity, "level": str(winner.cell.level)},
+        tags={**tags, "sparsity": sparsity, "level": str(winner.cell.level)},
         description=text,
     )
     return str(made.version)
 
 
-def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
+def _task(winner: Winner) -> tuple[str, float]:
+    return winner.won["dataset"], winner.won["fraction"]
+
+
+def _content(tracker: Tracker, winner: Winner, network: TransferCell | None) -> dict[str, bytes]:
     """The files that a version adds to its ticket's: the card, and the weights if small."""
     ledger, ticket = tracker.work.ledger, winner.cell.ticket
     path = ledger.file(ticket.start, "weights.safetensors")
@@ -138,9 +159,18 @@ def _content(tracker: Tracker, winner: Winner) -> dict[str, bytes]:
     small = len(weights) <= SMALL
     result, digest = ledger.result(ticket), hashlib.sha256(weights).hexdigest()
     files = Files(result, name, None if small else str(path), digest)
-    text = card(winner, files, dict(_links(tracker, winner)))
+    text = card(winner, files, dict(_links(tracker, winner)), network)
     beside = {f"{name}.safetensors": weights} if small else {}
     return {_card_file(winner): text.encode(), **beside}
+
+
+def _whole(tracker: Tracker, winner: Winner, network: TransferCell) -> dict[str, bytes]:
+    """The files of a version that stands by itself: its ticket's, and the network as a model."""
+    from trainables.export.taken import take
+
+    folder = tracker.work.ledger.folder(winner.cell.ticket)
+    files = {name: (folder / name).read_bytes() for name in TICKET_FILES}
+    return files | models.as_model(take(network.transfer, tracker.work.ledger))
 
 
 def _card_file(winner: Winner) -> str:
@@ -156,7 +186,7 @@ def _links(tracker: Tracker, winner: Winner) -> Iterator[tuple[str, str]]:
     for what, spec in (("its mask", winner.cell.ticket), ("theta", winner.cell.ticket.theta)):
         if run := runs.get(key(spec)):
             yield what, run_link(where, run)
-    task = winner.won["dataset"], winner.won["fraction"]
+    task = _task(winner)
     for name, cell in tracker.work.grid.transfers.items():
         same = (cell.labels["dataset"], cell.labels["fraction"]) == task
         run = runs.get(name) if same and cell.ticket_cell.place == winner.cell.place else None

@@ -26,6 +26,8 @@ from tuner.storage.failures import Failure, of_key, recorded
 from tuner.tracking import notes
 
 VERSIONS = "versions"
+TICKET_FILES = ("mask.safetensors", "result.json", "spec.json")
+"""Of a ticket, among its run's artifacts."""
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _LONGEST_PARAM = 500
@@ -84,7 +86,7 @@ class Tracker:
         self.client.log_inputs(run_id, [_input(*used) for used in datasets(entry)])
         if entry.stage == "ticket":
             folder = self.work.ledger.folder(entry.spec)
-            for file in ("mask.safetensors", "result.json", "spec.json"):
+            for file in TICKET_FILES:
                 self.client.log_artifact(run_id, str(folder / file), "ticket")
         ended = int(1000 * result["ended"])
         self.client.set_terminated(run_id, end_time=ended)
