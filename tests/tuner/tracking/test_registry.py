@@ -28,9 +28,7 @@ def tracker(tmp_path_factory):
     ledger = open_ledger(folder / "results")
     study = finished.finish(finished.write(folder), ledger)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri := empty_store(folder))
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
+        patch.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
         client = backend.connect()
         client.create_experiment("tiny", artifact_location=(folder / "artifacts").as_uri())
         tracker = opening.open_tracker(client, worklist(study, ledger), "tiny.yaml")
