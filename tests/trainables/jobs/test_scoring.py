@@ -70,14 +70,13 @@ def test_every_criterion_at_two_levels_with_exact_counts(tmp_path):
     assert len(distinct) == len(plans)
 
 
-@pytest.mark.parametrize("scope", ["global", "layer"])
-def test_whole_channels_by_every_criterion_with_counts_as_recorded(tmp_path, scope):
+def test_whole_channels_by_every_criterion_with_counts_as_recorded(tmp_path):
     pytest.importorskip("torch_pruning", reason="needs the extra [channels]")
-    plan = {"structure": "channel", "scope": scope}
-    plans = {name: {"method": name, "levels": [3, 8], **plan} for name in METHODS}
+    plans = {name: {"method": name, "levels": [3, 8], "scope": "layer"} for name in METHODS}
+    plans["synflow"] = {"method": "synflow", "levels": [3]}
     training = {"recipe": {"epochs": 1, "batch_size": 32, "lr": 0.1}}
-    plans["imp"] = {"method": "imp", "rounds": 3, "retraining": training, **plan}
-    study = with_plans(**plans)
+    plans["imp"] = {"method": "imp", "rounds": 3, "retraining": training}
+    study = with_plans(**{name: {**plan, "structure": "channel"} for name, plan in plans.items()})
     check(resolve(study, tmp_path))
     for (_, level), (mask, result) in made(study, tmp_path).items():
         kept, total = counts(mask)
@@ -118,6 +117,12 @@ def test_the_pages_own_criterion_works_as_printed(mine, tmp_path):
     for (_, level), (mask, _) in made(study, tmp_path / "results").items():
         kept, total = counts(mask)
         assert kept == round(total * 0.8**level)
+
+
+def test_every_pruning_of_the_page_is_one():
+    plans = [yaml.safe_load(block)["pruning"] for block in blocks("pruning.md", "yaml")]
+    named = [PruningPlan.model_validate(plan) for block in plans for plan in block.values()]
+    assert {"late", "learning_rate"} <= {plan.rewind for plan in named}
 
 
 def test_another_source_is_another_ticket_and_a_stale_one_is_refused(mine, tmp_path):

@@ -1,5 +1,7 @@
 """Whole channels: compared with torch's and torch-pruning's own, and with smaller networks."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,8 +37,8 @@ def plain(seed=0):
     )
 
 
-def built(arch, size, channels=3):
-    return networks.build(Model(arch=arch), 10, [0.5] * channels, [0.5] * channels, 0, size)
+def built(arch):
+    return networks.build(Model(arch=arch), 10, [0.5] * 3, [0.5] * 3, 0, 16)
 
 
 def sized(net):
@@ -77,20 +79,35 @@ def test_by_layer_it_keeps_what_torch_prunings_pruner_leaves():
         assert torch.equal(weights[name][ours[name]], left.flatten())
 
 
+class Joined(nn.Module):
+    """Each layer reads what all before it have computed, side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1)
+        self.third, self.head = nn.Conv2d(10, 8, 1), nn.Linear(18, 10)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = torch.cat([x, self.second(x.relu())], 1)
+        return self.head(torch.cat([self.third(x), x], 1).relu().mean((2, 3)))
+
+
 @pytest.mark.parametrize(
-    ("arch", "size"),
+    "make",
     [
-        ("resnet8", 8),
-        ("preactresnet18", 8),
-        ("wrn-10-1", 8),
-        ("torchvision:mobilenet_v3_small", 32),
-        ("torchvision:densenet121", 32),
+        Joined,
+        lambda: built("resnet8"),
+        lambda: built("preactresnet18"),
+        lambda: built("wrn-10-1"),
+        lambda: built("torchvision:mobilenet_v3_small"),
     ],
 )
-def test_the_network_without_its_channels_is_the_network_under_the_mask(arch, size):
+def test_the_network_without_its_channels_is_the_network_under_the_mask(make):
     """Removed by torch-pruning, it has as many weights as the mask keeps, and says the same: in a
     fresh network norms add nothing to a channel that is zero."""
-    net = built(arch, size).eval()
+    torch.manual_seed(0)
+    net, size = make().eval(), 16
     scores, dense = sized(net)
     third, channels = masks.counts(dense)[1] // 3, channels_of(net, (3, size, size))
     mask = keep_channels(scores, dense, third, channels, "layer")
@@ -143,6 +160,17 @@ def test_a_channel_is_of_all_layers_that_add_up(net):
     # The image's channels and the classes stay, and so does nothing else.
     assert not channels.read["conv1.weight"].any()
     assert stays(masks.ones(net), channels) == 0
+
+
+def test_in_a_convolution_of_groups_outputs_read_their_own_groups_inputs():
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 6, 1, groups=2), nn.AvgPool2d(8))
+    net.extend([nn.Flatten(), nn.Linear(6, 10)])
+    channels, (scores, dense) = channels_of(net, SHAPE), sized(net)
+    scores["0.weight"][3] = -1
+    mask = keep_channels(scores, dense, masks.counts(dense)[1] - 4, channels)
+    assert mask["0.weight"].flatten().tolist() == [True, True, True, False]
+    whole, second = [[True, True]] * 3, [[True, False]] * 3
+    assert mask["1.weight"].flatten(1).tolist() == [*whole, *second]
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -204,6 +232,12 @@ def test_scores_without_a_number_are_refused(net):
     scores["conv1.weight"] = torch.full_like(scores["conv1.weight"], float("nan"))
     with pytest.raises(ValueError, match="NaN"):
         keep_channels(scores, dense, 100, channels_of(net, SHAPE))
+
+
+def test_without_torch_pruning_it_says_what_to_install(net, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(InputError, match=r"\.\[channels\]"):
+        channels_of(net, SHAPE)
 
 
 def test_what_has_no_channels_is_refused():
