@@ -187,6 +187,7 @@ def expand(study: Study) -> Grid:
 def thetas(study: Study) -> list[ThetaCell]:
     """Every pre-training of a study, in the study's order, by each of its source seeds."""
     source = study.source
+    evaluation = (source.evaluation or study.evaluation).of_each
     return [
         ThetaCell(
             name,
@@ -194,7 +195,7 @@ def thetas(study: Study) -> list[ThetaCell]:
                 dataset=source.dataset,
                 model=source.model,
                 pretraining=pretraining,
-                evaluation=source.evaluation or study.evaluation,
+                evaluation=evaluation,
                 seed=seed,
             ),
             seed == source.seeds[0],
@@ -227,6 +228,7 @@ def transfers(study: Study) -> list[TransferCell]:
 
 def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
     for task in study.downstream:
+        evaluation = (task.evaluation or study.evaluation).of_each
         for name, regime in task.regimes.items():
             for cell in cells:
                 if not task.has_level(cell.level) or not _covers(regime.only, cell):
@@ -244,7 +246,7 @@ def _transfers(study: Study, cells: list[TicketCell]) -> Iterator[TransferCell]:
                             fraction=fraction,
                             subset=task.subset,
                             regime=regime.regime,
-                            evaluation=task.evaluation or study.evaluation,
+                            evaluation=evaluation,
                             seed=seed,
                             checks=tuple(dict.fromkeys(checks)) or None,
                         )

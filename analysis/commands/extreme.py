@@ -28,13 +28,15 @@ def extreme(
     results = load_study(study, tracking_uri, with_correct=True)
 
     from analysis.store import evidence, runs
+    from analysis.tables.confirmation import confirmed
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.text import format_table, records
     from analysis.tables.verdict import verdict_lines
     from analysis.verdict import completeness, flags, one_std
 
-    raised = evidence.flags(results.parent, runs.address(tracking_uri))
-    judged, shown = flags.verdicts(results, raised)
+    uri = runs.address(tracking_uri)
+    judged, shown = flags.verdicts(results, evidence.flags(results.parent, uri))
+    shown = confirmed(shown, evidence.autoattacks(results.parent, uri))
     if judged.empty:
         print(f"nothing to judge: {_UNJUDGED.format(results.study.name)}", file=sys.stderr)
         return 1

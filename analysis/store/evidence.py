@@ -56,5 +56,14 @@ def read(parent: Run, uri: str) -> Evidence | None:
 
 def flags(parent: Run, uri: str) -> pd.DataFrame:
     """The study's signs of masked gradients, a row each; empty if none was found or looked for."""
+    return _rows(parent, uri, "flags")
+
+
+def autoattacks(parent: Run, uri: str) -> pd.DataFrame:
+    """What AutoAttack left of the study's transfers, a row each; empty where none was made."""
+    return _rows(parent, uri, "autoattack")
+
+
+def _rows(parent: Run, uri: str, table: str) -> pd.DataFrame:
     gathered = read(parent, uri)
-    return gathered.table("flags") if gathered else pd.DataFrame()
+    return gathered.table(table) if gathered else pd.DataFrame()

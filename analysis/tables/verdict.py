@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.tables.confirmation import CONFIRMED, CONFIRMED_DENSE
 from analysis.tables.rules import joined, level, number, percent, points, remarks, star
 from analysis.tables.text import aligned, task_of, task_title
 
@@ -24,9 +25,13 @@ _TRAINED = {
     "SA_adversarial": "SA after adversarial training",
     "RA_adversarial": "RA",
 }
-_COLUMNS = ("theta", "pruning", "shown", "90 % interval", "paper's", *_SCORES.values())
+_STRONGER = "AutoAttack"
+_COLUMNS = ("theta", "pruning", "shown", "90 % interval", "paper's", *_SCORES.values(), _STRONGER)
 # What a narrow terminal does without, the last first.
-_PRIORITY = ("theta", "pruning", "shown", "90 % interval", "paper's", "RA adv.", "SA adv.", "SA")
+_PRIORITY = (
+    *("theta", "pruning", "shown", "90 % interval", "paper's", "RA adv.", _STRONGER),
+    *("SA adv.", "SA"),
+)
 
 
 def verdict_lines(
@@ -101,8 +106,9 @@ def _interval(row: Row) -> str:
 def _table(block: pd.DataFrame, width: int) -> list[str]:
     """A task's rows under the columns that fit."""
     cells = [_cells(row) for row in block.to_dict("records")]
-    for count in range(len(_PRIORITY), 2, -1):
-        columns = [name for name in _COLUMNS if name in _PRIORITY[:count]]
+    wanted = [name for name in _PRIORITY if name != _STRONGER or _is_confirmed(block)]
+    for count in range(len(wanted), 2, -1):
+        columns = [name for name in _COLUMNS if name in wanted[:count]]
         table = aligned([columns, *([row[name] for name in columns] for row in cells)])
         if max(map(len, table)) <= width:
             break
@@ -121,15 +127,25 @@ def _cells(row: Row) -> dict[str, str]:
         "90 % interval": interval,
         "paper's": level(row, "_one_std"),
         **{title: _score(row, metric) for metric, title in _SCORES.items()},
+        _STRONGER: _beside(row.get(CONFIRMED), row.get(CONFIRMED_DENSE)),
     }
 
 
 def _score(row: Row, metric: str) -> str:
     """The ticket's mean and in brackets the dense network's, in %."""
     dense, difference = row[f"{metric}_dense_mean"], row[f"{metric}_difference"]
-    if pd.isna(dense) or pd.isna(difference):
+    return _beside(dense + difference, dense)
+
+
+def _beside(own: Any, dense: Any) -> str:
+    if pd.isna(own) or pd.isna(dense):
         return "-"
-    return f"{100 * (dense + difference):.1f} ({100 * dense:.1f})"
+    return f"{100 * own:.1f} ({100 * dense:.1f})"
+
+
+def _is_confirmed(block: pd.DataFrame) -> bool:
+    """Was any of the levels that a verdict names attacked by AutoAttack?"""
+    return CONFIRMED in block and bool(block[CONFIRMED].notna().any())
 
 
 def _footer(both: pd.DataFrame) -> list[str]:
@@ -145,7 +161,8 @@ def _footer(both: pd.DataFrame) -> list[str]:
         "deviation; in brackets the dense network's, in %. Both rules in full: python -m analysis "
         "extreme --explain"
     )
-    return [about, columns]
+    stronger = ["AutoAttack: RA adv. under its standard ensemble."] if _is_confirmed(both) else []
+    return [about, columns, *stronger]
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -15,7 +15,7 @@ from search_spaces.regimes.attacks import (
     within_the_pixels,
 )
 from search_spaces.regimes.containment import Containment
-from search_spaces.regimes.evaluation import Evaluation, Protocol
+from search_spaces.regimes.evaluation import Confirmation, Evaluation, Protocol
 from search_spaces.regimes.objectives import Awp, CrossEntropy, Loss, Mart, Trades
 from search_spaces.regimes.recipes import (
     Averaging,
@@ -36,6 +36,7 @@ __all__ = [
     "Attack",
     "Averaging",
     "Awp",
+    "Confirmation",
     "Constant",
     "Containment",
     "Cosine",

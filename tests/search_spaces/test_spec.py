@@ -639,3 +639,12 @@ def test_autoattack_has_a_norm_and_linf_is_the_one_it_had():
     assert AutoAttackCheck(kind="autoattack", norm="l2", epsilon=1.5).epsilon == 1.5
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         AutoAttackCheck(kind="autoattack", epsilon=1.5)
+
+
+def test_a_confirmation_is_named_and_enters_no_key():
+    plain = {"attack": PGD}
+    named = Evaluation(**plain, confirm="autoattack")
+    assert named.confirm == Evaluation(**plain, confirm={"kind": "autoattack"}).confirm
+    assert canonical(named) == canonical(Evaluation(**plain)) and not named.of_each.confirm
+    with pytest.raises(ValidationError, match="confirm"):
+        Evaluation(**plain, confirm="square")

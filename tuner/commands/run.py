@@ -32,6 +32,7 @@ from tuner.runtime.console import duration
 from tuner.runtime.progress import waiting
 from tuner.runtime.settings import Origin, Settings, rerun
 from tuner.scheduling.worklist import Worklist, worklist
+from tuner.stages import confirmation
 from tuner.stages.conclusion import Conclusion, conclude, free_others, from_ledger
 from tuner.stages.session import Session, check, session
 from tuner.storage import failures, inputs, keeping, state
@@ -90,7 +91,7 @@ def run_study(
     with waiting(Console(), f"{study.name}: checking data, weights and settings", plain=False):
         work = worklist(study, Ledger(settings.storage.resolve()), settle)
         # Of a complete study the ledger tells the verdict, whatever MLflow does.
-        tracked = not work.over
+        tracked = not work.over or bool(confirmation.missing(work).pieces)
         remarks = check(study, settings, tracked)
     open_ledger(settings.storage)
 
@@ -124,13 +125,17 @@ class _Run:
         at.window.catch_up()
         estimate = None
         given_up = self._refresh()
-        if chains.unfinished(self.work, given_up) or not self.work.queue.over:
+        unfinished = chains.unfinished(self.work, given_up) or not self.work.queue.over
+        if unfinished or confirmation.missing(self.work).pieces:
             places = inputs.places(self.work.study)
             with cluster(at.settings, places, at.console) as there:
-                capacity = self._packed(there)
-                estimate = self._estimate(capacity)
-                self._stages(capacity, given_up)
-                at.check_storage()
+                if unfinished:
+                    capacity = self._packed(there)
+                    estimate = self._estimate(capacity)
+                    self._stages(capacity, given_up)
+                    at.check_storage()
+                self._refresh()
+                confirmation.make(self.work, there, at.console)
         wall = time.monotonic() - self.started
         return 0 if self._conclude(wall, estimate) else 1
 
@@ -227,7 +232,12 @@ class _Run:
             free_others(self.work)
         if estimate:
             at.say(f"estimated {estimate}, took {duration(seconds)}")
-        for line in (*concluded.notes, "", *(concluded.lines or [_UNJUDGED])):
+        for line in (
+            *concluded.notes,
+            *confirmation.remarks(self.work),
+            "",
+            *(concluded.lines or [_UNJUDGED]),
+        ):
             at.say(line)
         if tracked is None:
             at.say(f"\nMLflow lacks some of this: python -m tuner sync {at.named}")

@@ -91,7 +91,8 @@ class _Names:
 
 def collect(work: Worklist) -> Collected:
     """All evidence in the ledger on a study's finished tickets and transfers, in the study's
-    order. Of two pieces on the same, as with other options, the later counts."""
+    order. Of two pieces on the same, as with other options, the later counts; of two AutoAttacks
+    the one on more images."""
     names, ledger = _names(work), work.ledger
     records: dict[str, dict[tuple[int, ...], Record]] = {name: {} for name in TABLES}
     arrays: dict[str, Path] = {}
@@ -102,6 +103,8 @@ def collect(work: Worklist) -> Collected:
         for table, subjects, record in _records(spec, result, ledger):
             keys = [key(subject) for subject in subjects]
             where = tuple(names.place[k] for k in keys)
+            if _on_fewer(table, record, records[table].get(where)):
+                continue
             records[table][where] = {**_labelled(keys, names), **record}
             if other := record.get("surrogate"):
                 own = {f"surrogate_{n}": names.labels[other][n] for n in ("theta", "seed")}
@@ -115,6 +118,11 @@ def collect(work: Worklist) -> Collected:
             flags[names.place[name], flag.flag] = {**names.labels[name], **vars(flag)}
     tables = {name: [rows[where] for where in sorted(rows)] for name, rows in records.items()}
     return Collected({**tables, "flags": [flags[where] for where in sorted(flags)]}, arrays)
+
+
+def _on_fewer(table: str, record: Record, held: Record | None) -> bool:
+    """Is this an AutoAttack on fewer images than the one that is held?"""
+    return table == "autoattack" and held is not None and record["images"] < held["images"]
 
 
 def files(collected: Collected, skipped: list[str], missing: int) -> dict[str, bytes]:

@@ -50,6 +50,15 @@ def flags_of(work: Worklist) -> "pd.DataFrame":
     return pd.DataFrame(collect(work).tables["flags"])
 
 
+def _autoattacks(work: Worklist) -> "pd.DataFrame":
+    """AutoAttack's evidence in the ledger, a row for each transfer."""
+    import pandas as pd
+
+    from tuner.evidence.records import collect
+
+    return pd.DataFrame(collect(work).tables["autoattack"])
+
+
 def winning(work: Worklist) -> set[Place]:
     """The places that a study's verdict names, by either rule: of each theta, pruning and task the
     extreme level. 0, the dense network, where no ticket is as good."""
@@ -142,12 +151,14 @@ class _Judged:
 
 
 def _judge(work: Worklist, results: "Results", flags: "pd.DataFrame") -> _Judged:
+    from analysis.tables.confirmation import confirmed
     from analysis.tables.rules import evidence_lines, one_std_lines
     from analysis.tables.verdict import WIDEST, verdict_lines
     from analysis.verdict import completeness
     from analysis.verdict.flags import verdicts
 
     verdict, shown = verdicts(results, flags)
+    shown = confirmed(shown, _autoattacks(work))
     table = results.expected
     lines, in_full = [], []
     if len(verdict):

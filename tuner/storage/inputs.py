@@ -13,6 +13,7 @@ from search_spaces.base import Spec
 from search_spaces.checks import Check
 from search_spaces.errors import InputError
 from search_spaces.networks import Checkpoint, Model
+from search_spaces.regimes import Confirmation
 from search_spaces.spec import Dataset
 from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
@@ -251,10 +252,14 @@ def check(study: Study) -> list[str]:
         for chosen in task.checks:
             classes = channels_and_classes(task.dataset)[1]
             check_possible(chosen.check, classes, f"downstream.{place}.checks")
+        evaluation = task.evaluation or study.evaluation
+        if evaluation.confirm is not None:
+            classes = channels_and_classes(task.dataset)[1]
+            check_possible(evaluation.confirm, classes, "evaluation.confirm")
     return remarks
 
 
-def check_possible(check: Check, classes: int, place: str) -> None:
+def check_possible(check: Check | Confirmation, classes: int, place: str) -> None:
     """Raises InputError, which names the place, where a check needs a library that is not installed
     or more classes than there are."""
     if check.kind != "autoattack":

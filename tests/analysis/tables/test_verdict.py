@@ -2,6 +2,7 @@
 
 import pytest
 
+from analysis.tables.confirmation import CONFIRMED, CONFIRMED_DENSE
 from analysis.tables.verdict import sentences, verdict_lines
 from analysis.verdict.one_std import extreme
 from analysis.verdict.rules import non_inferiority
@@ -85,3 +86,13 @@ def test_tasks_have_their_own_table():
 
 def test_nothing_to_judge_says_nothing():
     assert printed(dense()) == []
+
+
+def test_a_stronger_attack_is_a_column_where_it_was_made():
+    judged, shown = both(dense(), level(4), level(8, 0.002), level(12, 0.3))
+    columns = {CONFIRMED: [0.312], CONFIRMED_DENSE: [0.345]}
+    lines = verdict_lines(judged, shown.assign(**columns), 120)
+    assert any("31.2 (34.5)" in line for line in lines)
+    assert max(map(len, verdict_lines(judged, shown.assign(**columns), 80))) <= 80
+    missing = shown.assign(**dict.fromkeys(columns, float("nan")))
+    assert verdict_lines(judged, missing, 120) == verdict_lines(judged, shown, 120)
