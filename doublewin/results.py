@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.query import find
 from analysis.tables.verdict import sentences
 from analysis.verdict.flags import verdicts
 from analysis.verdict.results import Results as Scores
 from search_spaces.errors import InputError
-from search_spaces.grid import TicketCell
+from search_spaces.grid import TicketCell, TransferCell
 from search_spaces.spec import Theta, Ticket
 from tuner.scheduling.worklist import Worklist
 from tuner.stages.conclusion import flags_of
@@ -121,22 +122,24 @@ class Results:
         source task's head, in evaluation mode on the CPU. It takes images in [0, 1], N x C x H x W.
 
         Raises InputError if there is none of that name."""
-        import torch
-
-        from trainables.jobs.theta import network
-        from trainables.pruning.masks import rewind
-        from trainables.store.tensors import read
+        from trainables.export.taken import take
 
         if name not in self.tickets:
             known = ", ".join(self.tickets) or "none yet"
             raise InputError(f"ticket {name}: not there: {known}")
-        ticket, ledger = self._cells[name].ticket, self.work.ledger
-        state_of = read(ledger.file(ticket.start, "weights.safetensors"))
-        if ticket.level:
-            state_of = rewind(state_of, read(ledger.file(ticket, "mask.safetensors")))
-        net = network(ticket.theta, torch.device("cpu"))
-        net.load_state_dict(state_of)
-        return net.eval()
+        return take(self._cells[name].ticket, self.work.ledger).net
+
+    def network(self, name: str) -> "nn.Module":
+        """The network that a transfer ended in, named theta/pruning/level/data set/regime/seed or
+        by its key, in evaluation mode on the CPU, of the same images as `ticket`'s.
+
+        Raises InputError if there is none of that name, or its weights were not kept."""
+        from trainables.export.taken import take
+
+        _, cell = find.find(name, self.work.study, self.work.grid.transfers)
+        if not isinstance(cell, TransferCell) or not self.work.ledger.has(cell.transfer):
+            raise InputError(f"{name}: is no transfer that has ended: see table")
+        return take(cell.transfer, self.work.ledger).net
 
     @cached_property
     def _cells(self) -> dict[str, TicketCell]:

@@ -1,13 +1,15 @@
 """Studies and results as values: nothing is trained, no Ray is started."""
 
 import pytest
+import torch
 
 from doublewin import InputError, Progress, Study
 from doublewin.process import run
 from search_spaces import grid
-from tests.support import made_up
+from tests.support import finished, made_up
 from tests.support.studies import write
 from trainables.store.ledger import open_ledger
+from trainables.store.tensors import read
 
 
 @pytest.fixture
@@ -55,6 +57,22 @@ def test_results_are_what_the_command_line_shows(folder):
             refused()
     with pytest.raises(InputError, match="standard/imp/1"):
         results.ticket("standard/imp/9")
+
+
+def test_networks_are_those_of_tickets_and_of_transfers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished.finish(finished.write(tmp_path), ledger := open_ledger(tmp_path / "results"))
+    results, name = Study.load("tiny.yaml").results(), f"standard/magnitude/{finished.LEVEL}"
+    (cell,) = (c for c in grid.tickets(finished.studies.load("tiny.yaml", [])))
+    mask = read(ledger.file(cell.ticket, "mask.safetensors"))
+    ticket, network = results.ticket(name), results.network(f"{name}/mnist-mini/adversarial/0")
+    for net in (ticket, network):
+        weights = net.state_dict()
+        assert all((weights[layer][~kept] == 0).all() for layer, kept in mask.items())
+    assert not torch.equal(ticket.conv1.weight, network.conv1.weight)
+    for missing in (name, f"{name}/mnist-mini/adversarial/9"):
+        with pytest.raises(InputError):
+            results.network(missing)
 
 
 def test_of_a_study_without_results_there_is_nothing_to_show(tmp_path, monkeypatch):
