@@ -43,7 +43,8 @@ def card(taken: Taken, about: About, written: Written, hub: bool = False) -> str
     lines += [f"# {about.name}", "", *_what(taken), "", *_scores(taken, about), ""]
     lines += ["## How it was found", "", *_found(taken, about), ""]
     lines += ["## How it is loaded", "", f"With {written.needs}:", ""]
-    lines += ["```python", written.loads.rstrip(), "```", "", *written.notes]
+    lines += ["```python", written.loads.rstrip(), "```"]
+    lines += [text for note in written.notes for text in ("", f"Note: {note}.")]
     lines += ["", "## Data", "", *_data(taken), "", "## Versions", "", *_versions(taken, about), ""]
     return "\n".join(lines)
 

@@ -13,14 +13,16 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
 
+from search_spaces.errors import InputError
 from search_spaces.networks import library_and_name
 from trainables.export import loading
 from trainables.export.onnx_file import to_onnx
+from trainables.export.removal import without_dead_channels
 from trainables.export.taken import Taken
 from trainables.models.foreign import arguments
 from trainables.store.tensors import to_bytes
@@ -33,12 +35,35 @@ _BATCH = 2
 @dataclass(frozen=True)
 class Written:
     """files: content by name; loads: the lines of Python that load them; needs: what must be
-    installed for that; notes: what could not be written, and why."""
+    installed for that; notes: what else is to be known, as why a file could not be written."""
 
     files: dict[str, bytes]
     loads: str
     needs: str
     notes: list[str]
+
+
+def smaller(taken: Taken, form: Format, names: Mapping[str, str]) -> Written:
+    """The folder of what computes the same without the channels that do nothing: of formats that
+    hold the program, since no library builds a network of these sizes. Without a mask, whose
+    layers are larger. Raises InputError for another format, and where all channels do something."""
+    if form not in ("torch", "onnx"):
+        raise InputError(
+            f"--format {form}: its layers have sizes of their own: take --format torch or onnx"
+        )
+    removal = without_dead_channels(taken.net)
+    if not removal.channels:
+        why = removal.reason or "all its channels do something"
+        raise InputError(f"nothing to remove: {why}: leave --remove-channels out")
+    left, before = removal.total
+    told = {**names, "channels_removed": f"{before - left} of {before}"}
+    found = written(replace(taken, net=removal.net), form, told)
+    whole = ("mask.safetensors", "model.pt")
+    if form == "torch" and "model.pt2" not in found.files:
+        raise InputError(f"{found.notes[0]}: leave --remove-channels out")
+    files = {name: content for name, content in found.files.items() if name not in whole}
+    note = f"without {before - left} of {before} channels, which do nothing"
+    return replace(found, files=files, notes=[note])
 
 
 def written(taken: Taken, form: Format, names: Mapping[str, str]) -> Written:

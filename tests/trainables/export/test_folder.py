@@ -1,5 +1,6 @@
 """What is exported is loaded by the lines of its card, and answers to the bit as it did."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from search_spaces import grid
+from search_spaces.errors import InputError
 from search_spaces.networks import Model
 from tests.support import finished
 from trainables.export import loading
-from trainables.export.folder import written
+from trainables.export.folder import smaller, written
 from trainables.export.taken import Taken, decisions, take
 from trainables.jobs.theta import network
 from trainables.models.foreign import arguments
@@ -147,6 +149,24 @@ def test_onnx_runtime_decides_alike_on_all_test_images(trained, tmp_path, monkey
 
     given = decisions(answers, trained.splits)
     assert torch.equal(given, decisions(trained.net, trained.splits)) and len(given) > 90
+
+
+def test_a_smaller_program_answers_alike(made):
+    taken = made("resnet8, width: 4")
+    taken.net.layer3[0].conv1.weight.data[3:] = 0
+    exported = smaller(taken, "torch", NAMES)
+    assert set(exported.files) == {"config.json", "model.pt2"} and len(exported.notes) == 1
+    again = torch.export.load(io.BytesIO(exported.files["model.pt2"])).module()
+    torch.testing.assert_close(again(taken.images(3)), taken.net(taken.images(3)))
+    size = len(exported.files["model.pt2"])
+    assert size < len(written(taken, "torch", NAMES).files["model.pt2"])
+
+
+def test_a_smaller_network_is_no_librarys_and_has_something_to_lose(made):
+    with pytest.raises(InputError, match="take --format torch or onnx"):
+        smaller(made("resnet8, width: 4"), "safetensors", NAMES)
+    with pytest.raises(InputError, match="all its channels do something"):
+        smaller(made("'exported_own:network'"), "onnx", NAMES)
 
 
 def test_settings_say_what_a_library_must_be_told():

@@ -22,11 +22,16 @@ FormatOpt = Annotated[
 OutOpt = Annotated[
     Path | None, typer.Option(help="The folder to write; default: its name, with - for /.")
 ]
+SmallerOpt = Annotated[
+    bool,
+    typer.Option("--remove-channels", help="Of torch and onnx: without channels that do nothing."),
+]
 
 
 def export(
     name: NameArg,
     form: FormatOpt = "safetensors",
+    remove_channels: SmallerOpt = False,
     study: StudyOpt = "quickstart",
     overrides: SetOpt = None,
     fragments: WithOpt = None,
@@ -41,12 +46,13 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--out {folder}: is there already: choose another, or remove it")
     from trainables.export.card import card
-    from trainables.export.folder import written
+    from trainables.export.folder import smaller, written
     from trainables.export.taken import take
 
     about = described(of)
     taken = take(of.spec, of.ledger)
-    files = written(taken, form, {"study": about.study, "path": about.name, "key": about.key})
+    names = {"study": about.study, "path": about.name, "key": about.key}
+    files = (smaller if remove_channels else written)(taken, form, names)
     text = card(taken, about, files, hub=form == "huggingface")
     _put(folder, {**files.files, "README.md": text.encode()})
     typer.echo(f"wrote {folder}: {', '.join(sorted([*files.files, 'README.md']))}")
