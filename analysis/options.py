@@ -27,7 +27,10 @@ TrackingUri = Annotated[
 ]
 Key = Annotated[
     str,
-    typer.Argument(help="A key, a prefix of just one, or a ticket: THETA/PRUNING/LEVEL[@SEED]."),
+    typer.Argument(
+        help="A key, a prefix of just one, a ticket, THETA/PRUNING/LEVEL[@SEED], or a transfer, "
+        "that and /DATASET/REGIME/SEED."
+    ),
 ]
 Storage = Annotated[Path, typer.Option(help="Folder of finished results that the run was given.")]
 

@@ -15,7 +15,7 @@ from trainables.jobs.theta import network
 from trainables.jobs.transfer import trained_network
 from trainables.models.normalisation import statistics
 from trainables.pruning.masks import Mask, counts, ones, rewind
-from trainables.store.ledger import Ledger
+from trainables.store.ledger import DamagedError, Ledger
 from trainables.store.tensors import read
 from trainables.training.evaluation import BATCH
 
@@ -74,7 +74,14 @@ class Taken:
 
 def take(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
     """The network of a finished ticket or transfer; of a ticket of level 0, theta. Raises
-    InputError where the weights of a transfer were not kept."""
+    InputError where the weights of a transfer were not kept, or a file is not what was written."""
+    try:
+        return _taken(spec, ledger)
+    except DamagedError as error:
+        raise InputError(f"{error}: remove this folder and run the study again") from None
+
+
+def _taken(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
     ticket = spec.ticket if isinstance(spec, Transfer) else spec
     mask = read(ledger.file(ticket, "mask.safetensors")) if ticket.level else {}
     if isinstance(spec, Transfer):
@@ -82,10 +89,10 @@ def take(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
             net = trained_network(spec, ledger, CPU)
         except FileNotFoundError:
             raise InputError(
-                f"{ledger.folder(spec)}: its weights were not kept: python -m tuner evidence, with "
-                "its --levels, trains it again and keeps them"
+                f"{ledger.folder(spec)}: its weights were not kept: python -m tuner evidence --all "
+                "trains again what has none, and keeps them"
             ) from None
-        return Taken(spec, net.eval(), mask, ledger.result(spec))
+        return Taken(spec, net, mask, ledger.result(spec))
     net = network(ticket.theta, CPU)
     net.load_state_dict(rewind(read(ledger.file(ticket.start, "weights.safetensors")), mask))
     # Of the dense network, what is known is known of its theta.

@@ -65,3 +65,12 @@ def test_weights_that_were_not_kept_are_named(latency, folder):
     code, _, err = latency(NAME)
     shutil.move(folder / "away", folder / "results/weights")
     assert code == 2 and "not kept" in err
+
+
+def test_weights_that_have_changed_are_named(latency, folder):
+    (file, *_) = (folder / "results/thetas").glob("*/weights.safetensors")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    code, _, err = latency("standard/dense")
+    file.write_bytes(content)
+    assert code == 2 and str(file) in err and len(err.splitlines()) == 1
