@@ -109,6 +109,10 @@ def test_weights_are_loaded_by_the_lines_to_the_bit(made, tmp_path, monkeypatch,
     assert len(lines.splitlines()) <= 15
     net = run(tmp_path, exported, lines)["net"]
     assert torch.equal(net(taken.images(3)), taken.net(taken.images(3)))
+    if "timm" in arch:
+        read = pytest.importorskip("timm").create_model("local-dir:.", pretrained=True)
+        assert all(torch.equal(read.state_dict()[name], value) for name, value in state.items())
+        assert read.pretrained_cfg["mean"] == pytest.approx(taken.normalisation[0])
 
 
 def test_a_program_is_loaded_without_this_project(trained, tmp_path, monkeypatch):
