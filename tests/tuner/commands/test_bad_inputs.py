@@ -329,7 +329,7 @@ QUERIES = [
 QUERIES = [Bad(f"analysis {line}", *words) for line, *words in QUERIES]
 NETWORK = "evaluate --weights w.pt --arch resnet8 --dataset digits"
 STRANGERS = [
-    Bad("evaluate --arch resnet8 --dataset digits", "--weights", "Missing option"),
+    Bad("evaluate --arch resnet8 --dataset digits", "evaluate: name a STUDY", "--weights"),
     Bad(NETWORK, "no weights file", "put the file there"),
     Bad(NETWORK, "which is not read", "convert", {"w.pt": torch_file({"a": Runs()})}),
     Bad(NETWORK, "does not fit", "choose a model", {"w.pt": torch_file({"a": torch.ones(2)})}),
