@@ -28,9 +28,14 @@ DATASETS = (
     "visda17",
     "npz",
     "folder",
+    "voc",
+    "masks",
 )
 DatasetName = Annotated[str, OwnOr(DATASETS, "datasets")]
 
+
+Kind = Literal["labels", "instances"]
+"""What images are of: one class each, or objects, each with a class and a mask."""
 
 View = Literal["resize", "crop", "wide_crop"]
 
@@ -49,6 +54,10 @@ class Dataset(Spec):
     to 100 %, aspect 3/4 to 4/3) in training, the central 7/8 otherwise. view wide_crop, as Chen et
     al. see VisDA-17: a random resized crop of 75 to 133 % of the area in training, drawn anew
     while it does not fit, the whole image otherwise.
+
+    `voc` (Pascal VOC's folder, with SegmentationObject) and `masks` (images/FILE with label maps in
+    masks/NAME.png; 0 is background, every other number one object) are for instance segmentation;
+    `path` may be a zip file.
 
     `npz` (arrays train_x, train_y, test_x, test_y; images (N, H, W, C) uint8) and `folder` (images
     in SPLIT/CLASS/FILE, splits train and val, optionally test) are files of the user's own: `path`
@@ -88,9 +97,14 @@ class Dataset(Spec):
         """What tables call it."""
         return self.label or self.name.rpartition(":")[2]
 
+    @property
+    def kind(self) -> Kind:
+        """What it is of, which decides the task: classification, or instance segmentation."""
+        return "instances" if self.name in ("voc", "masks") else "labels"
+
     @model_validator(mode="after")
     def _own_files_have_a_path(self) -> Self:
-        if self.name in ("npz", "folder") and self.path is None:
+        if self.name in ("npz", "folder", "voc", "masks") and self.path is None:
             raise ValueError(f"dataset {self.name} needs path: where its files are")
         if self.name in ("mnist-mini", "digits", "digits-few") and self.path is not None:
             raise ValueError(f"dataset {self.name} comes with the program: leave path: out")

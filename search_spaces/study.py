@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from search_spaces import instances
 from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.checks import Check
 from search_spaces.keys import key
@@ -314,6 +315,11 @@ class Study(Spec):
             raise ValueError(
                 f"downstream: a dataset and fraction occur twice in {names}: give one a label"
             )
+        if self.source.dataset.kind == "instances":
+            raise ValueError(
+                f"source.dataset: {self.source.dataset.title} is of instances: find tickets on a "
+                "classification task, and transfer them to it"
+            )
         made = {level for plan in self.pruning.values() for level in plan.made_levels} | {0}
         for place, task in enumerate(self.downstream):
             self._check_task(f"downstream.{place}", task, made)
@@ -334,6 +340,11 @@ class Study(Spec):
                 )
 
     def _check_task(self, place: str, task: Downstream, made: set[int]) -> None:
+        judged = task.evaluation or self.evaluation
+        try:
+            instances.check(task.dataset, self.source.model, task.regimes, judged, task.checks)
+        except ValueError as error:
+            raise ValueError(f"{place}.{error}") from None
         if task.adaptive and len(self.source.seeds) > 1:
             raise ValueError(
                 f"{place}.levels: a search follows one ticket, and source.seeds has "

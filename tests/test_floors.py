@@ -46,6 +46,7 @@ ROOMS = {
             "searches",
             "checks",
             "spec",
+            "instances",
             "finished",
         ),
         *("study", "grid", "trials", "reading"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EMBEDDED = {"mnist-mini", "digits", "digits-few"}
 TORCHVISION = {"cifar10", "cifar100", "svhn"}
 FOLDERS = {"imagenet", "cub200", "visda17", "folder"}
+PAIRS = {"voc", "masks"}
+"""Images beside maps of their objects."""
 
 CHANNELS_AND_CLASSES = {
     "mnist-mini": (1, 10),
@@ -32,6 +34,8 @@ CHANNELS_AND_CLASSES = {
     "imagenet": (3, 1000),
     "cub200": (3, 200),
     "visda17": (3, 12),
+    "voc": (3, 20),
+    "masks": (3, 1),
 }
 
 SPLIT_SIZES = {
@@ -51,7 +55,7 @@ SIZES = {
     "mnist-mini": 28,
     "digits": 8,
     **dict.fromkeys((*TORCHVISION, "gtsrb"), 32),
-    **dict.fromkeys(FOLDERS, 224),
+    **dict.fromkeys((*FOLDERS, *PAIRS), 224),
 }
 """Height and width of images as published, in pixels; of photographs, as they are used."""
 
@@ -62,7 +66,7 @@ NORMALISATION: dict[str, Normalisation] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1201, 0.1231, 0.1052)),
-    **dict.fromkeys(FOLDERS, _IMAGENET),
+    **dict.fromkeys((*FOLDERS, "voc"), _IMAGENET),
 }
 
 HOW_TO_GET = {
@@ -72,6 +76,11 @@ HOW_TO_GET = {
     "cub200": "get CUB_200_2011.tgz from vision.caltech.edu/datasets/cub_200_2011 and unpack it",
     "visda17": "get train.tar and validation.tar of VisDA-2017's classification track "
     "(github.com/VisionLearningGroup/taskcv-2017-public) and unpack both there",
+    "voc": "get VOCtrainval_11-May-2012.tar from host.robots.ox.ac.uk/pascal/VOC/voc2012, unpack "
+    "it, and give the folder VOC2012, with JPEGImages, SegmentationObject, SegmentationClass and "
+    "ImageSets/Segmentation",
+    "masks": "lay images out as images/NAME.png and their label maps (0: background, every other "
+    "number one object) as masks/NAME.png, in a folder or a zip file",
     "npz": "write arrays train_x (N, H, W, C) uint8, train_y, test_x, test_y with numpy.savez",
     "folder": "lay images out as SPLIT/CLASS/FILE with splits train and val, optionally test",
 }

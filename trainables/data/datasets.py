@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from search_spaces.own import is_own
 from search_spaces.spec import Dataset, Transfer
-from trainables.data import readers
+from trainables.data import instances, readers
 from trainables.data.catalogue import NORMALISATION, Normalisation, channels_and_classes
 from trainables.data.images import Images, ImageSet, Splits, balanced, chunks
 from trainables.runtime.seeding import generator
@@ -30,6 +30,8 @@ READERS: dict[str, Callable[[Dataset], tuple[ImageSet, ImageSet, ImageSet]]] = {
     "visda17": readers.folders,
     "npz": readers.npz,
     "folder": readers.folders,
+    "voc": instances.read,
+    "masks": instances.read,
 }
 
 
@@ -68,7 +70,9 @@ def training_part(transfer: Transfer, device: torch.device) -> Splits:
         part = whole.train[:count]
     else:
         rng = generator(transfer.seed, "fraction")
-        order = balanced(whole.train.y.cpu(), rng)
+        labels = whole.train.y.cpu()
+        # Images of objects have no class that could be balanced over.
+        order = balanced(labels if labels.dim() == 1 else labels.new_zeros(len(labels)).long(), rng)
         part = whole.train[order[:count].to(device)]
     return replace(whole, train=part)
 

@@ -26,7 +26,7 @@ class ImageSet(Protocol):
 
     @property
     def y(self) -> Tensor:
-        """(N,) int64 labels; batches come on their device."""
+        """(N,) int64 labels, or of objects what `instances` says; batches come on their device."""
 
     def __len__(self) -> int: ...
 
@@ -43,8 +43,9 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """x: (N, C, H, W) uint8; y: (N,) int64. crop: side in pixels of the square view that `pixels`
-    cuts out of each image, as `view` wants it; None: images are seen whole, as they are."""
+    """x: (N, C, H, W) uint8; y: (N,) int64, or of objects what `instances` says. crop: side in
+    pixels of the square view that `pixels` cuts out of each image, as `view` wants it; None: images
+    are seen whole, as they are."""
 
     x: Tensor
     y: Tensor

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from search_spaces.errors import InputError
 from search_spaces.own import is_own
 from search_spaces.spec import Dataset
-from trainables.data import own
+from trainables.data import own, pairs
 from trainables.data.catalogue import (
     CHANNELS_AND_CLASSES,
+    PAIRS,
     SPLIT_SIZES,
     absent,
     class_names,
@@ -52,6 +53,9 @@ def split_sizes(dataset: Dataset) -> Sizes:
     elif dataset.name == "npz" or is_own(dataset.name):
         train, test = _of_own(dataset) if is_own(dataset.name) else _of_npz(dataset)
         counts = (train - held_out_of(train), held_out_of(train), test)
+    elif dataset.name in PAIRS:
+        files = pairs.listing(dataset)
+        counts = (len(files["train"]), len(files["val"]), len(files["test"]))
     else:
         listing = {split: len(names) for split, names in layout(dataset).items()}
         train, val = listing["train"], listing.get("val")

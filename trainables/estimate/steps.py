@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from search_spaces.base import Spec
+from pydantic import Field
+
+from search_spaces.base import LATER, Spec
 from search_spaces.checks import (
     AttackCheck,
     AutoAttackCheck,
@@ -17,7 +19,7 @@ from search_spaces.checks import (
 )
 from search_spaces.networks import Model
 from search_spaces.regimes import Attack, Constant, Evaluation, Regime
-from search_spaces.spec import Dataset, Theta, Ticket, Transfer
+from search_spaces.spec import Dataset, Kind, Theta, Ticket, Transfer
 from trainables.data.catalogue import channels_and_classes
 from trainables.data.layouts import split_sizes
 
@@ -46,6 +48,7 @@ class Step(Spec):
     images: int
     regime: Regime | None = None
     attack: Attack | None = None
+    kind: Kind = Field("labels", json_schema_extra=LATER)
 
 
 class Training(NamedTuple):
@@ -104,7 +107,9 @@ def steps(training: Training, workers: int = 1) -> dict[Step, float]:
 
     def add(count: float, model: Model, images: int, **of: Regime | Attack | None) -> None:
         bare = model.model_copy(update={"normalisation": None})
-        step = Step(model=bare, size=data.size, channels=channels, images=images, **of)
+        step = Step(
+            model=bare, size=data.size, channels=channels, images=images, kind=data.kind, **of
+        )
         total[step] += count
 
     if regime := training.regime:

@@ -15,15 +15,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
 
 from search_spaces.regimes import Recipe, Regime
-from trainables.data.images import Images, Splits
+from trainables.data.images import Splits
 from trainables.estimate.steps import Step
-from trainables.models import networks
 from trainables.runtime.allocation import keep_freed
-from trainables.training.evaluation import evaluate, evaluating
 from trainables.training.loop import fit
+from trainables.training.tasks.named import TASKS
 
 SECONDS_A_STEP = 0.8
 # A batch of more pixels takes in proportion longer, and might not fit into memory.
@@ -35,16 +33,17 @@ def seconds(step: Step, device: torch.device) -> tuple[float, int]:
     """(seconds of one step, parameters of its network). The first step warms up: it counts only
     where it takes all the time there is."""
     mean, std = ([value] * step.channels for value in (_MEAN, _STD))
-    net = networks.build(step.model, _CLASSES, mean, std, seed=0, size=step.size).to(device)
+    task = TASKS[step.kind]
+    net = task.network(step.model, _CLASSES, mean, std, seed=0, size=step.size).to(device)
     count = max(_FEWEST, min(step.images, PIXELS[device.type] // step.size**2))
     pixels = (count, step.channels, step.size, step.size)
     x = torch.randint(0, 256, pixels, dtype=torch.uint8, device=device)
-    images = Images(x, torch.randint(0, _CLASSES, (count,), device=device))
+    images = task.made_up(net, x)
     if step.regime is None:
-        work: Callable[[], Any] = partial(evaluate, net, _right(net, images), step.attack)
+        work: Callable[[], Any] = partial(task.evaluate, net, images, step.attack)
     else:
         data = Splits(images, images, images, _CLASSES, tuple(mean), tuple(std))
-        work = partial(next, fit(net, data, _endless(step.regime, count), seed=0))
+        work = partial(next, fit(net, data, _endless(step.regime, count), seed=0, task=task))
     times: list[float] = []
     while sum(times) < SECONDS_A_STEP:
         before = clock(device)
@@ -52,12 +51,6 @@ def seconds(step: Step, device: torch.device) -> tuple[float, int]:
         times.append(clock(device) - before)
     parameters = sum(p.numel() for p in net.parameters())
     return step.images / count * median(times[1:] or times), parameters
-
-
-def _right(net: nn.Module, images: Images) -> Images:
-    """The images with the labels that the network gives them: all of them are attacked."""
-    with evaluating(net), torch.no_grad():
-        return Images(images.x, net(images.pixels()).argmax(1))
 
 
 def _endless(regime: Regime, images: int) -> Regime:

@@ -74,7 +74,8 @@ class Taken:
 
 def take(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
     """The network of a finished ticket or transfer; of a ticket of level 0, theta. Raises
-    InputError where the weights of a transfer were not kept, or a file is not what was written."""
+    InputError where the weights of a transfer were not kept, a file is not what was written, or it
+    is no classifier."""
     try:
         return _taken(spec, ledger)
     except DamagedError as error:
@@ -83,6 +84,10 @@ def take(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
 
 def _taken(spec: Ticket | Transfer, ledger: Ledger) -> Taken:
     ticket = spec.ticket if isinstance(spec, Transfer) else spec
+    if isinstance(spec, Transfer) and spec.dataset.kind != "labels":
+        raise InputError(
+            f"{spec.dataset.title}: a detector, and only classifiers are taken: name its ticket"
+        )
     mask = read(ledger.file(ticket, "mask.safetensors")) if ticket.level else {}
     if isinstance(spec, Transfer):
         try:

@@ -15,7 +15,6 @@ from trainables.data import datasets
 from trainables.data.images import Splits
 from trainables.jobs.outcome import Outcome, outcomes
 from trainables.judging import checks
-from trainables.models import networks
 from trainables.models.anatomy import anatomy
 from trainables.pruning.masks import Mask, ones, rewind
 from trainables.runtime.seeding import derived
@@ -24,9 +23,10 @@ from trainables.store.ledger import Ledger
 from trainables.store.records import Moment, now, provenance
 from trainables.store.tensors import read, to_bytes
 from trainables.store.weights import FILE, packed, state_of
-from trainables.training.accuracy import commonest
-from trainables.training.evaluation import ImageResults, evaluate_test
 from trainables.training.loop import Best, Epoch, Progress, fit, snapshot, validate
+from trainables.training.tasks.named import TASKS
+from trainables.training.tasks.task import Results
+from trainables.training.tasks.task import Task as Kind
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Task:
     started: Moment
     surrogates: Mapping[Theta, Mapping[str, Tensor]] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> Kind:
+        """What it is trained and judged for."""
+        return TASKS[self.spec.dataset.kind]
+
 
 def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: bool = True) -> Task:
     """Reads ticket and surrogates from the ledger; the head is drawn from the transfer's seed.
@@ -53,7 +58,7 @@ def prepare(spec: Transfer, ledger: Ledger, device: torch.device, with_test: boo
         data = replace(data, test=data.val[:0])
     seed = derived(spec.seed, "head")
     model, size = ticket.theta.model, spec.dataset.size
-    net = networks.build(model, data.classes, data.mean, data.std, seed, size)
+    net = TASKS[spec.dataset.kind].network(model, data.classes, data.mean, data.std, seed, size)
     start = read(ledger.file(ticket.start, "weights.safetensors"))
     mask = None if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
     missing = load_body(net, start, mask or ones(net))
@@ -83,6 +88,7 @@ def train(task: Task, resume: Progress | None = None) -> Iterator[Epoch]:
         mask=task.mask,
         augmentation=spec.dataset.augment,
         resume=resume,
+        task=task.kind,
     )
 
 
@@ -118,7 +124,7 @@ def untrained(task: Task, ledger: Ledger) -> Best:
     """The state that a transfer's training starts from, as its best: its epoch is 0."""
     spec = task.spec
     fresh = prepare(spec, ledger, next(task.net.parameters()).device)
-    val = validate(fresh.net, fresh.data.val, spec.regime, spec.evaluation)
+    val = validate(fresh.net, fresh.data.val, spec.regime, spec.evaluation, fresh.kind)
     return Best(0, val, snapshot(fresh.net))
 
 
@@ -130,14 +136,14 @@ def conclude(
     Of a training that diverged, no later state is left than the best; where none was validated,
     that is the ticket as it was before training.
     """
-    spec, diverged = task.spec, reached.state == "diverged"
+    diverged = reached.state == "diverged"
     best = reached.best or untrained(task, ledger)
     if diverged:
         task.net.load_state_dict(best.state)
-    last = evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
+    last = evaluated = _tested(task)
     if not diverged and best.epoch != reached.last["number"]:
         task.net.load_state_dict(best.state)
-        evaluated = evaluate_test(task.net, task.data.test, spec.evaluation)
+        evaluated = _tested(task)
     judged, files = _judgement(task, evaluated)
     result = {
         "state": reached.state,
@@ -173,24 +179,30 @@ def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]
     spec = task.spec
     task.net.load_state_dict(state_of(spec, ledger))
     trained = ledger.result(weights(spec))
-    judged, files = _judgement(task, evaluate_test(task.net, task.data.test, spec.evaluation))
+    judged, files = _judgement(task, _tested(task))
     if trained["state"] == "diverged" or trained["best_epoch"] == len(trained["epochs"]):
         judged["last"] = judged["test"]
     when = provenance(task.started, next(task.net.parameters()).device)
     return {**trained, **judged, "judged": when}, files
 
 
-def _judgement(task: Task, evaluated: ImageResults) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _tested(task: Task) -> Results:
+    how = task.spec.evaluation
+    images, size = task.data.test, how.batch_size
+    return task.kind.evaluate(task.net, images, how.attack, how.protocol, batch_size=size)
+
+
+def _judgement(task: Task, evaluated: Results) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(part of the result, files): scores of the network on the test images, what one that has
-    learnt nothing gets right (`chance`), further checks, and correctness image by image."""
-    assert evaluated.attacked is not None, "test images are always attacked"
+    learnt nothing gets right (`chance`), further checks, and correctness image by image, of a task
+    that has it."""
     further = [_check(check, task) for check in task.spec.checks or ()]
-    judged = {"test": evaluated.scores.model_dump(), "chance": commonest(task.data.test.y)}
+    judged = {"test": evaluated.scores.model_dump(), "chance": task.kind.chance(task.data.test)}
     if further:
         judged["checks"] = [record for record, _ in further]
-    bits = {"clean": evaluated.clean, "attacked": evaluated.attacked}
+    bits = dict(evaluated.records)
     bits |= {f"check.{i}": right for i, (_, right) in enumerate(further)}
-    return judged, {"correct.safetensors": to_bytes(bits)}
+    return judged, {"correct.safetensors": to_bytes(bits)} if bits else {}
 
 
 def _check(check: Check, task: Task) -> tuple[dict[str, Any], Tensor]:

@@ -107,8 +107,11 @@ class Ledger:
             result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return result
 
-    def correct(self, transfer: Transfer) -> dict[str, NDArray[np.bool_]]:
-        """Which test images a transfer gets right, clean ("SA") and under attack ("RA"): (N,)."""
+    def correct(self, transfer: Transfer) -> dict[str, NDArray[np.bool_]] | None:
+        """Which test images a transfer gets right, clean ("SA") and under attack ("RA"): (N,). None
+        of objects, whose score is no mean over images."""
+        if transfer.dataset.kind == "instances":
+            return None
         with self._whole(transfer, "correct.safetensors") as path:
             bits = load_file(path)
         return {"SA": bits["clean"], "RA": bits["attacked"]}

@@ -49,6 +49,12 @@ class ImageResults:
     def scores(self) -> Scores:
         return Scores(sa=_mean(self.clean), ra=_mean(self.attacked))
 
+    @property
+    def records(self) -> dict[str, Tensor]:
+        """What is known of each image, by name."""
+        both = {"clean": self.clean, "attacked": self.attacked}
+        return {name: right for name, right in both.items() if right is not None}
+
 
 def evaluate(
     model: nn.Module,

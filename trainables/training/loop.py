@@ -16,7 +16,6 @@ from trainables.pruning.masks import Mask, State, apply_, factors
 from trainables.runtime import memory
 from trainables.runtime.capture import EAGER
 from trainables.runtime.seeding import derived, drawing, generator
-from trainables.training.evaluation import evaluate
 from trainables.training.overfitting import Signals, collapsed, probe
 from trainables.training.ranks import Shard, any_of, from_first, share_buffers
 from trainables.training.recipes.averages import Average
@@ -24,6 +23,8 @@ from trainables.training.recipes.optimizers import optimizer_of, restore, state_
 from trainables.training.recipes.schedule import learning_rate
 from trainables.training.recorder import steps_of
 from trainables.training.step import bare
+from trainables.training.tasks.classification import CLASSIFICATION
+from trainables.training.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def fit(
     augmentation: Augmentation | None = None,
     shard: Shard | None = None,
     resume: Progress | None = None,
+    task: Task = CLASSIFICATION,
 ) -> Iterator[Epoch]:
-    """Trains `model` in place on `data.train`, yielding each Epoch as it ends.
+    """Trains `model` in place for a task on `data.train`, yielding each Epoch as it ends.
 
     With `evaluation`, epochs from `recipe.validate_from` on are validated and the best state is
     kept: highest clean accuracy without an attack, highest accuracy under `evaluation.validation`
@@ -124,7 +126,7 @@ def fit(
     apply_(net, kept)
     optimizer = optimizer_of(net, recipe)
     average = Average(net, recipe.averaging) if recipe.averaging else None
-    steps = steps_of(model, optimizer, kept, augmentation or Augmentation(), recipe)
+    steps = steps_of(model, optimizer, kept, augmentation or Augmentation(), recipe, task)
     at_once = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
     sizes = recipe.batches(len(data.train), shard.world)
     in_epoch = len(sizes)
@@ -174,7 +176,7 @@ def fit(
                 share_buffers(counts)
         val = None
         if evaluation and _validates(regime, number):
-            val = from_first(validate(counts, data.val, regime, evaluation))
+            val = from_first(validate(counts, data.val, regime, evaluation, task))
             if best is None or _score(val, regime) >= _score(best.scores, regime):
                 best = Best(number, val, snapshot(counts))
         if evaluation and regime.attack and regime.containment:
@@ -255,11 +257,17 @@ def batches(
     return images.stream(parts, derived(seed, "views", epoch))
 
 
-def validate(net: nn.Module, images: ImageSet, regime: Regime, evaluation: Evaluation) -> Scores:
-    """Clean accuracy, and accuracy under attack (its last iterate) where the regime trains for it:
-    the protocol is of test images alone, so that it decides no weights."""
+def validate(
+    net: nn.Module,
+    images: ImageSet,
+    regime: Regime,
+    evaluation: Evaluation,
+    task: Task = CLASSIFICATION,
+) -> Scores:
+    """The clean score, and the score under attack (its last iterate) where the regime trains for
+    it: the protocol is of test images alone, so that it decides no weights."""
     attack = evaluation.validation if regime.attack else None
-    return evaluate(net, images, attack, batch_size=evaluation.batch_size).scores
+    return task.evaluate(net, images, attack, batch_size=evaluation.batch_size).scores
 
 
 def _score(scores: Scores, regime: Regime) -> float:

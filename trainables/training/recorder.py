@@ -18,6 +18,8 @@ from trainables.runtime.capture import EAGER, capture, in_place
 from trainables.runtime.compilation import compilation, compile_
 from trainables.runtime.precision import precision
 from trainables.training.step import bare, train_step
+from trainables.training.tasks.classification import CLASSIFICATION
+from trainables.training.tasks.task import Task
 from trainables.training.workspace import Workspace, copy_all, tensors, workspace_for
 
 
@@ -55,9 +57,10 @@ def steps_of(
     kept: Mapping[str, Tensor],
     augmentation: Augmentation,
     recipe: Recipe,
+    task: Task = CLASSIFICATION,
 ) -> Steps:
-    """The steps of a training of `model` (a network or its DistributedDataParallel), with its
-    optimiser, its mask's factors, the augmentation of its images and its recipe."""
+    """The steps of a training of `model` (a network or its DistributedDataParallel) for a task,
+    with its optimiser, its mask's factors, the augmentation of its images and its recipe."""
     net = bare(model).train()
     reason = ""
     device = next(net.parameters()).device
@@ -65,6 +68,8 @@ def steps_of(
         place = None
         if model is not net:
             reason = ": several processes exchange gradients"
+        elif not task.captured:
+            reason = ": its steps wait for the device"
         elif compilation() != "off":
             reason = ": compiled kernels have graphs of their own"
         elif not isinstance(optimizer, torch.optim.SGD):
@@ -77,8 +82,9 @@ def steps_of(
         if place is not None:
             assert isinstance(optimizer, torch.optim.SGD), "others have no place"
             return StepsInPlace(net, optimizer, kept, augmentation, place)
-    compile_(net)
-    return OwnSteps(model, optimizer, kept, augmentation, EAGER + reason)
+    if task.captured:
+        compile_(net)
+    return OwnSteps(model, optimizer, kept, augmentation, task, EAGER + reason)
 
 
 def _step(
@@ -93,10 +99,11 @@ def _step(
     y: Tensor,
     weight: float = 1.0,
     alpha: Tensor | None = None,
+    task: Task = CLASSIFICATION,
 ) -> None:
-    """One step on images x (N, C, H, W) in [0, 1] and labels y (N,), added to the totals."""
+    """One step on images x (N, C, H, W) in [0, 1] and y (N, ...), added to the totals."""
     x = augment(x, augmentation, rng)
-    loss, right = train_step(model, optimizer, kept, x, y, regime, rng, weight, alpha)
+    loss, right = train_step(model, optimizer, kept, x, y, regime, rng, weight, alpha, task)
     totals.loss.add_(loss * len(y))
     totals.right.add_(right)
 
@@ -110,9 +117,10 @@ class OwnSteps:
         optimizer: torch.optim.Optimizer,
         kept: Mapping[str, Tensor],
         augmentation: Augmentation,
+        task: Task,
         execution: str,
     ) -> None:
-        self.execution = execution
+        self.execution, self._task = execution, task
         self._model, self._optimizer = model, optimizer
         self._kept, self._augmentation = kept, augmentation
 
@@ -122,14 +130,14 @@ class OwnSteps:
         self._rng = rng
         self._work = partial(
             _step, self._model, self._optimizer, self._kept, rng, totals, regime,
-            self._augmentation,
+            self._augmentation, task=self._task,
         )  # fmt: skip
         yield totals
 
     def take(self, batch: Images, lr: float, weight: float = 1.0) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        self._work(batch.pixels(self._rng), batch.y, weight)
+        self._work(batch.pixels(self._rng), batch.y, weight=weight)
 
 
 class TrainingPlace(Workspace):

@@ -10,11 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 from search_spaces.regimes import Regime
 from trainables.pruning.masks import apply_
 from trainables.runtime.precision import autocast
-from trainables.training.accuracy import correct
-from trainables.training.attacks import perturb
 from trainables.training.evaluation import evaluating
-from trainables.training.objectives import batch_loss, climbed
 from trainables.training.perturbation import perturbed
+from trainables.training.tasks.classification import CLASSIFICATION
+from trainables.training.tasks.task import Task
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -32,16 +31,18 @@ def train_step(
     rng: torch.Generator,
     weight: float = 1.0,
     alpha: Tensor | None = None,
+    task: Task = CLASSIFICATION,
 ) -> tuple[Tensor, Tensor]:
-    """One optimiser step on a batch x (N, C, H, W) in [0, 1], y (N,); returns (mean loss, number of
-    images classified correctly), both on the images as trained on (attacked, if the regime says
-    so), as tensors without dimensions: nothing here waits for the device.
+    """One optimiser step on a batch x (N, C, H, W) in [0, 1], y (N, ...), labels where the task is
+    classification; returns (mean loss, number of images that are right), both on the images as
+    trained on (attacked, if the regime says so), as tensors without dimensions: nothing of
+    classification waits for the device.
 
     kept: the mask's `factors`; the attack's draws come from `rng`; weight: see gradients;
     alpha: see attacks.perturb. The optimiser's own settings, its learning rate among them, are the
     caller's.
     """
-    loss, right = gradients(model, x, y, regime, rng, weight, alpha, kept)
+    loss, right = gradients(model, x, y, regime, rng, weight, alpha, kept, task)
     if regime.recipe.clip is not None:
         _clip(bare(model), kept, regime.recipe.clip)
     optimizer.step()
@@ -58,8 +59,9 @@ def gradients(
     weight: float = 1.0,
     alpha: Tensor | None = None,
     kept: Mapping[str, Tensor] | None = None,
+    task: Task = CLASSIFICATION,
 ) -> tuple[Tensor, Tensor]:
-    """(mean loss, number of images classified correctly) of a batch; leaves the mean loss's
+    """(mean loss, number of images that are right) of a batch; leaves the mean loss's
     gradient, times `weight`, in the parameters. Ranks average their gradients: one with more than
     its equal share of the images weighs as much more.
 
@@ -73,15 +75,15 @@ def gradients(
     sizes = micro_batches(len(y), regime.recipe.micro_batch)
     for number, (images, labels) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True), 1):
         with autocast(x.device):
-            attacked = _attacked(net, images, labels, regime, rng, alpha)
+            attacked = _attacked(task, net, images, labels, regime, rng, alpha)
         share = len(labels) / len(y)
-        moved = _moved(net, images, attacked, labels, regime, kept or {}, weight)
+        moved = _moved(task, net, images, attacked, labels, regime, kept or {}, weight)
         with moved, _exchange(model, now=number == len(sizes)):
             with autocast(x.device):
-                loss, logits = batch_loss(model, images, attacked, labels, regime.loss)
+                loss, own = task.loss(model, images, attacked, labels, regime.loss)
             (loss * (share * weight)).backward()
         total += loss.detach() * share
-        right += correct(logits, labels).sum()
+        right += own
     return total, right
 
 
@@ -111,6 +113,7 @@ def _exchange(model: nn.Module, now: bool) -> AbstractContextManager[None]:
 
 
 def _attacked(
+    task: Task,
     net: nn.Module,
     x: Tensor,
     y: Tensor,
@@ -122,10 +125,11 @@ def _attacked(
     if regime.attack is None:
         return x
     with evaluating(net) if regime.attack_mode == "eval" else nullcontext():
-        return perturb(net, x, y, regime.attack, rng, alpha, climbed(net, x, regime.loss))
+        return task.attacked(net, x, y, regime.attack, regime.loss, rng, alpha)
 
 
 def _moved(
+    task: Task,
     net: nn.Module,
     x: Tensor,
     attacked: Tensor,
@@ -140,6 +144,6 @@ def _moved(
 
     def loss(model: nn.Module) -> Tensor:
         with autocast(x.device):
-            return batch_loss(model, x, attacked, y, regime.loss)[0] * weight
+            return task.loss(model, x, attacked, y, regime.loss)[0] * weight
 
     return perturbed(net, loss, regime.awp.gamma, kept)

@@ -97,7 +97,10 @@ def plan(work: Worklist, wish: Wish) -> EvidencePlan:
     done = [
         cell
         for name, cell in work.grid.transfers.items()
-        if name in work.complete and (wish.everything or cell.ticket_cell.theta_cell.first)
+        if name in work.complete
+        and (wish.everything or cell.ticket_cell.theta_cell.first)
+        # What is looked into is which images are right: of objects there is no such record.
+        and cell.transfer.dataset.kind == "labels"
     ]
     boundary = _boundary(work)
     chosen = _chosen(done, boundary, wish)

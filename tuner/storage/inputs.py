@@ -18,6 +18,7 @@ from search_spaces.spec import Dataset
 from search_spaces.study import ChosenCheck, Study
 from trainables.data.catalogue import (
     EMBEDDED,
+    PAIRS,
     TORCHVISION,
     absent,
     channels_and_classes,
@@ -25,6 +26,7 @@ from trainables.data.catalogue import (
 )
 from trainables.data.layouts import layout
 from trainables.data.own import digest as arrays_sha256
+from trainables.data.pairs import digest as pairs_sha256
 from tuner.storage import digests, fitting
 
 # Trained networks have hardly a weight that is exactly zero.
@@ -155,6 +157,8 @@ def located(dataset: Dataset, root: Path) -> Dataset:
         if not path.is_file():
             raise absent(dataset, path)
         sha256 = file_sha256(path)
+    elif dataset.name in PAIRS:
+        sha256 = pairs_sha256(dataset)
     else:
         layout(dataset)  # Says what is wrong with its classes, before a pixel is read.
         sha256 = digests.contents(dataset, path).digest

@@ -86,7 +86,8 @@ def results(work: Worklist) -> "Results":
         if name in work.complete:
             result = ledger.result(cell.transfer)
             rows.append(row(cell.labels, name, result["state"], summary(result)))
-            correct[name] = ledger.correct(cell.transfer)
+            if (right := ledger.correct(cell.transfer)) is not None:
+                correct[name] = right
         elif name in wanted:
             rows.append(row(cell.labels, name))
     return Results(work.study, frame(rows), correct)

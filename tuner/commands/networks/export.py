@@ -82,7 +82,7 @@ def described(of: Named) -> "About":
     return replace(
         about,
         regime=of.cell.regime,
-        right=of.ledger.correct(of.cell.transfer),
+        right=of.ledger.correct(of.cell.transfer) or {},
         dense=of.ledger.result(of.dense.transfer)["test"] if dense and of.dense else {},
     )
 
