@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search_spaces import instances
 from search_spaces.base import UNHASHED, Key, Name, Seed, Spec
 from search_spaces.checks import Check
 from search_spaces.keys import key
@@ -17,6 +16,7 @@ from search_spaces.regimes import Evaluation, Regime, RegimeName
 from search_spaces.searches.adaptive import Adaptive, Levels
 from search_spaces.searches.section import Search
 from search_spaces.spec import Dataset, Pretraining
+from search_spaces.tasks import instances
 
 _STRIDE = 10**6
 """Between the pruning seeds of a study's source seeds."""

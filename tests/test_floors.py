@@ -46,7 +46,7 @@ ROOMS = {
             "searches",
             "checks",
             "spec",
-            "instances",
+            "tasks",
             "finished",
         ),
         *("study", "grid", "trials", "reading"),

@@ -114,7 +114,7 @@ ITEMS: tuple[Item, ...] = (
         "VOC instance segmentation",
         None,
         (),
-        note="no shipped study segments instances",
+        note="a study of your own can: docs/segmentation.md",
     ),
     Item("Table 1", "winning tickets", Panels("table ticks --level K", TASKS)),
     *(

@@ -1,0 +1,1 @@
+"""What tasks can have of what a study can say. May use specs."""
