@@ -39,7 +39,7 @@ def store(tmp_path_factory, study):
     ]
     structure = {**LABELS, "kernels_pruned": 5, "layers": layers, "file": "evidence/kernels/k0.npz"}
     scape = {**LABELS, **TASK, "clean_mean_rise": 0.25, "attacked_mean_rise": 0.5}
-    scape["file"] = "evidence/landscapes/k0.npz"
+    scape |= {"file": "evidence/landscapes/k0.npz", "explained": [0.9, 0.1]}
     flag = {**LABELS, **TASK, "flag": "black_box", "rule": "black-box <b>beats</b> white-box"}
     tables = {"similarity": [pair], "structure": [structure], "landscape": [scape], "flags": [flag]}
     client.log_dict(parent, {"tables": dict.fromkeys(tables, "about")}, "evidence/index.json")
