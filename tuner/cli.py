@@ -15,6 +15,7 @@ from tuner.commands.evidence import evidence
 from tuner.commands.networks.evaluate import evaluate
 from tuner.commands.networks.export import export
 from tuner.commands.networks.latency import latency
+from tuner.commands.networks.masks import masks
 from tuner.commands.plan import plan
 from tuner.commands.run import run
 from tuner.commands.search import search
@@ -37,6 +38,7 @@ for command in (
     evidence,
     export,
     latency,
+    masks,
     plan,
     status,
     simulate,

@@ -10,7 +10,7 @@ from search_spaces.finished.weights import weights
 from search_spaces.reading import studies
 from search_spaces.regimes import Attack, Regime
 from search_spaces.spec import Dataset
-from tests.support.squares import zipped
+from tests.support.squares import YAML, zipped
 from trainables.data.datasets import splits
 from trainables.jobs import transfer
 from trainables.jobs.chain import Chain, run_chain
@@ -27,39 +27,8 @@ from trainables.training.step import train_step
 from trainables.training.tasks.instances import INSTANCES, attacked, evaluate
 from tuner.storage.inputs import resolve
 
-SOURCE = "tests.trainables.jobs.test_instances:coloured"
-YAML = f"""
-name: tiny
-source:
-  dataset: {{name: "{SOURCE}", size: 16}}
-  model: {{arch: resnet8, width: 4}}
-  pretrainings: {{standard: {{train: {{recipe: {{epochs: 1, batch_size: 8, lr: 0.05}}}}}}}}
-pruning:
-  omp: {{method: one_shot, levels: [4]}}
-downstream:
-  - dataset: {{name: masks, path: squares.zip, size: 32}}
-    fractions: [0.5]
-    levels: [0, 4]
-    seeds: [0]
-    regimes:
-      standard: {{recipe: {{epochs: 2, batch_size: 2, lr: 0.01}}}}
-      adversarial:
-        attack: {{kind: pgd, steps: 1, epsilon: 0.03, alpha: 0.03}}
-        recipe: {{epochs: 2, batch_size: 2, lr: 0.01}}
-evaluation: {{attack: {{kind: pgd, steps: 1, epsilon: 0.03, alpha: 0.03}}}}
-"""
 CPU = torch.device("cpu")
 PGD = Attack(kind="pgd", steps=3, epsilon=0.1, alpha=0.05)
-
-
-def coloured():
-    """Reddish against bluish noise."""
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 128, (24, 16, 16, 3), generator=rng, dtype=torch.uint8)
-    y = torch.arange(24) % 2
-    x[..., 0] += (100 * y).to(torch.uint8)[:, None, None]
-    arrays = {"train_x": x[:16], "train_y": y[:16], "test_x": x[16:], "test_y": y[16:]}
-    return {name: value.numpy() for name, value in arrays.items()}
 
 
 @pytest.fixture(scope="module")
