@@ -48,7 +48,7 @@ def test_another_attack_judges_all_and_trains_nothing(ran, judged):
         assert [now[name] for name in ("started", "ended", "epochs", "val", "best_epoch")] == [
             was[name] for name in ("started", "ended", "epochs", "val", "best_epoch")
         ]
-        assert now["test"]["sa"] == was["test"]["sa"] and now["test"]["ra"] <= was["test"]["ra"]
+        assert now["test"]["sa"] == was["test"]["sa"] >= now["test"]["ra"]
         assert now["judged"]["started"] > was["ended"]
     assert Ledger(folder / "results").keys(Weights) == ran.ledger.keys(Weights)
 

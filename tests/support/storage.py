@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 KINDS = ("thetas", "tickets", "transfers", "trials", "evidence")
-CLOCKS = {"started", "ended", "seconds"}
-"""Fields of results that hold wall-clock times: no two runs have the same."""
+CLOCKS = {"started", "ended", "seconds", "judged"}
+"""Fields of results that say when they came about: no two runs have the same."""
 
 
 def keys(root: Path, kind: str) -> set[str]:
@@ -18,7 +18,7 @@ def files(root: Path) -> dict[str, bytes]:
     """Every file of every complete result, by its path below the root."""
     return {
         str(path.relative_to(root)): path.read_bytes()
-        for kind in KINDS
+        for kind in (*KINDS, "weights")
         for path in sorted((root / kind).glob("[!.]*/*"))
     }
 

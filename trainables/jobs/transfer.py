@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.checks import Check
 from search_spaces.finished.weights import weights
+from search_spaces.keys import key
 from search_spaces.spec import Theta, Transfer
 from trainables.data import datasets
 from trainables.data.images import Splits
@@ -165,6 +166,8 @@ JUDGED = ("test", "last", "chance", "checks")
 def keep_weights(task: Task, result: Mapping[str, Any], ledger: Ledger) -> None:
     """Keeps the weights of a concluded transfer, with what of its result they decide."""
     trained = {name: value for name, value in result.items() if name not in JUDGED}
+    # The last state's scores are of one evaluation: only that can be judged again in full.
+    trained["last"] = {"scores": result["last"], "evaluation": key(task.spec.evaluation)}
     values = to_bytes(packed(snapshot(task.net), task.mask or {}))
     ledger.write(weights(task.spec), trained, {FILE: values})
 
@@ -172,7 +175,7 @@ def keep_weights(task: Task, result: Mapping[str, Any], ledger: Ledger) -> None:
 def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(result, files) of a transfer whose weights are kept: what came of their training, their
     judgement, and under `judged` when and where that was made. `last` is missing where the last
-    state was another than the best, which alone is kept.
+    state was another than the best, which alone is kept, and was judged by another evaluation.
 
     Raises FileNotFoundError where no weights are kept, DamagedError where they have changed.
     """
@@ -180,7 +183,10 @@ def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]
     task.net.load_state_dict(state_of(spec, ledger))
     trained = ledger.result(weights(spec))
     judged, files = _judgement(task, _tested(task))
-    if trained["state"] == "diverged" or trained["best_epoch"] == len(trained["epochs"]):
+    last = trained.pop("last")
+    if last["evaluation"] == key(spec.evaluation):
+        judged["last"] = last["scores"]
+    elif trained["state"] == "diverged" or trained["best_epoch"] == len(trained["epochs"]):
         judged["last"] = judged["test"]
     when = provenance(task.started, next(task.net.parameters()).device)
     return {**trained, **judged, "judged": when}, files

@@ -103,7 +103,7 @@ FIELDS = [
     ("evaluation.attack.epsilon=1/0", "evaluation.attack.epsilon", "a valid number"),
     ("evaluation.attack.kind=fgms", "evaluation.attack.kind", "fgsm, n_fgsm, pgd, or your own"),
     ("source.model.width=100000", "source.model.width", "less than or equal to 1024"),
-    ("source.dataset.name=cifar11", "source.dataset.name", "'cifar10', 'cifar100'"),
+    ("source.dataset.name=cifar11", "source.dataset.name", "cifar10, cifar100"),
     ("source.dataset.path=x", "mnist-mini comes with the program", "leave path: out"),
     ("source.dataset.size=1e9", "source.dataset.size", "a valid integer"),
     (
