@@ -34,10 +34,14 @@ def weights(transfer: Transfer) -> Weights:
 def trained(spec: Source) -> Source:
     """A theta or a ticket as far as it decides weights or mask, for its key alone: equal for those
     that differ in nothing but how they are judged."""
-    if isinstance(spec, Ticket):
-        return spec.model_copy(update={"theta": trained(spec.theta)})
-    decided = _deciding(spec.evaluation, spec.pretraining.train)
-    return spec.model_copy(update={"evaluation": decided})
+    if isinstance(spec, Theta):
+        decided = _deciding(spec.evaluation, spec.pretraining.train)
+        return spec.model_copy(update={"evaluation": decided})
+    theta, again = trained(spec.theta), spec.pruning and spec.pruning.retraining
+    if again and again.containment:
+        # Watched re-trainings are validated by theta's evaluation, and end in their best states.
+        theta = theta.model_copy(update={"evaluation": _deciding(spec.theta.evaluation, again)})
+    return spec.model_copy(update={"theta": theta})
 
 
 def _deciding(evaluation: Evaluation, regime: Regime | None) -> Evaluation | None:

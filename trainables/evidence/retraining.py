@@ -70,7 +70,7 @@ def trained(spec: Retraining, ledger: Ledger) -> transfer.Task:
     were kept or, where they were not, as it was trained again."""
     task = transfer.prepare(spec.transfer, ledger, _device())
     if ledger.has(weights(spec.transfer)):
-        state = state_of(spec.transfer, ledger)
+        state = state_of(spec.transfer, task.mask, ledger)
     else:
         state = read(ledger.file(spec, "weights.safetensors"))
     task.net.load_state_dict(state)

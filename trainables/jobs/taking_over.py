@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Any
 
 from safetensors.torch import load
 
@@ -10,11 +9,9 @@ from search_spaces.errors import InputError
 from search_spaces.finished.weights import trained
 from search_spaces.keys import key
 from search_spaces.spec import Theta, Ticket
-from trainables.data import datasets
-from trainables.jobs.theta import Worker, network
+from trainables.jobs.theta import Worker, judged, network
 from trainables.store.ledger import DamagedError, Ledger
 from trainables.store.records import now, provenance
-from trainables.training.evaluation import evaluate_test
 from trainables.training.ranks import from_first
 
 
@@ -41,19 +38,10 @@ def take_over(missing: Collection[Theta | Ticket], worker: Worker) -> list[Theta
                 started = now()
                 result, files = ledger.result(other), ledger.files(other)
                 if isinstance(spec, Theta):
-                    judged = _judged(spec, files["weights.safetensors"], "test" in result, worker)
-                    when = provenance(started, worker.device)
-                    result = {**result, **judged, "judged": when}
+                    net = network(spec, worker.device)
+                    net.load_state_dict(load(files["weights.safetensors"]))
+                    result |= judged(spec, net, worker)
+                    result["judged"] = provenance(started, worker.device)
                 ledger.write(spec, result, files)
                 taken.append(spec)
     return from_first(taken)
-
-
-def _judged(theta: Theta, content: bytes, trained: bool, worker: Worker) -> dict[str, Any]:
-    """The part of a theta's result that its evaluation decides: scores on the source's test images
-    or, of published weights, which may have been trained on these, on validation images."""
-    net = network(theta, worker.device)
-    net.load_state_dict(load(content))
-    data = datasets.splits_on(theta.dataset, worker.device)
-    view, images = ("test", data.test) if trained else ("source_val", data.val)
-    return {view: evaluate_test(net, images, theta.evaluation).scores.model_dump()}

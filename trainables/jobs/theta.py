@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,10 +56,9 @@ def _load(spec: Theta, checkpoint: Checkpoint, worker: Worker) -> State:
     state = formats.state_for(checkpoint, spec.model, net)
     if worker.shard.rank == 0:
         net.load_state_dict(state)
-        val = datasets.splits_on(spec.dataset, worker.device).val
         result = {
             "state": "complete",
-            "source_val": evaluate_test(net, val, spec.evaluation).scores.model_dump(),
+            **judged(spec, net, worker),
             **provenance(started, worker.device, worker.shard.world),
         }
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(state)})
@@ -80,11 +80,9 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         )
     if worker.shard.rank == 0:
         net.load_state_dict(best.state)
-        data = datasets.splits_on(spec.dataset, worker.device)
-        results = evaluate_test(net, data.test, spec.evaluation)
         result = {
             "state": reached.state,
-            "test": results.scores.model_dump(),
+            **judged(spec, net, worker),
             "best_epoch": best.epoch,
             "epochs": reached.records,
             **({"reason": reached.reason} if reached.reason else {}),
@@ -93,6 +91,16 @@ def _pretrain(spec: Theta, regime: Regime, worker: Worker) -> State:
         worker.ledger.write(spec, result, {"weights.safetensors": to_bytes(best.state)})
         checkpoint.remove()
     return best.state
+
+
+def judged(spec: Theta, net: nn.Module, worker: Worker) -> dict[str, Any]:
+    """The part of a theta's result that its evaluation decides: the network's scores on the
+    source's test images or, of published weights, which may have been trained on these, on its
+    validation images."""
+    data = datasets.splits_on(spec.dataset, worker.device)
+    loaded = spec.pretraining.load is not None
+    view, images = ("source_val", data.val) if loaded else ("test", data.test)
+    return {view: evaluate_test(net, images, spec.evaluation).scores.model_dump()}
 
 
 def _training(net: nn.Module, spec: Theta, regime: Regime, worker: Worker) -> Training:

@@ -180,7 +180,7 @@ def judge(task: Task, ledger: Ledger) -> tuple[dict[str, Any], dict[str, bytes]]
     Raises FileNotFoundError where no weights are kept, DamagedError where they have changed.
     """
     spec = task.spec
-    task.net.load_state_dict(state_of(spec, ledger))
+    task.net.load_state_dict(state_of(spec, task.mask, ledger))
     trained = ledger.result(weights(spec))
     judged, files = _judgement(task, _tested(task))
     last = trained.pop("last")
@@ -221,5 +221,5 @@ def trained_network(transfer: Transfer, ledger: Ledger, device: torch.device) ->
     """The network that a transfer ended in, in eval mode, from its kept weights. Raises
     FileNotFoundError where none are kept."""
     task = prepare(transfer, ledger, device, with_test=False)
-    task.net.load_state_dict(state_of(transfer, ledger))
+    task.net.load_state_dict(state_of(transfer, task.mask, ledger))
     return task.net.eval()

@@ -35,16 +35,11 @@ def _spread(name: str, values: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(mask, values)
 
 
-def state_of(transfer: Transfer, ledger: Ledger) -> State:
-    """The weights that a transfer ended in, as the ledger keeps them. Raises FileNotFoundError
-    where it does not, DamagedError where they are not what was written."""
+def state_of(transfer: Transfer, mask: Mask | None, ledger: Ledger) -> State:
+    """The weights that a transfer ended in, as the ledger keeps them; mask: its ticket's, None of
+    the dense network. Raises FileNotFoundError where none are kept, DamagedError where they are not
+    what was written."""
     kept = weights(transfer)
     if not ledger.has(kept):
         raise FileNotFoundError(f"{ledger.folder(kept)}: no weights are kept")
-    return unpacked(read(ledger.file(kept, FILE)), mask_of(transfer, ledger))
-
-
-def mask_of(transfer: Transfer, ledger: Ledger) -> Mask:
-    """The mask of a transfer's ticket; of the dense network, an empty one, which prunes nothing."""
-    ticket = transfer.ticket
-    return {} if ticket.level == 0 else read(ledger.file(ticket, "mask.safetensors"))
+    return unpacked(read(ledger.file(kept, FILE)), mask or {})

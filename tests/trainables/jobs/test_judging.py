@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from search_spaces import grid
 from search_spaces.checks import AutoAttackCheck
+from search_spaces.finished.weights import trained as trained_alike
 from search_spaces.finished.weights import weights
 from search_spaces.keys import key
 from search_spaces.reading import studies
@@ -151,7 +152,7 @@ def test_weights_take_the_place_of_what_the_mask_keeps(trained):
         for cell in grid.transfers(read())
         if cell.regime == "standard"
     )
-    state = state_of(grid.transfers(read())[0].transfer, trained)
+    state = state_of(grid.transfers(read())[0].transfer, None, trained)
     prunable = sum(v.numel() for n, v in state.items() if n.endswith("weight") and v.dim() == 4)
     assert dense - sparse == pytest.approx(4 * 0.36 * prunable, rel=0.05)
 
@@ -193,3 +194,19 @@ def test_a_theta_is_found_by_what_decided_it(trained):
     other = grid.thetas(read(["evaluation.validation.steps=3"]))[0].theta
     assert list(chain.take_over([other], Worker(trained, Shard(), CPU))) == [other]
     assert isinstance(other, Theta) and trained.has(other)
+
+
+WATCHED = (
+    "pruning.imp.retraining.attack={kind: fgsm, epsilon: 0.1, alpha: 0.1}",
+    "pruning.imp.retraining.containment={}",
+)
+
+
+@pytest.mark.parametrize(("overrides", "alike"), [((), True), (WATCHED, False)])
+def test_validation_decides_masks_where_it_watches_the_re_training(overrides, alike):
+    """Whatever theta's own training was chosen by."""
+    one, two = (
+        grid.tickets(read([*overrides, *change]))[-1].ticket
+        for change in ((), ("evaluation.validation.steps=3",))
+    )
+    assert (trained_alike(one) == trained_alike(two)) is alike

@@ -110,3 +110,11 @@ def test_clean_frees_the_weights_of_a_study_on_demand(study, ledger, tmp_path):
     assert len(kept(ledger)) == len(grid.transfers(study))
     assert call("tuner", "clean", *where, "--weights", cwd=tmp_path).code == 0
     assert not kept(ledger) and len(ledger.keys(type(grid.transfers(study)[0].transfer))) == 20
+
+
+@pytest.mark.parametrize("which", [["--winners"], ["--levels", "2"]])
+def test_how_tickets_are_judged_has_to_be_said(study, ledger, tmp_path, which):
+    path = f"{write(study, tmp_path).name}.yaml"
+    where = [path, "--storage", str(ledger.root), *which]
+    ended = call("tuner", "evaluate", *where, cwd=tmp_path)
+    assert ended.code == 2 and "--autoattack" in ended.err

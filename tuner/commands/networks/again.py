@@ -59,7 +59,7 @@ def _overrides(work: Worklist, wanted: Wanted) -> list[str]:
             checks.insert(0, AttackCheck(kind="attack", attack=attack, protocol=protocol))
     elif attack or wanted.protocol:
         overrides = judging.judged_otherwise(study, attack, wanted.protocol)
-    elif not checks:
+    if not (overrides or checks):
         raise InputError("evaluate: say how: --steps, --norm, --protocol, --autoattack, ...")
     return overrides + (judging.checked(study, checks, places) if checks else [])
 

@@ -127,21 +127,12 @@ def evaluate(
     attack or protocol, as a version of its own; --winners or --levels by a further attack beside
     the study's own, by AutoAttack or corruptions. Nothing is trained.
     """
-    given: dict[str, str | int | None] = {
-        "norm": norm,
-        "epsilon": epsilon,
-        "alpha": alpha,
-        "steps": steps,
-    }
-    given |= {"restarts": restarts}
+    attacked = {"norm": norm, "epsilon": epsilon, "alpha": alpha}
+    given = {**attacked, "steps": steps, "restarts": restarts}
     if study is not None:
-        alone: dict[str, object] = {
-            "--weights": weights,
-            "--arch": arch,
-            "--dataset": dataset,
-            "--size": size,
-        }
-        alone |= {"--images": images, "--mean": mean, "--std": std, "--json": output}
+        whose = {"--weights": weights, "--arch": arch, "--dataset": dataset, "--size": size}
+        how = {"--images": images, "--mean": mean, "--std": std, "--json": output}
+        alone: dict[str, object] = {**whose, **how}
         if unfit := [option for option, value in alone.items() if value is not None]:
             raise InputError(f"evaluate {study}: {', '.join(unfit)}: not of a study: leave out")
         from tuner.commands.networks import again
