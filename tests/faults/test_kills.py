@@ -14,7 +14,7 @@ from search_spaces import grid
 from tests.support import epochs, kills, storage
 from tests.support.commands import call
 from tests.support.epochs import Event
-from tests.support.kills import Place
+from tests.support.kills import Kill, Place
 from tests.support.mlflow_server import Server
 from tests.support.studies import tiny, write
 from trainables.store import epochs as training
@@ -145,11 +145,16 @@ def test_the_log_shows_what_was_trained_twice(tmp_path):
 @pytest.mark.long
 def test_a_killed_run_ends_as_an_undisturbed_one(undisturbed, tmp_path):
     reference, out, spans = undisturbed()
-    rng = random.Random(1)
-    wanted = ["source worker", "source raylet", "transfers actor", "transfers driver"]
+    source, whole = spans["transfers"]
+    wanted = [
+        Kill("source", "worker", source // 4, delay=0),
+        Kill("source", "raylet", source // 2, delay=0),
+        Kill("transfers", "actor", source + (whole - source) // 4, delay=0),
+        Kill("transfers", "driver", source + (whole - source) // 2, delay=0),
+    ]
     where = place(tmp_path)
-    story = kills.run(where, kills.draw(rng, wanted, spans), rng)
-    assert len(story.struck) >= 3
+    story = kills.run(where, wanted, random.Random(1))
+    assert list(story.struck) == wanted
     assert_no_trace(where, story, reference)
     assert verdict(story.ended.out) == verdict(out) != []
 
