@@ -16,8 +16,7 @@ def paper(
     form: Format = "table",
     tracking_uri: TrackingUri = None,
 ) -> int:
-    """Every figure, table and claim of the paper: answered here, runnable and at what cost, or why
-    not."""
+    """Every figure, table and claim of the paper: answered here, or runnable and at what cost."""
     from analysis.reproduction import reading, table
     from analysis.tables.text import format_table, records
 

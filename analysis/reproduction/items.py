@@ -11,7 +11,7 @@ from analysis.reproduction.claims import Apart, Leads, Overlap, SparserThetas
 from analysis.reproduction.numbers import Drawn, Extreme, Panels, TransferAttack
 
 PAPER = ("paper", "paper-as-code")
-SMALLER = ("paper", "cifar", "claims")
+SMALLER = ("paper", "cifar", "claims-large", "claims")
 TASKS = ("cifar10", "cifar100", "svhn")
 PRUNERS = ("imp-adversarial", "one-shot", "random")
 
@@ -20,11 +20,11 @@ PRUNERS = ("imp-adversarial", "one-shot", "random")
 class Item:
     """A figure, table or claim. stated: the paper's number, a share in [0, 1], or what it says;
     question: what is asked of a study; studies: the shipped ones that can answer, the paper's own
-    setting first; note: why none can, or what is to be known."""
+    setting first; note: what is to be known."""
 
     place: str
     what: str
-    question: Question | None
+    question: Question
     studies: tuple[str, ...] = PAPER
     stated: float | str | None = None
     note: str = ""
@@ -112,9 +112,8 @@ ITEMS: tuple[Item, ...] = (
     Item(
         "Figure A10",
         "VOC instance segmentation",
-        None,
-        (),
-        note="a study of your own can: docs/segmentation.md",
+        Panels("figure a10", ("voc",)),
+        ("paper-a10",),
     ),
     Item("Table 1", "winning tickets", Panels("table ticks --level K", TASKS)),
     *(

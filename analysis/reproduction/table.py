@@ -1,4 +1,4 @@
-"""The paper's items as a table: answered, runnable, or why not."""
+"""The paper's items as a table: answered or runnable."""
 
 import shutil
 import textwrap
@@ -33,10 +33,8 @@ class Row:
 
     @property
     def status(self) -> str:
-        """answered, runnable or impossible."""
-        if self.answer is not None:
-            return "answered"
-        return "runnable" if self.costs else "impossible"
+        """answered or runnable."""
+        return "runnable" if self.answer is None else "answered"
 
 
 def rows(held: Mapping[str, Held], only: str | None = None) -> list[Row]:
@@ -50,14 +48,11 @@ def rows(held: Mapping[str, Held], only: str | None = None) -> list[Row]:
 def _row(
     item: Item, held: Mapping[str, Held], cells: Mapping[str, list[Labelled]], only: str | None
 ) -> Row:
-    question = item.question
-    if question is None:
-        return Row(item, None, None, {})
     for name in (only,) if only else item.studies:
-        answer = question.answer(held[name]) if name in held else None
+        answer = item.question.answer(held[name]) if name in held else None
         if answer is not None:
             return Row(item, name, answer, {})
-    costs = {name: trainings(question, cells[name]) for name in item.studies}
+    costs = {name: trainings(item.question, cells[name]) for name in item.studies}
     return Row(item, None, None, {name: count for name, count in costs.items() if count})
 
 
@@ -125,8 +120,6 @@ def _stated(item: Item) -> str:
 
 def _here(row: Row) -> str:
     if row.answer is None:
-        if not row.costs:
-            return f"not possible: {row.item.note}"
         first, *others = row.costs.items()
         ways = [first, *(other for other in others if other[1] < first[1])]
         return f"runnable: {', '.join(f'{name} ({count:,})' for name, count in ways)}"

@@ -71,7 +71,7 @@ def evidence_lines(extreme: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
                 level(row, "_one_std"),
                 level(row),
                 percent(row["likely_sparsity"]),
-                f"{percent(row['low_sparsity'])} to {percent(row['high_sparsity'])}",
+                interval(row),
                 f"{row['status']}: {row['advice']}",
             ]
             for row in block.to_dict("records")
@@ -104,6 +104,15 @@ def level(row: Row, rule: str = "") -> str:
     rule: what the rule's columns end in."""
     flagged = row.get(f"flagged{rule}")
     return "flagged" if flagged else percent(row[f"sparsity{rule}"]) + star(row)
+
+
+def interval(row: Row) -> str:
+    """What may be the extreme; of the sparsest tested level nothing says where it ends."""
+    if pd.isna(row["low_sparsity"]):
+        return "-"
+    if row["level"] and pd.isna(row["next_level"]):
+        return f"{percent(row['low_sparsity'])} and more"
+    return f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
 
 
 def star(row: Row) -> str:

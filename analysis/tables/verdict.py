@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.tables.confirmation import CONFIRMED, CONFIRMED_DENSE
-from analysis.tables.rules import joined, level, number, percent, points, remarks, star
+from analysis.tables.rules import interval, joined, level, percent, points, remarks, star
 from analysis.tables.text import aligned, task_of, task_title
 
 Row = Mapping[Any, Any]
@@ -96,11 +96,7 @@ def _next(row: Row) -> str:
         known = f"{where}, where {loss}, it is open."
     if row["status"] != "undecided":
         return known
-    return f"{known} {_interval(row)} hold the extreme with 90 % confidence; {row['advice']}."
-
-
-def _interval(row: Row) -> str:
-    return f"{number(row['low_sparsity'])} to {percent(row['high_sparsity'])}"
+    return f"{known} {interval(row)} hold the extreme with 90 % confidence; {row['advice']}."
 
 
 def _table(block: pd.DataFrame, width: int) -> list[str]:
@@ -117,14 +113,11 @@ def _table(block: pd.DataFrame, width: int) -> list[str]:
 
 def _cells(row: Row) -> dict[str, str]:
     blocked = row["status"] if row["status"] in ("flagged", "none") else ""
-    interval = "-"
-    if not pd.isna(row["low_sparsity"]):
-        interval = _interval(row)
     return {
         "theta": row["theta"],
         "pruning": row["pruning"],
         "shown": blocked or percent(row["sparsity"]) + star(row),
-        "90 % interval": interval,
+        "90 % interval": interval(row),
         "paper's": level(row, "_one_std"),
         **{title: _score(row, metric) for metric, title in _SCORES.items()},
         _STRONGER: _beside(row.get(CONFIRMED), row.get(CONFIRMED_DENSE)),

@@ -342,6 +342,7 @@ def test_further_tasks_take_over_the_papers_tickets():
     assert {cell.transfer.dataset.name for cell in further.transfers.values()} == {
         "cub200",
         "visda17",
+        "voc",
     }
 
 

@@ -41,6 +41,8 @@ def test_a_refuted_ladder_is_not_sold_as_dense_at_no_sparsity():
 
 def test_the_sparsest_tested_level_does_not_sound_like_a_bound():
     assert said(dense(), level(4), level(8)).endswith("Nothing sparser was tested.")
+    (row,) = (line for line in printed(dense(), level(4), level(8)) if line.startswith("standard"))
+    assert "83.22 % and more" in row
 
 
 def test_an_open_level_is_told_with_what_would_settle_it():
