@@ -246,7 +246,7 @@ def test_both_rules_read_side_by_side(study):
     ]
     assert lines[2].split()[:2] == ["standard", "imp"]
     assert "59.04 %  83.22 %       83.22 %   83.22 to 86.58 %  confirmed: every" in lines[2]
-    assert "0.00 %   0.00 %        0.00 %    0.00 % to 0.00 %    refuted: every" in lines[3]
+    assert "0.00 %   0.00 %        0.00 %    0.00 to 0.00 %    refuted: every" in lines[3]
     assert len(lines) == 5
 
 

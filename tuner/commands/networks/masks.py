@@ -15,6 +15,8 @@ from tuner.runtime.settings import Settings
 
 OutOpt = Annotated[Path, typer.Option(help="The PNG file to write.")]
 ImagesOpt = Annotated[int, typer.Option(min=1, max=64, help="How many test images.")]
+WIDTH = 900
+"""Pixels up to which the picture is enlarged, by a whole factor: of small images it is small."""
 
 
 def masks(
@@ -59,6 +61,7 @@ def _drawn(of: Named, images: int) -> bytes:
             "in another --storage"
         ) from None
     drawn = picture(net, datasets.splits(spec.dataset).test, spec.evaluation.attack, images)
+    factor = max(1, WIDTH // drawn.shape[1])
     buffer = BytesIO()
-    Image.fromarray(drawn).save(buffer, "PNG")
+    Image.fromarray(drawn.repeat(factor, 0).repeat(factor, 1)).save(buffer, "PNG")
     return buffer.getvalue()
