@@ -119,7 +119,8 @@ def conclude(work: Worklist, tracker: Tracker) -> Conclusion:
     concluded = replace(judged.conclusion, reported=reported)
     complete = concluded.done == concluded.total
     registry.register(tracker, winners, complete)
-    concluded = replace(concluded, models=[w.model for w in winners] if complete else [])
+    models = list(dict.fromkeys(winner.model for winner in winners))
+    concluded = replace(concluded, models=models if complete else [])
     failed = _failed(work, results)
     tracker.describe(
         Summary(

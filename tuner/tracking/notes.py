@@ -151,11 +151,11 @@ def _places(summary: Summary) -> str:
 def _models(summary: Summary) -> str:
     if not summary.models:
         return (
-            "The model registry has no ticket of this: no pruned one is a double win by the "
-            "paper's rule, or transfers are missing."
+            "The model registry has no ticket of this: no pruned one wins by either rule, or "
+            "transfers are missing."
         )
     listed = ", ".join(f"[{name}](#/models/{name}?{MODE})" for name in summary.models)
-    return f"Winning tickets, by the paper's rule, in the model registry: {listed}."
+    return f"Winning tickets in the model registry: {listed}."
 
 
 def _view(title: str, stage: str, params: Iterable[str], metrics: Iterable[str]) -> str:

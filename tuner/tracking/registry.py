@@ -1,9 +1,9 @@
 """Winning tickets in MLflow's model registry.
 
 A registered model stands for a theta and a task of a study, STUDY-THETA-DATASET; its versions are
-tickets, told apart by their content keys; the alias `double-win` is on the extreme one, and only
-while the verdict of the study's version that put it there says so. Writing it again makes nothing
-twice.
+tickets, told apart by their content keys; the alias `double-win` is on the extreme one by the
+paper's rule, `within-margin` on the extreme one by evidence, each only while the verdict of the
+study's version that put it there says so. Writing it again makes nothing twice.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from search_spaces.keys import key
 from search_spaces.study import Study
 from tuner.scheduling.worklist import Worklist
 from tuner.tracking import models
-from tuner.tracking.cards import ALIAS, Files, Winner, card
+from tuner.tracking.cards import BY_EVIDENCE, BY_PAPER, Files, Row, Winner, card
 from tuner.tracking.notes import run_link
 from tuner.tracking.tracker import TICKET_FILES, Tracker
 
@@ -28,14 +28,17 @@ VERSION = "study_version"
 SMALL = 16 * 2**20
 """Weights up to so many bytes lie beside the mask."""
 _LONGEST = 5000  # characters that MLflow's tables hold of a description
-
+_ABOUT = {
+    BY_PAPER: "the sparsest double win by the paper's rule",
+    BY_EVIDENCE: "the sparsest ticket shown to lose less than the margin",
+}
 _LONGEST_TAG = 500
 
 
 def winners(
     work: Worklist, verdict: "pd.DataFrame", shown: "pd.DataFrame", flags: "pd.DataFrame"
 ) -> list[Winner]:
-    """The study's extreme double-win tickets that are pruned, and that no open flag blocks.
+    """The study's extreme tickets by either rule that are pruned, and that no open flag blocks.
 
     verdict, shown: as `analysis.flags.verdicts` gives them; flags: those of the evidence.
     """
@@ -50,22 +53,37 @@ def winners(
     known, keys = acknowledged(flags, study.looked_at), keys_by_cell(flags)
     evidence = {tuple(row[name] for name in GROUP): row for row in shown.to_dict("records")}
     winning = []
-    wins = verdict.dropna(subset=["level"])
-    for won in wins[(wins["level"] > 0) & (wins["flagged"] == "")].to_dict("records"):
-        theta, pruning, dataset, fraction = (won[name] for name in GROUP)
-        behind = keys_behind(keys, [theta, pruning, dataset, fraction], won["level"])
-        winning.append(
-            Winner(
-                model=model_name(study, theta, pruning, dataset, fraction),
-                study=study.name,
-                cell=cells[theta, pruning, won["level"]],
-                task=dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the data",
-                won=won,
-                shown=evidence[theta, pruning, dataset, fraction],
-                acknowledged={name: known[name] for name in behind if name in known},
+    for won in verdict.to_dict("records"):
+        group = [won[name] for name in GROUP]
+        theta, pruning, dataset, fraction = group
+        rows = {BY_PAPER: won, BY_EVIDENCE: evidence[*group]}
+        extreme = {alias: row["level"] for alias, row in rows.items() if _wins(row)}
+        for level in sorted(set(extreme.values())):
+            behind = keys_behind(keys, group, level)
+            winning.append(
+                Winner(
+                    model=model_name(study, theta, pruning, dataset, fraction),
+                    aliases=tuple(alias for alias in extreme if extreme[alias] == level),
+                    study=study.name,
+                    cell=cells[theta, pruning, level],
+                    task=_task_title(dataset, fraction),
+                    won=won,
+                    shown=rows[BY_EVIDENCE],
+                    acknowledged={name: known[name] for name in behind if name in known},
+                )
             )
-        )
     return winning
+
+
+def _wins(row: Row) -> bool:
+    """Does a row of either verdict name a ticket that is pruned, and not flagged?"""
+    import pandas as pd
+
+    return not row["flagged"] and not pd.isna(row["level"]) and row["level"] > 0
+
+
+def _task_title(dataset: str, fraction: float) -> str:
+    return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the data"
 
 
 def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: float) -> str:
@@ -80,37 +98,42 @@ def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: f
 
 
 def register(tracker: Tracker, winning: list[Winner], complete: bool) -> None:
-    """Puts a version's winners into the registry, and takes the alias from those that it has put
-    there and that are none any more. A ticket without a run in MLflow is left out.
+    """Puts a version's winners into the registry, and takes their aliases from those that it has
+    put there and that are none any more. A ticket without a run in MLflow is left out.
 
-    The alias is of the complete version that was concluded last and has a winner there: one that is
+    An alias is of the complete version that was concluded last and has a winner there: one that is
     not complete changes nothing, and none takes the alias from what another has put there without a
     winner of its own.
     """
     if not complete:
         return
     client, study = tracker.client, tracker.work.study
-    with_runs = {w.model: w for w in winning if w.cell.key in tracker.runs}
+    with_runs = [w for w in winning if w.cell.key in tracker.runs]
+    kept = {(w.model, alias) for w in with_runs for alias in w.aliases}
     for model in _models(client, study.name):
-        if model.name not in with_runs and ALIAS in model.aliases:
-            held = client.get_model_version(model.name, model.aliases[ALIAS])
+        for alias, number in dict(model.aliases).items():
+            if alias not in _ABOUT or (model.name, alias) in kept:
+                continue
+            held = client.get_model_version(model.name, number)
             # Earlier releases knew no versions, and put none here.
             mine = tracker.version if tracker.alone else None
             if held.tags.get(VERSION, mine) == tracker.version:
-                client.delete_registered_model_alias(model.name, ALIAS)
-    for winner in with_runs.values():
+                client.delete_registered_model_alias(model.name, alias)
+    for winner in with_runs:
         version = _version(tracker, winner)
         client.set_model_version_tag(winner.model, version, VERSION, tracker.version)
-        client.set_registered_model_alias(winner.model, ALIAS, version)
+        for alias in winner.aliases:
+            client.set_registered_model_alias(winner.model, alias, version)
 
 
 def _version(tracker: Tracker, winner: Winner) -> str:
     """The number of the winner's version, made if missing, its card as of now."""
     client, name = tracker.client, winner.cell.key
-    labels = {"theta": winner.won["theta"], "task": winner.task, "study": winner.study}
+    theta = winner.won["theta"]
+    labels = {"theta": theta, "task": winner.task, "study": winner.study}
     if not client.search_registered_models(f"name = '{winner.model}'"):
-        about = f"Tickets of study {winner.study}: θ {winner.won['theta']} on {winner.task}"
-        about += f"; alias {ALIAS}: the sparsest double win by the paper's rule."
+        rules = "; ".join(f"alias {alias}: {what}" for alias, what in _ABOUT.items())
+        about = f"Tickets of study {winner.study}: θ {theta} on {winner.task}; {rules}."
         client.create_registered_model(winner.model, tags=labels, description=about)
     network = models.network(tracker.work, name, *_task(winner))
     tags = {"key": name} | ({"network": network.key} if network else {})

@@ -22,7 +22,7 @@ from tuner.stages.conclusion import conclude, from_ledger
 from tuner.storage import failures, state
 from tuner.storage.entries import transfer_entry
 from tuner.tracking import backend, notes, opening, registry
-from tuner.tracking.cards import ALIAS
+from tuner.tracking.cards import BY_EVIDENCE, BY_PAPER
 
 MODEL = "made-up-standard-digits"
 
@@ -124,7 +124,9 @@ def test_the_extreme_ticket_is_in_the_registry_once(again, client, study):
     assert found.models == [MODEL]
     (model,) = client.search_registered_models()
     (version,) = client.search_model_versions(f"name = '{MODEL}'")
-    assert model.name == MODEL and model.aliases == {ALIAS: version.version}
+    assert model.name == MODEL and model.aliases == dict.fromkeys(
+        (BY_PAPER, BY_EVIDENCE), version.version
+    )
     (extreme,) = (c for c in grid.tickets(study) if c.level == 2)
     assert version.tags["key"] == extreme.key and version.run_id == tracker.runs[extreme.key]
     text = version.description
@@ -149,7 +151,7 @@ def test_the_card_s_code_loads_the_mask_over_theta(again, client, ledger, study)
     assert np.array_equal(ticket["fc.weight"], theta["fc.weight"])
     expected = np.where(np.arange(100).reshape(25, 4) < 64, theta["conv1.weight"], 0)
     assert np.array_equal(ticket["conv1.weight"], expected)
-    held = {path.name for path in Path(download_artifacts(f"models:/{MODEL}@{ALIAS}")).iterdir()}
+    held = {path.name for path in Path(download_artifacts(f"models:/{MODEL}@{BY_PAPER}")).iterdir()}
     assert {"mask.safetensors", "theta.safetensors", f"card-{MODEL}.md"} <= held
 
 
@@ -164,7 +166,7 @@ def test_a_flagged_ticket_holds_no_alias_until_looked_at(again, client, study):
 
     tracker, found = again({cell.key: "AutoAttack agrees"}, [flag])
     assert found.models == [MODEL]
-    assert client.get_registered_model(MODEL).aliases == {ALIAS: 1}
+    assert client.get_registered_model(MODEL).aliases == dict.fromkeys((BY_PAPER, BY_EVIDENCE), 1)
     (version,) = client.search_model_versions(f"name = '{MODEL}'")
     assert f"`{cell.key}`: AutoAttack agrees" in version.description
     assert "held to be sound: AutoAttack agrees" in texts(client, tracker)["report.html"]

@@ -36,11 +36,15 @@ def tracker(tmp_path_factory):
         yield tracker
 
 
-def winning(tracker):
-    """The study's winners, were every score the same."""
+def winning(tracker, lost=0.0):
+    """The study's winners, were every score the same but the tickets' SA, which is lower."""
     results = state.results(tracker.work)
-    table = pd.concat([results.expected.assign(SA=0.9, RA=0.5, seed=seed) for seed in (0, 1)])
-    judged = Results(results.study, table, {})
+    (task,) = results.study.downstream
+    tolerant = task.model_copy(update={"margin": 0.3})
+    study = results.study.model_copy(update={"downstream": (tolerant,)})
+    sa = 0.9 - lost * (results.expected["level"] > 0)
+    table = pd.concat([results.expected.assign(SA=sa, RA=0.5, seed=seed) for seed in (0, 1)])
+    judged = Results(study, table, {})
     verdict, shown = verdicts(judged, pd.DataFrame())
     return registry.winners(tracker.work, verdict, shown, pd.DataFrame())
 
@@ -61,14 +65,14 @@ def expected(tracker, cell):
 
 def test_the_network_is_the_adversarial_transfers_of_the_ticket(tracker, registered):
     assert (registered.regime, registered.ticket_cell.level) == ("adversarial", finished.LEVEL)
-    held = tracker.client.get_model_version_by_alias(MODEL, registry.ALIAS)
+    held = tracker.client.get_model_version_by_alias(MODEL, registry.BY_PAPER)
     assert held.tags["network"] == registered.key
     assert "mlflow.pytorch.load_model" in held.description
 
 
 def test_mlflow_loads_it_as_a_module_and_as_a_function(tracker, registered):
     logits = expected(tracker, registered)
-    address = f"models:/{MODEL}@{registry.ALIAS}"
+    address = f"models:/{MODEL}@{registry.BY_PAPER}"
     net = mlflow.pytorch.load_model(address)
     np.testing.assert_array_equal(net(torch.from_numpy(IMAGES)).detach().numpy(), logits)
     function = mlflow.pyfunc.load_model(address)
@@ -82,6 +86,21 @@ def test_registering_again_makes_nothing_twice(tracker, registered):
     assert len(tracker.client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
+def test_what_wins_by_evidence_alone_is_registered_as_that(tracker, registered):
+    (winner,) = winning(tracker, lost=0.05)
+    assert winner.aliases == (registry.BY_EVIDENCE,)
+    registry.register(tracker, [winner], complete=True)
+    (model,) = tracker.client.search_registered_models()
+    (alias,) = model.aliases
+    assert alias == registry.BY_EVIDENCE
+    card = tracker.client.get_model_version_by_alias(MODEL, alias).description
+    assert "lose less than 30 points" in card and "| 85.0 | 90.0 ± 0.0 |" in card
+    assert f"models:/{MODEL}@{alias}" in card and registry.BY_PAPER not in card
+    registry.register(tracker, winning(tracker), complete=True)
+    (model,) = tracker.client.search_registered_models()
+    assert model.aliases.keys() == {registry.BY_PAPER, registry.BY_EVIDENCE}
+
+
 def test_a_network_that_cannot_be_traced_is_registered_as_its_ticket(
     tracker, registered, monkeypatch
 ):
@@ -89,10 +108,10 @@ def test_a_network_that_cannot_be_traced_is_registered_as_its_ticket(
         raise RuntimeError("data-dependent")
 
     monkeypatch.setattr(models, "as_model", fails)
-    held = tracker.client.get_model_version_by_alias(MODEL, registry.ALIAS)
+    held = tracker.client.get_model_version_by_alias(MODEL, registry.BY_PAPER)
     tracker.client.delete_model_version(MODEL, held.version)
     registry.register(tracker, winning(tracker), complete=True)
-    now = tracker.client.get_model_version_by_alias(MODEL, registry.ALIAS)
+    now = tracker.client.get_model_version_by_alias(MODEL, registry.BY_PAPER)
     assert now.tags["not_a_model"] == "data-dependent" and "network" not in now.tags
     assert "load_model" not in now.description
 

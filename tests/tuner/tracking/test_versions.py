@@ -21,7 +21,7 @@ from tuner.commands.sync import sync_study
 from tuner.runtime.settings import Origin, Settings
 from tuner.scheduling.worklist import worklist
 from tuner.tracking import backend, notes, opening
-from tuner.tracking.cards import ALIAS
+from tuner.tracking.cards import BY_PAPER
 
 MODEL = "made-up-standard-digits"
 STUDY = made_up.study()
@@ -85,7 +85,7 @@ def enter(folder, patch):
 
 def look():
     taken = load.load("made-up")
-    alias = backend.connect().get_model_version_by_alias(MODEL, ALIAS).tags["level"]
+    alias = backend.connect().get_model_version_by_alias(MODEL, BY_PAPER).tags["level"]
     return Seen(taken.version.digest, taken.title, alias, record(STUDY))
 
 
