@@ -39,8 +39,12 @@ def test_a_row_for_each_image_and_three_columns(drawn, tmp_path):
     code, said, err = drawn(name, "--images", "2", "--out", "deep/masks.png")
     assert (code, err) == (0, "") and "masks.png" in said
     picture = np.asarray(Image.open(tmp_path / "deep" / "masks.png"))
-    assert picture.shape == (2 * 36, 3 * 36, 3)
-    images = picture.reshape(2, 36, 3, 36, 3)[:, :32, :, :32]
+    # So small images are enlarged, each pixel to a square.
+    factor = picture.shape[1] // (3 * 36)
+    pixels = picture[::factor, ::factor]
+    assert factor > 1 and pixels.shape == (2 * 36, 3 * 36, 3)
+    assert (pixels.repeat(factor, 0).repeat(factor, 1) == picture).all()
+    images = pixels.reshape(2, 36, 3, 36, 3)[:, :32, :, :32]
     labelled, found, attacked = (images[:, :, k].astype(int) for k in range(3))
     # In colours beside a grey image: two squares of a quarter's side.
     coloured = (labelled.max(-1) - labelled.min(-1) > 60).mean()
