@@ -139,6 +139,8 @@ def unseen(arch, size):
 def test_the_papers_network_sees_all_images_at_one_size(name):
     study = studies.load(name)
     datasets = [study.source.dataset, *(task.dataset for task in study.downstream)]
+    # Of instances the detector sees more.
+    datasets = [dataset for dataset in datasets if dataset.kind == "labels"]
     assert {(study.source.model.arch, dataset.size) for dataset in datasets} == {("resnet50", 224)}
 
 
