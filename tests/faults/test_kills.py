@@ -51,7 +51,7 @@ WORKERS = {"workers": 2}
 
 LONG_CHAIN = (
     "pruning={imp: {method: imp, rounds: 2,"
-    " retraining: {recipe: {epochs: 60, batch_size: 32, lr: 0.05}}}}",
+    " retraining: {recipe: {epochs: 200, batch_size: 32, lr: 0.05}}}}",
 )
 """So that transfers of the dense network run beside it."""
 
