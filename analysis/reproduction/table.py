@@ -53,7 +53,7 @@ def _row(
         if answer is not None:
             return Row(item, name, answer, {})
     costs = {name: trainings(item.question, cells[name]) for name in item.studies}
-    return Row(item, None, None, {name: count for name, count in costs.items() if count})
+    return Row(item, None, None, costs)
 
 
 def frame(found: list[Row]) -> pd.DataFrame:

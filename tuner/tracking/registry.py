@@ -28,11 +28,11 @@ VERSION = "study_version"
 SMALL = 16 * 2**20
 """Weights up to so many bytes lie beside the mask."""
 _LONGEST = 5000  # characters that MLflow's tables hold of a description
+_LONGEST_TAG = 500
 _ABOUT = {
     BY_PAPER: "the sparsest double win by the paper's rule",
     BY_EVIDENCE: "the sparsest ticket shown to lose less than the margin",
 }
-_LONGEST_TAG = 500
 
 
 def winners(
@@ -42,6 +42,7 @@ def winners(
 
     verdict, shown: as `analysis.flags.verdicts` gives them; flags: those of the evidence.
     """
+    from analysis.tables.text import task_of
     from analysis.verdict.flags import acknowledged, keys_behind, keys_by_cell
     from analysis.verdict.one_std import GROUP
 
@@ -66,7 +67,7 @@ def winners(
                     aliases=tuple(alias for alias in extreme if extreme[alias] == level),
                     study=study.name,
                     cell=cells[theta, pruning, level],
-                    task=_task_title(dataset, fraction),
+                    task=task_of(won),
                     won=won,
                     shown=rows[BY_EVIDENCE],
                     acknowledged={name: known[name] for name in behind if name in known},
@@ -80,10 +81,6 @@ def _wins(row: Row) -> bool:
     import pandas as pd
 
     return not row["flagged"] and not pd.isna(row["level"]) and row["level"] > 0
-
-
-def _task_title(dataset: str, fraction: float) -> str:
-    return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the data"
 
 
 def model_name(study: Study, theta: str, pruning: str, dataset: str, fraction: float) -> str:
